@@ -1,0 +1,5 @@
+"""``python -m dashboard`` is ``cachewarden``."""
+
+from dashboard.cli import main
+
+main()

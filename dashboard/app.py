@@ -1,0 +1,42 @@
+"""The composition root: one Flask app out of the areas."""
+
+from flask import Flask
+from flask_compress import Compress
+
+from dashboard.audit import views as audit_views
+from dashboard.auth import service as auth_service
+from dashboard.auth import views as auth_views
+from dashboard.caches import views as caches_views
+from dashboard.monitoring import views as monitoring_views
+from dashboard.overview import chrome, connections, health
+from dashboard.overview import views as overview_views
+from dashboard.web import context, errors, guard, resources, security, templating
+from dashboard.work import Runtime
+
+
+def create_app(runtime: Runtime) -> Flask:
+    """Build the web application around ``runtime``."""
+    app = Flask("dashboard", static_folder=None, template_folder=str(resources.folder("templates")))
+    app.url_map.strict_slashes = False
+    security.install(app, runtime.settings)
+    context.install(app, runtime, auth_service.load_actor)
+    templating.install(app, chrome.build)
+    errors.install(app)
+    app.before_request(security.check_origin)
+    app.before_request(security.check_text)
+    app.before_request(guard.check)
+    app.config.update(
+        COMPRESS_ALGORITHM=["br", "gzip"],
+        COMPRESS_LEVEL=9,
+        COMPRESS_BR_LEVEL=6,
+        COMPRESS_MIMETYPES=[
+            "text/html", "text/css", "text/javascript", "application/json", "image/svg+xml", "text/csv",
+        ],
+    )  # fmt: skip
+    Compress(app)
+    for blueprint in (
+        resources.bp, health.bp, overview_views.bp, connections.bp, monitoring_views.bp,
+        caches_views.bp, auth_views.bp, audit_views.bp,
+    ):  # fmt: skip
+        app.register_blueprint(blueprint)
+    return app

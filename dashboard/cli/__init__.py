@@ -1,0 +1,46 @@
+"""The command ``cachewarden``. Each command is imported when it is asked for: the demo's parts are extras."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from dashboard import __version__
+from dashboard.errors import DashboardError
+
+_COMMANDS = {
+    "config": ("dashboard.cli.config", "config"),
+    "db": ("dashboard.cli.serve", "db"),
+    "demo": ("dashboard.cli.demo", "demo"),
+    "user": ("dashboard.cli.users", "user"),
+    "web": ("dashboard.cli.serve", "web"),
+    "worker": ("dashboard.cli.serve", "worker"),
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DashboardError as error:
+            click.echo(f"cachewarden: {error}", err=True)
+            if error.what_to_do:
+                click.echo(error.what_to_do, err=True)
+            sys.exit(2)
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="cachewarden")
+def main() -> None:
+    """Admin dashboard for Redis caches."""

@@ -1,0 +1,14 @@
+"""Run by Alembic; the connection and its transaction belong to the caller."""
+
+from alembic import context
+
+import dashboard.audit.models
+import dashboard.auth.models
+import dashboard.caches.models
+import dashboard.monitoring.models  # noqa: F401
+from dashboard.db.base import Base
+
+context.configure(
+    connection=context.config.attributes["connection"], target_metadata=Base.metadata, compare_type=True
+)
+context.run_migrations()

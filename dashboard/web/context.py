@@ -1,0 +1,101 @@
+"""What a view needs to know about its request: who, and a unit of work."""
+
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
+
+from flask import current_app, g, request, session
+
+from dashboard.access import Actor, Role
+from dashboard.errors import Unauthenticated
+from dashboard.work import Runtime, UnitOfWork, unit_of_work
+
+LoadActor = Callable[[UnitOfWork, int, int], tuple[str, Role] | None]
+"""Given user id and session version: the account's name and role, or None when the session is over."""
+
+_EXTENSION = "cachewarden"
+_SESSION_KEY = "account"
+
+
+def install(app: object, runtime: Runtime, load_actor: LoadActor) -> None:
+    """Give the app its runtime and the way to look accounts up."""
+    app.extensions[_EXTENSION] = (runtime, load_actor)  # type: ignore[attr-defined]
+
+
+def runtime() -> Runtime:
+    """The process's long-lived parts."""
+    return cast(Runtime, current_app.extensions[_EXTENSION][0])
+
+
+def request_id() -> str:
+    """A short reference of this request, shown with errors and written to log and audit."""
+    if "request_id" not in g:
+        given = request.headers.get("X-Request-ID", "")
+        # A proxy's reference is kept when it is harmless, so that both logs can be matched.
+        g.request_id = given if re.fullmatch(r"[\w.-]{6,64}", given) else secrets.token_hex(5)
+    return cast(str, g.request_id)
+
+
+def anonymous() -> Actor:
+    """The actor of a request before anybody signed in; may do nothing that needs more than looking."""
+    return Actor(None, "anonymous", Role.VIEWER, "web", request.remote_addr, request_id())
+
+
+def find_actor() -> Actor | None:
+    """The signed-in actor, or None; looked up once per request."""
+    if "actor" not in g:
+        g.actor = _load()
+    return cast(Actor | None, g.actor)
+
+
+def _load() -> Actor | None:
+    held = session.get(_SESSION_KEY)
+    if not (isinstance(held, list) and len(held) == 3 and all(type(part) is int for part in held)):
+        return None
+    user_id, version, signed_in_at = held
+    run, load = current_app.extensions[_EXTENSION]
+    if run.clock.now().timestamp() - signed_in_at > run.settings.session_hours * 3600:
+        session.clear()
+        return None
+    with unit_of_work(run, anonymous()) as work:
+        account = load(work, user_id, version)
+    if account is None:
+        session.clear()
+        return None
+    name, role = account
+    return Actor(user_id, name, role, "web", request.remote_addr, request_id())
+
+
+def current_actor() -> Actor:
+    """The signed-in actor.
+
+    Raises:
+        Unauthenticated: there is none.
+    """
+    actor = find_actor()
+    if actor is None:
+        raise Unauthenticated("Sign in to see this.")
+    return actor
+
+
+def start_session(user_id: int, session_version: int) -> None:
+    """Sign this browser in: a new session, so that one planted before the sign-in is worthless."""
+    session.clear()
+    session[_SESSION_KEY] = [user_id, session_version, int(runtime().clock.now().timestamp())]
+    session.permanent = True
+    g.pop("actor", None)
+
+
+def end_session() -> None:
+    """Sign this browser out."""
+    session.clear()
+    g.actor = None
+
+
+@contextmanager
+def open_work() -> Iterator[UnitOfWork]:
+    """One transaction for the signed-in actor, or for nobody yet on public pages."""
+    with unit_of_work(runtime(), find_actor() or anonymous()) as work:
+        yield work

@@ -1,0 +1,105 @@
+"""The one place where an error becomes an answer."""
+
+import logging
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from flask import Flask, Response, make_response, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from dashboard.errors import DashboardError, TooManyRequests, Unauthenticated
+from dashboard.web import htmx
+from dashboard.web.context import find_actor, request_id
+
+log = logging.getLogger(__name__)
+
+_WORDS = {
+    400: ("That can't be read", "The request is malformed.", "Go back and try again."),
+    404: ("Not found", "There is nothing at this address.", "It may have been removed, or the link is old."),
+    405: ("Not this way", "This address does not take that kind of request.", "Open the page and use its form."),
+    413: ("Too large", "The form is larger than 1 MB.", "Send less at once."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorPage:
+    """What the error template shows."""
+
+    status: int
+    title: str
+    message: str
+    what_to_do: str
+    reference: str
+    signed_in: bool
+
+
+def install(app: Flask) -> None:
+    """Register the handlers."""
+    app.register_error_handler(DashboardError, _dashboard_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _dashboard_error(error: DashboardError) -> Response:
+    if isinstance(error, Unauthenticated):
+        return _signed_out()
+    if error.status >= 500:
+        log.warning("%s [%s]: %s", error.code, request_id(), error, exc_info=error.__cause__ is not None)
+    response = _answer(error.status, error.title, error.message, error.what_to_do)
+    if isinstance(error, TooManyRequests):
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
+
+
+def _http_error(error: HTTPException) -> Response:
+    if error.code is None or error.code < 400:
+        return Response(error.get_response())
+    title, message, way_out = _WORDS.get(error.code, (error.name, error.description or error.name, ""))
+    if error.code == 400 and type(error).description != error.description and error.description:
+        message = error.description
+    response = _answer(error.code, title, message, way_out)
+    for name, value in error.get_headers():
+        if name in ("Allow", "Retry-After"):
+            response.headers[name] = value
+    return response
+
+
+def _unexpected(error: Exception) -> Response:
+    log.exception("unexpected error [%s] at %s %s", request_id(), request.method, request.path)
+    return _answer(
+        500,
+        "Something went wrong",
+        "The dashboard could not do this. Nothing was changed.",
+        "Try again. If it stays, look for the reference in the server's log.",
+    )
+
+
+def _signed_out() -> Response:
+    back = request.full_path.rstrip("?") if request.method == "GET" else "/"
+    url = f"/sign-in?next={quote(back, safe='')}" if back != "/" else "/sign-in"
+    if request.headers.get("HX-Request") == "true" or _wants_json():
+        # Never a sign-in page inside a panel.
+        return Response("Signed out.\n", 401, {"HX-Redirect": url, "Content-Type": "text/plain; charset=utf-8"})
+    return Response(status=303, headers={"Location": url})
+
+
+def _wants_json() -> bool:
+    return request.accept_mimetypes.best_match(["text/html", "application/json"]) == "application/json"
+
+
+def _answer(status: int, title: str, message: str, what_to_do: str) -> Response:
+    if _wants_json():
+        response = make_response(
+            {"error": {"title": title, "message": message, "what_to_do": what_to_do, "reference": request_id()}},
+            status,
+        )
+        return response
+    try:
+        signed_in = find_actor() is not None
+    except Exception:
+        signed_in = False  # PostgreSQL may be what is broken
+    page = ErrorPage(status, title, message, what_to_do, request_id(), signed_in)
+    template = "errors/_error.html" if htmx.is_partial() else "errors/error.html"
+    return make_response(render_template(template, page=page), status)
+
+

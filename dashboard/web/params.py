@@ -1,0 +1,68 @@
+"""Query parameters, checked: a wrong one is a 422 that names it."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from flask import request
+
+from dashboard.errors import InvalidInput
+
+_LONGEST = 1000
+
+
+def text_arg(name: str, default: str = "", *, longest: int = _LONGEST) -> str:
+    """The text of ``?name=``, without NUL (PostgreSQL refuses it) and not longer than ``longest``."""
+    value = request.args.get(name, default)
+    if len(value) > longest:
+        raise InvalidInput(f"{name} is longer than {longest} characters.")
+    if "\0" in value:
+        raise InvalidInput(f"{name} holds a NUL character.")
+    return value
+
+
+def int_arg(name: str, default: int | None = None, *, low: int, high: int) -> int | None:
+    """The whole number of ``?name=`` within ``low`` and ``high``, or ``default`` when absent."""
+    value = request.args.get(name, "")
+    if not value:
+        return default
+    if not (value.lstrip("-").isascii() and value.lstrip("-").isdigit() and len(value) < 20):
+        raise InvalidInput(f"{name} is {value[:40]!r}; it takes a whole number.")
+    if not low <= int(value) <= high:
+        raise InvalidInput(f"{name} is {value}; it takes {low} to {high}.")
+    return int(value)
+
+
+def float_arg(name: str, default: float | None = None, *, low: float, high: float) -> float | None:
+    """The number of ``?name=`` within ``low`` and ``high``, or ``default`` when absent."""
+    value = request.args.get(name, "")
+    if not value:
+        return default
+    try:
+        number = float(value)
+    except ValueError:
+        raise InvalidInput(f"{name} is {value[:40]!r}; it takes a number.") from None
+    if not low <= number <= high:  # also refuses nan
+        raise InvalidInput(f"{name} is {value[:40]}; it takes {low:g} to {high:g}.")
+    return number
+
+
+def choice_arg(name: str, choices: Sequence[str], default: str) -> str:
+    """One of ``choices``, or ``default`` when absent."""
+    value = request.args.get(name, "") or default
+    if value not in choices and value != default:
+        raise InvalidInput(f"{name} is {value[:40]!r}; it takes {', '.join(choices)}.")
+    return value
+
+
+def time_arg(name: str) -> datetime | None:
+    """The moment of ``?name=`` (ISO 8601 or epoch seconds, UTC unless it says otherwise), or None."""
+    value = request.args.get(name, "").strip()
+    if not value:
+        return None
+    try:
+        if value.replace(".", "", 1).isascii() and value.replace(".", "", 1).isdigit():
+            return datetime.fromtimestamp(float(value), UTC)
+        moment = datetime.fromisoformat(value)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise InvalidInput(f"{name} is {value[:40]!r}; it takes a time such as 2026-11-22 14:30.") from None

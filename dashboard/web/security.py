@@ -1,0 +1,93 @@
+"""Headers, cookies and the same-origin check."""
+
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import BadRequest
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from dashboard.config import Settings
+from dashboard.errors import Forbidden
+
+_CSP = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self';"
+    " frame-ancestors 'none'"
+)
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_LARGEST_FORM_BYTES = 1024 * 1024
+
+
+def install(app: Flask, settings: Settings) -> None:
+    """Set cookies, limits and headers."""
+    app.config.update(
+        SECRET_KEY=settings.secret_key.get_secret_value(),
+        # The __Host- prefix binds the cookie to this host and to HTTPS; browsers refuse it on plain HTTP.
+        SESSION_COOKIE_NAME="__Host-cachewarden" if settings.secure_cookies else "cachewarden",
+        SESSION_COOKIE_SECURE=settings.secure_cookies,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_REFRESH_EACH_REQUEST=False,
+        PERMANENT_SESSION_LIFETIME=timedelta(hours=settings.session_hours),
+        MAX_CONTENT_LENGTH=_LARGEST_FORM_BYTES,
+        MAX_FORM_MEMORY_SIZE=_LARGEST_FORM_BYTES,
+        TRUSTED_HOSTS=settings.allowed_hosts or None,
+    )
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    app.after_request(_headers)
+
+
+def check_origin() -> None:
+    """Refuse unsafe requests that another site made the browser send.
+
+    Browsers set ``Sec-Fetch-Site`` themselves and scripts can't forge it; ``Origin`` serves browsers that
+    do not send it (plain HTTP on another host than localhost). A request with neither is refused.
+
+    Raises:
+        Forbidden: the request is not from our own pages.
+    """
+    if request.method in _SAFE_METHODS:
+        return
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        if site == "same-origin":
+            return
+    else:
+        origin = urlsplit(request.headers.get("Origin", ""))
+        if origin.netloc and (origin.scheme, origin.netloc) == (request.scheme, request.host):
+            return
+    raise Forbidden(
+        "This request did not come from a page of this dashboard.",
+        what_to_do="Open the page here and press the button again.",
+    )
+
+
+def check_text() -> None:
+    """Refuse NUL characters in addresses and forms: PostgreSQL can't store them.
+
+    Raises:
+        BadRequest: there is one.
+    """
+    values = [request.path, *request.args.values()]
+    if request.method not in _SAFE_METHODS:
+        values += request.form.values()
+    if any("\0" in value for value in values):
+        raise BadRequest("A NUL character can't be taken. Remove it and try again.")
+
+
+def _headers(response: Response) -> Response:
+    set_default = response.headers.setdefault
+    set_default("Content-Security-Policy", _CSP)
+    set_default("X-Content-Type-Options", "nosniff")
+    set_default("Referrer-Policy", "same-origin")
+    set_default("Cross-Origin-Opener-Policy", "same-origin")
+    set_default("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+    if request.is_secure:
+        set_default("Strict-Transport-Security", "max-age=31536000")
+    if "Cache-Control" not in response.headers:
+        response.headers["Cache-Control"] = "no-store"
+    if response.mimetype == "text/html":
+        response.vary.update(("HX-Request", "HX-Request-Type"))
+    return response

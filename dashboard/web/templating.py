@@ -1,0 +1,42 @@
+"""Rendering: one frozen dataclass per template, under StrictUndefined."""
+
+from collections.abc import Callable
+
+
+from flask import Flask, Response, make_response, render_template
+from jinja2 import StrictUndefined
+
+from dashboard.web import htmx, resources
+from dashboard.web.formats import FILTERS
+from dashboard.web.spark import spark_path
+
+
+def install(app: Flask, chrome: Callable[[], object]) -> None:
+    """Set the environment of all templates up.
+
+    Args:
+        chrome: returns what the frame around every page shows (navigation, cache switcher, account).
+    """
+    app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.trim_blocks = True
+    app.jinja_env.lstrip_blocks = True
+    app.jinja_env.filters.update(FILTERS)
+    app.jinja_env.globals.update(
+        asset=resources.asset, notices=htmx.notices, is_partial=htmx.is_partial, spark_path=spark_path
+    )
+    app.context_processor(lambda: {"chrome": chrome()})
+
+
+def render(template: str, page: object, *, fragment: str | None = None, status: int = 200) -> Response:
+    """Answer with the page, or with only its fragment where htmx asks for one.
+
+    Args:
+        template: the whole page's template.
+        page: the dataclass both templates read.
+        fragment: the partial's template; None when the page has none.
+        status: 200, or 422 for a refused form.
+    """
+    name = fragment if fragment and htmx.is_partial() else template
+    return make_response(render_template(name, page=page), status)
+
+
