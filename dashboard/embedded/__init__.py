@@ -1,0 +1,1 @@
+"""Servers from wheels (Valkey and PostgreSQL) for the demo and the tests; not meant for production."""
