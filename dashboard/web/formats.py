@@ -182,17 +182,9 @@ def utc(moment: datetime | None) -> str:
     )
 
 
-def bar_width(share: float | None) -> str:
-    """Width in per cent of a bar for a share 0..1; what is there at all stays visible."""
-    if not share or share < 0:
-        return "0"
-    return f"{max(2.0, min(share, 1.0) * 100):.1f}".removesuffix(".0")
-
-
 FILTERS: dict[str, Callable[..., Any]] = {
     "age": age,
     "age_s": age_s,
-    "bar_width": bar_width,
     "bytes": byte_size,
     "byte_share": byte_share,
     "duration": duration,

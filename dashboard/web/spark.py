@@ -1,4 +1,4 @@
-"""The path data of a sparkline, 200 by 34 units; the template only puts it into an ``<svg>``. Pure."""
+"""The arithmetic of small drawings: path data of a sparkline, 200 by 34 units, and widths of bars. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -65,6 +65,13 @@ def spark_path(
     return SparkPath(
         "".join(lines), "".join(areas), None if target is None else _short(y_of(target))
     )
+
+
+def bar_width(share: float | None) -> str:
+    """Width in per cent of a bar for a share 0..1; what is there at all stays visible."""
+    if not share or share < 0:
+        return "0"
+    return f"{max(2.0, min(share, 1.0) * 100):.1f}".removesuffix(".0")
 
 
 def _stretches(values: Iterable[float | None]) -> list[list[tuple[int, float]]]:

@@ -162,24 +162,8 @@ def test_other_zones_are_shown_in_utc():
     assert formats.utc(east) == "2026-11-22 13:00:00 UTC"
 
 
-@pytest.mark.parametrize(
-    ("share", "width"),
-    [
-        (None, "0"),
-        (0, "0"),
-        (-1, "0"),
-        (0.001, "2"),
-        (0.425, "42.5"),
-        (1, "100"),
-        (7, "100"),
-    ],
-)
-def test_bar_width(share, width):
-    assert formats.bar_width(share) == width
-
-
 def test_every_filter_copes_with_nothing():
-    alone = (
+    alone = ("number", "percent", "bytes", "duration", "age_s", "iso", "utc")
         "number",
         "percent",
         "bytes",

@@ -1,6 +1,8 @@
 import re
 
-from dashboard.web.spark import HEIGHT, WIDTH, spark_path
+import pytest
+
+from dashboard.web.spark import HEIGHT, WIDTH, bar_width, spark_path
 
 
 def points(path):
@@ -54,3 +56,19 @@ def test_nothing_measured():
     path = spark_path([None, None])
     assert (path.line, path.area) == ("", "")
     assert spark_path([]).line == ""
+
+
+@pytest.mark.parametrize(
+    ("share", "width"),
+    [
+        (None, "0"),
+        (0, "0"),
+        (-1, "0"),
+        (0.001, "2"),
+        (0.425, "42.5"),
+        (1, "100"),
+        (7, "100"),
+    ],
+)
+def test_bar_width(share, width):
+    assert bar_width(share) == width
