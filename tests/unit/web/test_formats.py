@@ -163,18 +163,9 @@ def test_other_zones_are_shown_in_utc():
 
 
 def test_every_filter_copes_with_nothing():
-    alone = ("number", "percent", "bytes", "duration", "age_s", "iso", "utc")
-        "number",
-        "percent",
-        "bytes",
-        "duration",
-        "age_s",
-        "iso",
-        "utc",
-        "bar_width",
-    )
-    assert [formats.FILTERS[name](None) for name in alone] == ["n/a"] * 5 + [
-        "",
-        "never",
-        "0",
-    ]
+    written = {
+        name: formats.FILTERS[name](None)
+        for name in ("number", "percent", "bytes", "duration", "age_s")
+    }
+    assert set(written.values()) == {"n/a"}
+    assert (formats.iso(None), formats.utc(None)) == ("", "never")
