@@ -8,7 +8,7 @@ from dashboard.auth import service as auth_service
 from dashboard.auth import views as auth_views
 from dashboard.caches import views as caches_views
 from dashboard.monitoring import views as monitoring_views
-from dashboard.overview import chrome, connections, health
+from dashboard.overview import chrome, connections, health, settings
 from dashboard.overview import views as overview_views
 from dashboard.web import context, errors, guard, resources, security, templating
 from dashboard.work import Runtime
@@ -35,7 +35,7 @@ def create_app(runtime: Runtime) -> Flask:
     )  # fmt: skip
     Compress(app)
     for blueprint in (
-        resources.bp, health.bp, overview_views.bp, connections.bp, monitoring_views.bp,
+        resources.bp, health.bp, settings.bp, overview_views.bp, connections.bp, monitoring_views.bp,
         caches_views.bp, auth_views.bp, audit_views.bp,
     ):  # fmt: skip
         app.register_blueprint(blueprint)

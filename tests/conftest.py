@@ -54,9 +54,12 @@ class RolledBackDatabase(Database):
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        with Session(
-            self._connection, join_transaction_mode="create_savepoint", expire_on_commit=False
-        ) as session, session.begin():
+        with (
+            Session(
+                self._connection, join_transaction_mode="create_savepoint", expire_on_commit=False
+            ) as session,
+            session.begin(),
+        ):
             yield session
 
 
@@ -124,7 +127,10 @@ def database(migrated: Database) -> Iterator[Database]:
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return load_settings(
-        secret_key=SECRET_KEY, data_dir=tmp_path_factory.mktemp("data"), secure_cookies=False, poll_timeout_s=1.0
+        secret_key=SECRET_KEY,
+        data_dir=tmp_path_factory.mktemp("data"),
+        secure_cookies=False,
+        poll_timeout_s=1.0,
     )
 
 

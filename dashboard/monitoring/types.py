@@ -452,6 +452,7 @@ class CacheStatus:
         since: since when it is so, None when unknown.
         hit_ratio: of the last window, 0..1, None without lookups.
         hit_ratio_spark: oldest first, None for a gap.
+        is_up: whether the last poll succeeded, None before the first.
     """
 
     cache_id: int
@@ -465,3 +466,4 @@ class CacheStatus:
     hit_ratio_spark: tuple[float | None, ...] = ()
     used_memory_bytes: int | None = None
     maxmemory_bytes: int | None = None
+    is_up: bool | None = None

@@ -9,14 +9,18 @@ from werkzeug.exceptions import HTTPException
 
 from dashboard.errors import DashboardError, TooManyRequests, Unauthenticated
 from dashboard.web import htmx
-from dashboard.web.context import find_actor, request_id
+from dashboard.web.context import request_id
 
 log = logging.getLogger(__name__)
 
 _WORDS = {
     400: ("That can't be read", "The request is malformed.", "Go back and try again."),
     404: ("Not found", "There is nothing at this address.", "It may have been removed, or the link is old."),
-    405: ("Not this way", "This address does not take that kind of request.", "Open the page and use its form."),
+    405: (
+        "Not this way",
+        "This address does not take that kind of request.",
+        "Open the page and use its form.",
+    ),
     413: ("Too large", "The form is larger than 1 MB.", "Send less at once."),
 }
 
@@ -30,7 +34,6 @@ class ErrorPage:
     message: str
     what_to_do: str
     reference: str
-    signed_in: bool
 
 
 def install(app: Flask) -> None:
@@ -79,7 +82,9 @@ def _signed_out() -> Response:
     url = f"/sign-in?next={quote(back, safe='')}" if back != "/" else "/sign-in"
     if request.headers.get("HX-Request") == "true" or _wants_json():
         # Never a sign-in page inside a panel.
-        return Response("Signed out.\n", 401, {"HX-Redirect": url, "Content-Type": "text/plain; charset=utf-8"})
+        return Response(
+            "Signed out.\n", 401, {"HX-Redirect": url, "Content-Type": "text/plain; charset=utf-8"}
+        )
     return Response(status=303, headers={"Location": url})
 
 
@@ -90,16 +95,18 @@ def _wants_json() -> bool:
 def _answer(status: int, title: str, message: str, what_to_do: str) -> Response:
     if _wants_json():
         response = make_response(
-            {"error": {"title": title, "message": message, "what_to_do": what_to_do, "reference": request_id()}},
+            {
+                "error": {
+                    "title": title,
+                    "message": message,
+                    "what_to_do": what_to_do,
+                    "reference": request_id(),
+                }
+            },
             status,
         )
         return response
-    try:
-        signed_in = find_actor() is not None
-    except Exception:
-        signed_in = False  # PostgreSQL may be what is broken
-    page = ErrorPage(status, title, message, what_to_do, request_id(), signed_in)
-    template = "errors/_error.html" if htmx.is_partial() else "errors/error.html"
+    # Only what is in the log needs a reference.
+    page = ErrorPage(status, title, message, what_to_do, request_id() if status >= 500 else "")
+    template = "errors/_panel.html" if htmx.is_partial() else "errors/error.html"
     return make_response(render_template(template, page=page), status)
-
-

@@ -1,6 +1,6 @@
 """The server's half of htmx 4: partial or page, redirects, toasts."""
 
-from flask import Response, flash, get_flashed_messages, request
+from flask import Response, flash, request, session
 
 NOTICE_KINDS = ("ok", "warn", "crit")
 
@@ -29,6 +29,6 @@ def notify(kind: str, text: str) -> None:
     flash(text, kind)
 
 
-def notices() -> list[tuple[str, str]]:
-    """(kind, text) of the toasts to show now, each shown once."""
-    return [(kind, text) for kind, text in get_flashed_messages(with_categories=True)]
+def has_notices() -> bool:
+    """Whether toasts wait to be shown; looking does not use them up."""
+    return bool(session.get("_flashes"))

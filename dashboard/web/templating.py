@@ -8,7 +8,7 @@ from jinja2 import StrictUndefined
 
 from dashboard.web import htmx, resources
 from dashboard.web.formats import FILTERS
-from dashboard.web.spark import spark_path
+from dashboard.web.spark import bar_width, spark_path
 
 
 def install(app: Flask, chrome: Callable[[], object]) -> None:
@@ -21,9 +21,7 @@ def install(app: Flask, chrome: Callable[[], object]) -> None:
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(FILTERS)
-    app.jinja_env.globals.update(
-        asset=resources.asset, notices=htmx.notices, is_partial=htmx.is_partial, spark_path=spark_path
-    )
+    app.jinja_env.globals.update(asset=resources.asset, bar_width=bar_width, spark_path=spark_path)
     app.context_processor(lambda: {"chrome": chrome()})
 
 
@@ -36,7 +34,9 @@ def render(template: str, page: object, *, fragment: str | None = None, status: 
         fragment: the partial's template; None when the page has none.
         status: 200, or 422 for a refused form.
     """
-    name = fragment if fragment and htmx.is_partial() else template
-    return make_response(render_template(name, page=page), status)
-
-
+    if fragment is None or not htmx.is_partial():
+        return make_response(render_template(template, page=page), status)
+    body = render_template(fragment, page=page)
+    if htmx.has_notices():
+        body += render_template("_toasts.html")
+    return make_response(body, status)

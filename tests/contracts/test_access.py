@@ -1,0 +1,89 @@
+"""Every route says who may use it, and keeps its word for every role and for nobody."""
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.routing import Rule
+
+from dashboard.access import Role
+from dashboard.web import guard
+
+# Written down here once more, on purpose: a route that is opened by mistake must fail a test.
+PUBLIC = {
+    "resources.static_file",
+    "health.healthz",
+    "health.readyz",
+    "health.metrics",
+    "auth.sign_in",
+    "auth.sign_in_submit",
+}
+
+
+def routes(app: Flask) -> list[Rule]:
+    return list(app.url_map.iter_rules())
+
+
+def address(rule: Rule) -> str:
+    values = {name: "1" if "id" in name else "x" for name in rule.arguments}
+    return "/" + "/".join(
+        values.get(part.strip("<>").rpartition(":")[2], part) if part.startswith("<") else part
+        for part in rule.rule.strip("/").split("/")
+    )
+
+
+def test_every_route_says_who_may_use_it(app: Flask) -> None:
+    silent = [rule.endpoint for rule in routes(app) if guard.access_of(app, rule.endpoint) is None]
+    assert silent == []
+
+
+def test_only_the_written_list_is_public(app: Flask) -> None:
+    public = {rule.endpoint for rule in routes(app) if guard.access_of(app, rule.endpoint) == guard.PUBLIC}
+    assert public <= PUBLIC
+    assert {"auth.sign_in", "health.healthz"} <= public
+
+
+def test_nobody_gets_past_the_sign_in(app: Flask, client: FlaskClient) -> None:
+    for rule in routes(app):
+        if guard.access_of(app, rule.endpoint) == guard.PUBLIC:
+            continue
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            page = client.open(address(rule), method=method)
+            assert page.status_code == 303, (method, rule.rule, page.status_code)
+            assert page.headers["Location"].startswith("/sign-in")
+            part = client.open(
+                address(rule), method=method, headers={"HX-Request": "true", "HX-Request-Type": "partial"}
+            )
+            assert part.status_code == 401, (method, rule.rule)
+            assert part.headers["HX-Redirect"].startswith("/sign-in")
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_a_role_reaches_what_it_holds_and_no_more(
+    app: Flask, role: Role, request: pytest.FixtureRequest
+) -> None:
+    browser: FlaskClient = request.getfixturevalue(role.value)
+    for rule in routes(app):
+        wanted = guard.access_of(app, rule.endpoint)
+        if not isinstance(wanted, Role) or rule.endpoint == "auth.sign_out":
+            continue
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            answer = browser.open(address(rule), method=method, data={} if method == "POST" else None)
+            # Whatever else is wrong with an empty request, it must not be the role.
+            assert (answer.status_code == 403) == (not role.holds(wanted)), (
+                method,
+                rule.rule,
+                answer.status_code,
+            )
+            assert answer.status_code < 500 or answer.status_code == 503, (
+                method,
+                rule.rule,
+                answer.status_code,
+            )
+
+
+def test_a_route_that_says_nothing_answers_nobody(app: Flask, request: pytest.FixtureRequest) -> None:
+    app.add_url_rule("/forgotten", "forgotten", lambda: "secret")
+    admin: FlaskClient = request.getfixturevalue("admin")
+    answer = admin.get("/forgotten")
+    assert answer.status_code == 403
+    assert "secret" not in answer.get_data(as_text=True)

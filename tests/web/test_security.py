@@ -1,0 +1,132 @@
+"""Headers, cookies, the same-origin check and hostile input, on every kind of answer."""
+
+import json
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from dashboard.access import Role
+from tests.support.shared import shared_data
+
+
+@pytest.mark.parametrize("path", ["/sign-in", "/healthz", "/nowhere", "/static/x/css/app.css", "/"])
+def test_every_answer_has_the_headers(client: FlaskClient, path: str) -> None:
+    headers = client.get(path).headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_taken"),
+    [
+        ({"Sec-Fetch-Site": "same-origin"}, True),
+        ({"Sec-Fetch-Site": "same-site"}, False),
+        ({"Sec-Fetch-Site": "cross-site"}, False),
+        ({"Sec-Fetch-Site": "none"}, False),
+        ({"Sec-Fetch-Site": None, "Origin": "http://localhost"}, True),
+        ({"Sec-Fetch-Site": None, "Origin": "https://localhost"}, False),
+        ({"Sec-Fetch-Site": None, "Origin": "http://localhost.evil.example"}, False),
+        ({"Sec-Fetch-Site": None, "Origin": "null"}, False),
+        ({"Sec-Fetch-Site": None}, False),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"}, False),
+    ],
+)
+def test_only_our_own_pages_may_send_forms(
+    admin: FlaskClient, headers: dict[str, str], is_taken: bool
+) -> None:
+    answer = admin.post("/sign-out", headers=headers)
+    assert (answer.status_code != 403) == is_taken
+
+
+def test_the_check_covers_the_sign_in_too(client: FlaskClient) -> None:
+    answer = client.post(
+        "/sign-in", data={"name": "a", "password": "b"}, headers={"Sec-Fetch-Site": "cross-site"}
+    )
+    assert answer.status_code == 403
+
+
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(app: Flask, as_role: object) -> None:
+    browser = app.test_client()
+    as_role(Role.VIEWER)  # type: ignore[operator]
+    answer = browser.post("/sign-in", data={"name": "the-viewer", "password": "correct horse battery staple"})
+    cookie = answer.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie and "SameSite=Lax" in cookie
+    app.config.update(SESSION_COOKIE_SECURE=True)
+    answer = app.test_client().post(
+        "/sign-in", data={"name": "the-viewer", "password": "correct horse battery staple"}
+    )
+    assert "Secure" in answer.headers["Set-Cookie"]
+
+
+def test_pages_are_not_kept_by_any_cache(viewer: FlaskClient) -> None:
+    answer = viewer.get("/caches")
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "HX-Request-Type" in answer.headers["Vary"]
+
+
+def test_static_files_are_kept_for_a_year_under_their_version_only(app: Flask, client: FlaskClient) -> None:
+    from dashboard.web import resources
+
+    current = client.get(f"/static/{resources.version()}/css/app.css")
+    assert current.status_code == 200 and "immutable" in current.headers["Cache-Control"]
+    other = client.get("/static/0123456789ab/css/app.css")
+    assert other.status_code == 200 and "immutable" not in other.headers["Cache-Control"]
+    assert "no-cache" in other.headers["Cache-Control"]
+    missing = client.get(f"/static/{resources.version()}/css/none.css")
+    assert missing.status_code == 404 and "immutable" not in missing.headers.get("Cache-Control", "")
+
+
+@pytest.mark.parametrize(
+    "path", ["../../pyproject.toml", "%2e%2e/%2e%2e/pyproject.toml", "css/../../pyproject.toml"]
+)
+def test_static_never_leaves_its_folder(client: FlaskClient, path: str) -> None:
+    answer = client.get(f"/static/x/{path}")
+    assert answer.status_code == 404
+
+
+def test_an_unexpected_error_shows_a_reference_and_nothing_else(
+    app: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    from dashboard.web.guard import public
+
+    @app.get("/boom")
+    @public
+    def boom() -> str:
+        raise RuntimeError("the password is hunter2")
+
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    answer = client.get("/boom", headers={"X-Request-ID": "ref-from-proxy"})
+    text = answer.get_data(as_text=True)
+    assert answer.status_code == 500
+    assert "ref-from-proxy" in text and "hunter2" not in text and "Traceback" not in text
+    assert "ref-from-proxy" in caplog.text and "hunter2" in caplog.text
+
+
+def test_an_unknown_address_is_a_page_or_json(client: FlaskClient) -> None:
+    assert "Not found" in client.get("/nowhere").get_data(as_text=True)
+    answer = client.get("/nowhere", headers={"Accept": "application/json"})
+    assert answer.status_code == 404 and answer.get_json()["error"]["title"] == "Not found"
+
+
+def test_a_form_larger_than_the_limit_is_refused(client: FlaskClient) -> None:
+    answer = client.post("/sign-in", data={"name": "x" * (1024 * 1024 + 10), "password": "y"})
+    assert answer.status_code == 413
+
+
+def test_strange_strings_never_end_in_a_server_error(admin: FlaskClient) -> None:
+    data = shared_data()
+    strings = ["\0", "\ud7ff\ufffd", "'\"<script>", "../../x", "%00", "\u202e", "a" * 900]
+    if data is not None:
+        strings += json.loads((data / "strings" / "blns.json").read_text(encoding="utf-8"))
+    for text in strings:
+        for path, query in (
+            ("/audit", {"contains": text, "who": text, "action": text}),
+            ("/caches", {"environment": text}),
+            ("/sign-in", {"next": text}),
+        ):
+            answer = admin.get(path, query_string=query)
+            assert answer.status_code < 500, (path, text)
+            assert "<script>alert" not in answer.get_data(as_text=True)
