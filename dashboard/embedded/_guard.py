@@ -40,7 +40,7 @@ def main() -> int:
         umask=0o077,
         # The lock's descriptor came to us open; the server inherits it and so keeps the folder taken.
         close_fds=False,
-        preexec_fn=die_with_the_guard,  # noqa: PLW1509 - there is one thread
+        preexec_fn=die_with_the_guard,  # safe: there is one thread
         user=as_user,
         group=as_user,
         extra_groups=[] if as_user else None,
