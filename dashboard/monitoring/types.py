@@ -70,7 +70,12 @@ GAUGES: tuple[str, ...] = (
 """Attributes of Reading that hold a momentary value (int or float)."""
 
 FLOAT_GAUGES: frozenset[str] = frozenset(
-    {"mem_fragmentation_ratio", "allocator_frag_ratio", "avg_ttl_s", "expired_stale_perc"}
+    {
+        "mem_fragmentation_ratio",
+        "allocator_frag_ratio",
+        "avg_ttl_s",
+        "expired_stale_perc",
+    }
 )
 """The members of GAUGES that are not whole numbers."""
 
@@ -346,12 +351,18 @@ class Window:
     @property
     def lookups(self) -> int | None:
         """Hits plus misses, None when either is not reported."""
-        return None if self.hits is None or self.misses is None else self.hits + self.misses
+        return (
+            None
+            if self.hits is None or self.misses is None
+            else self.hits + self.misses
+        )
 
     @property
     def hit_ratio(self) -> float | None:
         """Hits by lookups, None without lookups."""
-        return None if self.hits is None or not self.lookups else self.hits / self.lookups
+        return (
+            None if self.hits is None or not self.lookups else self.hits / self.lookups
+        )
 
 
 @dataclass(frozen=True, slots=True)
