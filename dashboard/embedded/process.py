@@ -22,14 +22,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from dashboard.errors import DashboardError
+
 GUARD = Path(__file__).with_name("_guard.py")
 LOG_LIMIT_BYTES = 5 * 1024 * 1024
 STOP_GRACE_S = 10.0
 LOCK_WAIT_S = 5.0
 
 
-class EmbeddedError(Exception):
+class EmbeddedError(DashboardError):
     """An embedded server can't be had or did not start; the message says what to do."""
+
+    code = "embedded_server"
+    title = "An embedded server did not start"
 
 
 @dataclass
