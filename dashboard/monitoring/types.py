@@ -478,3 +478,219 @@ class CacheStatus:
     used_memory_bytes: int | None = None
     maxmemory_bytes: int | None = None
     is_up: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as the history keeps it.
+
+    Attributes:
+        kind: an EventKind's value.
+        until: the end of an outage (kind ``down``); None while it lasts and for what happens in a moment.
+        node: the node it happened to, empty when it is the whole cache.
+    """
+
+    id: int
+    cache_id: int
+    kind: str
+    at: datetime
+    until: datetime | None
+    node: str
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A time range as asked for.
+
+    Attributes:
+        start, end: aware UTC.
+        name: ``15m`` … ``30d``, or ``custom``.
+        is_live: whether the range ends now and moves on.
+    """
+
+    start: datetime
+    end: datetime
+    name: str
+    is_live: bool
+
+    @property
+    def length_s(self) -> float:
+        """Seconds from start to end."""
+        return (self.end - self.start).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Everything the charts of one cache draw over one span.
+
+    Attributes:
+        times: epoch seconds UTC, rising; a bucket's start, or a poll's own time at level ``raw``.
+        columns: values by column name, as many as times. None where nothing is known. Of the hit ratio: None with
+            ``lookups`` 0 means no traffic, None with ``lookups`` None means no data.
+        level: ``raw``, ``minute`` or ``hour``: what the points were made from.
+        step_s: seconds of one point; of the poll interval when points are single polls.
+        events: what happened, oldest first.
+    """
+
+    cache_id: int
+    span: Span
+    level: Literal["raw", "minute", "hour"]
+    step_s: float
+    times: tuple[float, ...]
+    columns: Mapping[str, tuple[float | None, ...]]
+    events: tuple[StoredEvent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A cache over a span in a few numbers, and as it is right now.
+
+    Attributes:
+        window: sums over the whole span; its hit_ratio is the span's mean.
+        ratio_min: the lowest of a single point with enough lookups.
+        minutes_known, minutes_below_target: minutes of the span with lookups, and those under the target;
+            at ranges made from hours a share of the hour counts as sixty minutes or none.
+        as_of: time of the last good poll; rates are those of its interval.
+        ratio: hit ratio of the last five minutes.
+    """
+
+    window: Window
+    ratio_min: float | None
+    minutes_known: int
+    minutes_below_target: int
+    as_of: datetime | None
+    ratio: float | None
+    rates: Mapping[str, float | None]
+    used_memory_bytes: int | None
+    maxmemory_bytes: int | None
+    maxmemory_policy: str | None
+    mem_fragmentation_ratio: float | None
+    keys: int | None
+    connected_clients: int | None
+    blocked_clients: int | None
+    uptime_in_seconds: int | None
+    version: str | None
+    vendor: str | None
+    evicting_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PollStatus:
+    """How polling one cache goes.
+
+    Attributes:
+        failing_since, error, what_to_do: set while polls fail.
+        missing: what the server does not let us ask.
+    """
+
+    cache_id: int
+    last_attempt_at: datetime | None = None
+    last_success_at: datetime | None = None
+    failing_since: datetime | None = None
+    failures: int = 0
+    error_code: str | None = None
+    error: str | None = None
+    what_to_do: str | None = None
+    round_trip_s: float | None = None
+    topology: str | None = None
+    version: str | None = None
+    role: str | None = None
+    missing: tuple[MissingFact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """The process that polls: who, since when, and how many seconds ago it last gave a sign of life."""
+
+    holder: str
+    acquired_at: datetime
+    beat_at: datetime
+    age_s: float
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its last sign of life is recent; a takeover takes up to 15 s."""
+        return self.age_s < 30
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """One command over a window; ``usec_per_call`` None without calls, ``share`` of all time spent, 0..1."""
+
+    name: str
+    calls: int
+    usec: int
+    rejected_calls: int
+    failed_calls: int
+    calls_per_s: float | None
+    usec_per_call: float | None
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class CommandTable:
+    """Commands over ``covered_s`` seconds from ``start`` to ``end``, the costliest first."""
+
+    start: datetime
+    end: datetime
+    covered_s: float
+    lines: tuple[CommandLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SlowLogLine:
+    """One entry of a server's slow log; ``command`` is bounded in length and holds no raw bytes."""
+
+    node: str
+    id: int
+    at: datetime | None
+    duration_s: float
+    command: str
+    client_address: str
+    client_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLine:
+    """One connection as CLIENT LIST shows it."""
+
+    node: str
+    id: str
+    address: str
+    name: str
+    user: str
+    command: str
+    age_s: int | None
+    idle_s: int | None
+    db: int | None
+    flags: str
+    output_buffer_bytes: int | None
+    is_monitor: bool
+    is_own: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SlowLogTable:
+    """The slow logs of a cache's nodes as read at the last good poll, newest first.
+
+    Attributes:
+        as_of: time of that poll; None when there was none.
+        total: how many entries were read before the bound.
+        missing: why there is nothing to show; None when it could be read.
+    """
+
+    as_of: datetime | None
+    lines: tuple[SlowLogLine, ...] = ()
+    total: int = 0
+    missing: MissingFact | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTable:
+    """The connections of a cache's nodes as read at the last good poll; attributes as in SlowLogTable."""
+
+    as_of: datetime | None
+    lines: tuple[ClientLine, ...] = ()
+    total: int = 0
+    missing: MissingFact | None = None

@@ -1,0 +1,512 @@
+"""The history's SQL: samples, the poller's state, events, partitions.
+
+The questions that charts and rollups ask are written beside their logic in ``rollup`` and ``series`` and run
+through ``fetch`` and ``execute`` here.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, bindparam, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import Session
+
+from dashboard.monitoring.models import (
+    CacheEventRow,
+    CommandSampleRow,
+    NodeRunRow,
+    PollStateRow,
+    SampleRow,
+    WorkerStateRow,
+)
+from dashboard.monitoring.readings import reading_from_json, reading_to_json
+from dashboard.monitoring.types import Event, Reading, StoredEvent
+
+__all__ = ["Session"]
+
+STORED_COUNTERS: tuple[str, ...] = (
+    "keyspace_hits",
+    "keyspace_misses",
+    "total_commands_processed",
+    "total_connections_received",
+    "total_net_input_bytes",
+    "total_net_output_bytes",
+    "expired_keys",
+    "evicted_keys",
+    "rejected_connections",
+    "total_error_replies",
+    "errors_oom",
+    "keys_calls",
+    "used_cpu_usec",
+)
+STORED_GAUGES: tuple[str, ...] = (
+    "used_memory",
+    "used_memory_rss",
+    "maxmemory",
+    "keys",
+    "expires",
+    "uptime_in_seconds",
+    "connected_clients",
+    "blocked_clients",
+    "mem_fragmentation_ratio",
+    "avg_ttl_s",
+    "expired_stale_perc",
+)
+PARTITION_DAYS: Mapping[str, int] = {"sample": 1, "command_sample": 1, "rollup_minute": 7, "rollup_hour": 28}
+"""Days one partition of a table spans, counted from 1970-01-01."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PARTITION_LOCK = 0x6361_7061  # serialises the making of partitions
+_AHEAD = 2
+
+
+def fetch(session: Session, sql: str, **parameters: Any) -> Sequence[Row[Any]]:
+    """The rows of ``sql``."""
+    return session.execute(text(sql), parameters).all()
+
+
+def execute(session: Session, sql: str, **parameters: Any) -> int:
+    """Run ``sql``; the number of rows it touched."""
+    result = session.execute(text(sql), parameters)
+    return int(getattr(result, "rowcount", 0))
+
+
+# --- partitions ---------------------------------------------------------------------------------------------
+
+
+def _partition_start(table: str, at: datetime) -> datetime:
+    days = (at - _EPOCH).days
+    return _EPOCH + timedelta(days=days - days % PARTITION_DAYS[table])
+
+
+def partitions(session: Session, table: str) -> dict[str, tuple[datetime, datetime]]:
+    """Name, start and end of each partition of ``table``, oldest first."""
+    names = session.scalars(
+        text(
+            "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+            " WHERE i.inhparent = CAST(:parent AS regclass) ORDER BY c.relname"
+        ),
+        {"parent": table},
+    )
+    span = timedelta(days=PARTITION_DAYS[table])
+    found = {}
+    for name in names:
+        start = datetime.strptime(name.removeprefix(f"{table}_p"), "%Y%m%d").replace(tzinfo=UTC)
+        found[name] = (start, start + span)
+    return found
+
+
+def ensure_partitions(session: Session, at: datetime, *, ahead: int = _AHEAD) -> None:
+    """Make the partitions around ``at``: the one before, its own and ``ahead`` more; idempotent.
+
+    A partition is made as a plain table and then attached: that blocks neither readers nor writers of the others.
+    """
+    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _PARTITION_LOCK})
+    for table, days in PARTITION_DAYS.items():
+        existing = partitions(session, table)
+        column = "ts" if table == "sample" else "bucket"
+        for offset in range(-1, ahead + 1):
+            start = _partition_start(table, at) + timedelta(days=days * offset)
+            name = f"{table}_p{start:%Y%m%d}"
+            if name in existing:
+                continue
+            end = start + timedelta(days=days)
+            session.execute(text(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)"))
+            session.execute(
+                text(
+                    f"ALTER TABLE {table} ATTACH PARTITION {name}"
+                    f" FOR VALUES FROM ('{start.isoformat()}') TO ('{end.isoformat()}')"
+                )
+            )
+
+
+def drop_partitions(session: Session, table: str, before: datetime) -> list[str]:
+    """Drop the partitions of ``table`` that end at or before ``before``; their names.
+
+    Waits for running queries for at most two seconds: the next run comes soon enough.
+    """
+    session.execute(text("SET LOCAL lock_timeout = '2s'"))
+    old = [name for name, (_, end) in partitions(session, table).items() if end <= before]
+    for name in old:
+        session.execute(text(f"DROP TABLE {name}"))
+    return old
+
+
+# --- the poller's state -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class PollState:
+    """What the poller must remember about one cache; the same in memory and in the database."""
+
+    cache_id: int
+    revision: int = 0
+    last_success_at: datetime | None = None
+    failing_since: datetime | None = None
+    failures: int = 0
+    error_code: str | None = None
+    readings: dict[str, Reading] = field(default_factory=dict)
+    commands_bucket: datetime | None = None
+    commands: dict[str, list[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """What one good poll found, as it is stored beside the samples."""
+
+    topology: str
+    missing: list[dict[str, str]]
+    clients: dict[str, Any] | None
+    slow_log: dict[str, Any] | None
+    round_trip_s: float
+    keys_called: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSample:
+    """One node's part of a poll, ready to be written."""
+
+    node: str
+    reading: Reading
+    values: dict[str, Any]
+    """Columns of ``sample`` except cache_id, ts, node_run_id, round_trip_s and nodes_expected."""
+    round_trip_s: float
+
+
+def load_state(session: Session, cache_id: int, *, now: datetime, clock_s: float) -> PollState:
+    """The state of a cache as stored, or a new one.
+
+    Args:
+        now, clock_s: the wall and the monotonic clock of this process at one moment; stored readings get a
+            place on its monotonic clock, so that differences go on across a restart or a takeover.
+    """
+    row = session.execute(
+        select(PollStateRow.__table__).where(PollStateRow.cache_id == cache_id)
+    ).one_or_none()
+    if row is None:
+        return PollState(cache_id)
+    return PollState(
+        cache_id=cache_id,
+        revision=row.revision,
+        last_success_at=row.last_success_at,
+        failing_since=row.failing_since,
+        failures=row.failures,
+        error_code=row.error_code,
+        readings={node: reading_from_json(raw, now=now, clock_s=clock_s) for node, raw in row.readings.items()},
+        commands_bucket=row.commands_bucket,
+        commands=row.commands,
+    )
+
+
+def _advance(session: Session, state: PollState, poll_interval_s: float, values: Mapping[str, Any]) -> bool:
+    """Write ``values`` if nobody wrote since ``state`` was read; whether it was so."""
+    values = {**values, "poll_interval_s": poll_interval_s, "revision": state.revision + 1}
+    if state.revision == 0:
+        made = session.execute(
+            upsert(PollStateRow)
+            .values(cache_id=state.cache_id, **values)
+            .on_conflict_do_nothing(index_elements=["cache_id"])
+            .returning(PollStateRow.cache_id)
+        ).one_or_none()
+        if made is not None:
+            return True
+    changed = session.execute(
+        update(PollStateRow)
+        .where(PollStateRow.cache_id == state.cache_id, PollStateRow.revision == state.revision)
+        .values(**values)
+        .returning(PollStateRow.cache_id)
+    ).one_or_none()
+    return changed is not None
+
+
+def write_poll(
+    session: Session,
+    before: PollState,
+    after: PollState,
+    *,
+    at: datetime,
+    poll_interval_s: float,
+    samples: Sequence[NodeSample],
+    success: Success,
+    events: Sequence[tuple[str, Event]],
+    command_samples: Sequence[tuple[datetime, Mapping[str, list[int]]]] = (),
+) -> bool:
+    """Store one good poll whole, or nothing.
+
+    Args:
+        before, after: the state the differences were taken from, and the new one.
+        events: (node, event).
+        command_samples: finished five-minute sums of the command statistics.
+
+    Returns:
+        False when somebody stored a poll since ``before`` was read; nothing is written then.
+    """
+    first = samples[0].reading
+    lookups = session.execute(
+        select(PollStateRow.self_hits, PollStateRow.self_misses).where(PollStateRow.cache_id == before.cache_id)
+    ).one_or_none()
+    self_hits, self_misses = (lookups.self_hits, lookups.self_misses) if lookups else (0, 0)
+    values: dict[str, Any] = {
+        "last_attempt_at": at,
+        "last_success_at": at,
+        "failing_since": None,
+        "failures": 0,
+        "error_code": None,
+        "error": None,
+        "what_to_do": None,
+        "round_trip_s": success.round_trip_s,
+        "topology": success.topology,
+        "version": first.version,
+        "role": first.role,
+        "used_memory": _total(sample.reading.used_memory for sample in samples),
+        "maxmemory": _total(sample.reading.maxmemory for sample in samples),
+        "missing": success.missing,
+        "readings": {node: reading_to_json(reading) for node, reading in after.readings.items()},
+        "clients": success.clients,
+        "slow_log": success.slow_log,
+        "commands_bucket": after.commands_bucket,
+        "commands": after.commands,
+        # Not zero: more may have been reported since the line above.
+        "self_hits": PollStateRow.self_hits - self_hits if lookups else 0,
+        "self_misses": PollStateRow.self_misses - self_misses if lookups else 0,
+    }
+    if success.keys_called:
+        values["keys_last_at"] = at
+    if not _advance(session, before, poll_interval_s, values):
+        return False
+    after.revision = before.revision + 1
+    rows = []
+    for number, sample in enumerate(samples):
+        own = {"self_hits": self_hits, "self_misses": self_misses} if number == 0 else {}
+        rows.append(
+            {
+                "cache_id": before.cache_id,
+                "ts": at,
+                "node_run_id": _node_run_id(session, before.cache_id, sample, at),
+                "round_trip_s": sample.round_trip_s,
+                "nodes_expected": len(samples),
+                "self_hits": 0,
+                "self_misses": 0,
+                **sample.values,
+                **own,
+            }
+        )
+    session.execute(insert(SampleRow), rows)
+    for bucket, commands in command_samples:
+        statement = upsert(CommandSampleRow).values(cache_id=before.cache_id, bucket=bucket, commands=dict(commands))
+        session.execute(
+            statement.on_conflict_do_update(
+                index_elements=["cache_id", "bucket"], set_={"commands": statement.excluded.commands}
+            )
+        )
+    if before.failing_since is not None:
+        session.execute(
+            update(CacheEventRow)
+            .where(
+                CacheEventRow.cache_id == before.cache_id,
+                CacheEventRow.kind == "down",
+                CacheEventRow.until.is_(None),
+            )
+            .values(until=at)
+        )
+    if events:
+        session.execute(
+            insert(CacheEventRow),
+            [
+                {
+                    "cache_id": before.cache_id,
+                    "ts": event.at,
+                    "kind": event.kind.value,
+                    "node": node,
+                    "details": dict(event.details),
+                }
+                for node, event in events
+            ],
+        )
+    return True
+
+
+def write_failure(
+    session: Session,
+    before: PollState,
+    *,
+    at: datetime,
+    poll_interval_s: float,
+    code: str,
+    message: str,
+    what_to_do: str,
+) -> bool:
+    """Store that a poll failed; the first failure in a row opens an outage.
+
+    Returns:
+        False when somebody stored a poll since ``before`` was read; nothing is written then.
+    """
+    since = before.failing_since or at
+    values = {
+        "last_attempt_at": at,
+        "failing_since": since,
+        "failures": before.failures + 1,
+        "error_code": code,
+        "error": message,
+        "what_to_do": what_to_do,
+    }
+    if not _advance(session, before, poll_interval_s, values):
+        return False
+    if before.failing_since is None:
+        session.execute(
+            upsert(CacheEventRow)
+            .values(cache_id=before.cache_id, ts=at, kind="down", details={"code": code, "error": message})
+            .on_conflict_do_nothing()
+        )
+    before.revision += 1
+    before.failing_since, before.error_code = since, code
+    before.failures += 1
+    return True
+
+
+def _node_run_id(session: Session, cache_id: int, sample: NodeSample, at: datetime) -> int:
+    run_id = sample.reading.run_id or ""
+    found = session.scalar(
+        select(NodeRunRow.id).where(
+            NodeRunRow.cache_id == cache_id, NodeRunRow.node == sample.node, NodeRunRow.run_id == run_id
+        )
+    )
+    if found is None:
+        found = session.scalar(
+            insert(NodeRunRow)
+            .values(
+                cache_id=cache_id,
+                node=sample.node,
+                run_id=run_id,
+                version=sample.reading.version,
+                role=sample.reading.role,
+                first_seen_at=at,
+            )
+            .returning(NodeRunRow.id)
+        )
+    assert found is not None
+    return found
+
+
+def _total(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def poll_states(session: Session, cache_ids: Sequence[int] | None = None) -> dict[int, Row[Any]]:
+    """The stored state of the given caches, or of all; one query."""
+    query = select(PollStateRow.__table__)
+    if cache_ids is not None:
+        query = query.where(PollStateRow.cache_id.in_(cache_ids))
+    return {row.cache_id: row for row in session.execute(query)}
+
+
+def add_self_lookups(session: Session, cache_id: int, hits: int, misses: int) -> None:
+    """Note lookups of our own, to be subtracted from the cache's next interval."""
+    session.execute(
+        update(PollStateRow)
+        .where(PollStateRow.cache_id == cache_id)
+        .values(self_hits=PollStateRow.self_hits + hits, self_misses=PollStateRow.self_misses + misses)
+    )
+
+
+def write_verdict_since(session: Session, since: Mapping[int, Mapping[str, str]]) -> None:
+    """Keep, per cache, when each standing verdict was first found (ISO times by verdict code)."""
+    if since:
+        session.execute(
+            text("UPDATE poll_state SET verdict_since = CAST(:since AS jsonb) WHERE cache_id = :cache_id").bindparams(
+                bindparam("since"), bindparam("cache_id")
+            ),
+            [{"cache_id": cache_id, "since": json.dumps(codes)} for cache_id, codes in since.items()],
+        )
+
+
+# --- events -------------------------------------------------------------------------------------------------
+
+
+def events_between(
+    session: Session, cache_id: int, start: datetime, end: datetime, *, limit: int = 200
+) -> tuple[StoredEvent, ...]:
+    """What happened to a cache from ``start`` to ``end``, outages that reach into it included, oldest first."""
+    rows = session.execute(
+        select(CacheEventRow)
+        .where(
+            CacheEventRow.cache_id == cache_id,
+            CacheEventRow.ts <= end,
+            (CacheEventRow.ts >= start)
+            | ((CacheEventRow.kind == "down") & (CacheEventRow.until.is_(None) | (CacheEventRow.until >= start))),
+        )
+        .order_by(CacheEventRow.ts.desc(), CacheEventRow.id.desc())
+        .limit(limit)
+    ).scalars()
+    return tuple(_event(row) for row in reversed(list(rows)))
+
+
+def _event(row: CacheEventRow) -> StoredEvent:
+    return StoredEvent(
+        id=row.id, cache_id=row.cache_id, kind=row.kind, at=row.ts, until=row.until, node=row.node, details=row.details
+    )
+
+
+def last_events(session: Session, kinds: Sequence[str], since: datetime) -> dict[tuple[int, str], datetime]:
+    """The time of the latest event of each cache and kind; one query for all caches."""
+    rows = fetch(
+        session,
+        "SELECT cache_id, kind, max(ts) AS ts FROM cache_event"
+        " WHERE kind = ANY(:kinds) AND ts >= :since GROUP BY cache_id, kind",
+        kinds=list(kinds),
+        since=since,
+    )
+    return {(row.cache_id, row.kind): row.ts for row in rows}
+
+
+def delete_old_events(session: Session, before: datetime, *, at_most: int = 10_000) -> int:
+    """Remove events older than ``before``, a bounded number at a time."""
+    return execute(
+        session,
+        "DELETE FROM cache_event WHERE id IN"
+        " (SELECT id FROM cache_event WHERE ts < :before ORDER BY ts LIMIT :at_most)",
+        before=before,
+        at_most=at_most,
+    )
+
+
+# --- command statistics -------------------------------------------------------------------------------------
+
+
+def command_samples(session: Session, cache_id: int, start: datetime, end: datetime) -> Sequence[Row[Any]]:
+    """(bucket, commands) of a cache whose five minutes begin within the span, oldest first."""
+    return session.execute(
+        select(CommandSampleRow.bucket, CommandSampleRow.commands)
+        .where(
+            CommandSampleRow.cache_id == cache_id, CommandSampleRow.bucket >= start, CommandSampleRow.bucket < end
+        )
+        .order_by(CommandSampleRow.bucket)
+    ).all()
+
+
+# --- the worker ---------------------------------------------------------------------------------------------
+
+_WORKER = "poller"
+
+
+def beat(session: Session, holder: str, now: datetime, *, is_new: bool) -> None:
+    """Note that ``holder`` polls; ``is_new`` when it has just got the lock."""
+    statement = upsert(WorkerStateRow).values(name=_WORKER, holder=holder, acquired_at=now, beat_at=now)
+    changed: dict[str, Any] = {"holder": holder, "beat_at": now}
+    if is_new:
+        changed["acquired_at"] = now
+    session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=changed))
+
+
+def worker_state(session: Session) -> WorkerStateRow | None:
+    """The row of the process that polls, None before the first."""
+    return session.get(WorkerStateRow, _WORKER)
+
+
+def set_watermark(session: Session, column: str, until: datetime) -> None:
+    """Note how far a rollup reaches (``minutes_until`` or ``hours_until``)."""
+    session.execute(update(WorkerStateRow).where(WorkerStateRow.name == _WORKER).values({column: until}))
