@@ -72,15 +72,9 @@ class Settings(BaseSettings):
     hit_ratio_target: float = Field(
         default=0.8, gt=0, lt=1, description="Target hit ratio of a newly added cache, 0 to 1."
     )
-    raw_retention_h: int = Field(
-        default=48, ge=24, le=720, description="Hours every sample is kept."
-    )
-    minute_retention_d: int = Field(
-        default=31, ge=2, le=400, description="Days one-minute rollups are kept."
-    )
-    hour_retention_d: int = Field(
-        default=730, ge=31, le=3660, description="Days one-hour rollups are kept."
-    )
+    raw_retention_h: int = Field(default=48, ge=24, le=720, description="Hours every sample is kept.")
+    minute_retention_d: int = Field(default=31, ge=2, le=400, description="Days one-minute rollups are kept.")
+    hour_retention_d: int = Field(default=730, ge=31, le=3660, description="Days one-hour rollups are kept.")
     metrics_token: SecretStr | None = Field(
         default=None,
         description="When set, /metrics asks for it as a bearer token. Unset: /metrics answers only on"
@@ -90,7 +84,9 @@ class Settings(BaseSettings):
     @field_validator("allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        return (
+            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        )
 
     @field_validator("database_url")
     @classmethod
@@ -139,9 +135,7 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise ConfigError(
-            _explain(error), what_to_do="docs/configuration.md lists every setting."
-        ) from None
+        raise ConfigError(_explain(error), what_to_do="docs/configuration.md lists every setting.") from None
 
 
 def describe(settings: Settings) -> list[tuple[str, str, str]]:

@@ -55,7 +55,9 @@ class UnitOfWork:
         self._after_commit.append(action)
 
 
-def build_runtime(settings: Settings, *, database_url: str | None = None, clock: Clock | None = None) -> Runtime:
+def build_runtime(
+    settings: Settings, *, database_url: str | None = None, clock: Clock | None = None
+) -> Runtime:
     """Open the pools; nothing is connected yet.
 
     Args:
