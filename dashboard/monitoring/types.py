@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntFlag, StrEnum
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 COUNTERS: tuple[str, ...] = (
     "keyspace_hits",
@@ -351,18 +351,12 @@ class Window:
     @property
     def lookups(self) -> int | None:
         """Hits plus misses, None when either is not reported."""
-        return (
-            None
-            if self.hits is None or self.misses is None
-            else self.hits + self.misses
-        )
+        return None if self.hits is None or self.misses is None else self.hits + self.misses
 
     @property
     def hit_ratio(self) -> float | None:
         """Hits by lookups, None without lookups."""
-        return (
-            None if self.hits is None or not self.lookups else self.hits / self.lookups
-        )
+        return None if self.hits is None or not self.lookups else self.hits / self.lookups
 
 
 @dataclass(frozen=True, slots=True)
@@ -694,3 +688,110 @@ class ClientTable:
     lines: tuple[ClientLine, ...] = ()
     total: int = 0
     missing: MissingFact | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SlowEntry:
+    """One entry of a node's slow log.
+
+    Attributes:
+        at: when it ran, aware UTC.
+        duration_s: how long it took.
+        command: command with arguments as one printable line, cut to a sane length.
+        client_address, client_name: who sent it, empty when not reported.
+        node: id of the node that ran it.
+    """
+
+    at: datetime
+    duration_s: float
+    command: str
+    client_address: str = ""
+    client_name: str = ""
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRow:
+    """One connection of CLIENT LIST.
+
+    Attributes:
+        last_command: as Redis spells it, e.g. ``client|list``; empty when unknown.
+        library: ``lib-name`` with its version, empty when not reported.
+        memory_bytes: ``tot-mem``, None when not reported.
+        state: what is special in words, e.g. "blocked", "runs MONITOR", "subscribed"; empty when nothing is.
+        is_monitor: it runs MONITOR.
+        is_ours: it is a connection of this dashboard.
+        node: id of the node it is connected to.
+    """
+
+    address: str
+    name: str = ""
+    user: str = ""
+    library: str = ""
+    last_command: str = ""
+    state: str = ""
+    age_s: int | None = None
+    idle_s: int | None = None
+    database: int | None = None
+    memory_bytes: int | None = None
+    is_monitor: bool = False
+    is_ours: bool = False
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRow:
+    """One command's share of the work over the page's span.
+
+    Attributes:
+        name: as INFO spells it, e.g. ``config|get``.
+        calls_per_s: None when the span is not known.
+        time_share: of the time spent in all commands, 0..1; None when no time was spent.
+        mean_s: mean seconds of one call, None without calls.
+        rejected_calls, failed_calls: None before Redis 6.2.
+    """
+
+    name: str
+    calls: int
+    calls_per_s: float | None = None
+    time_share: float | None = None
+    mean_s: float | None = None
+    rejected_calls: int | None = None
+    failed_calls: int | None = None
+
+
+Row = TypeVar("Row", SlowEntry, ClientRow, CommandRow)
+
+
+@dataclass(frozen=True)
+class TablePage(Generic[Row]):
+    """A table of one cache: slow log, clients or commands.
+
+    Attributes:
+        rows: sorted for display, the worst first.
+        total: how many there are when not all are shown, else None.
+        read_at: the poll the rows are from, None before the first.
+        span_s: seconds the numbers belong to; None where that means nothing, or since the server's start.
+        threshold_s: the slow log's ``slowlog-log-slower-than`` in seconds, None when not known.
+        node_count: primaries; the node column is shown from two on.
+        missing: why there are no rows, None when they could be read.
+        error: why the cache does not answer, in words; None when it does.
+    """
+
+    cache_id: int
+    cache_name: str
+    now: datetime
+    poll_interval_s: int
+    rows: tuple[Row, ...] = ()
+    total: int | None = None
+    read_at: datetime | None = None
+    span_s: float | None = None
+    threshold_s: float | None = None
+    node_count: int = 1
+    missing: MissingFact | None = None
+    error: str | None = None
+
+
+SlowLogPage = TablePage[SlowEntry]
+ClientsPage = TablePage[ClientRow]
+CommandsPage = TablePage[CommandRow]
