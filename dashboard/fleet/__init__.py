@@ -1,0 +1,1 @@
+"""The caches we operate; the only server-side user of redis-py."""

@@ -1,0 +1,276 @@
+"""What we ask of a node. All of it only looks: no key is read, and nothing here counts as a hit or a miss."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+
+from dashboard.fleet import replies
+from dashboard.fleet.errors import Cause, Problem, as_error, explain, quoted
+from dashboard.fleet.permissions import acl_line, grant
+from dashboard.fleet.registry import Command, Node
+from dashboard.fleet.replies import Client, SlowEntry
+from dashboard.fleet.url import Kind
+
+PROBE_AGAIN_S = 24 * 3600.0
+MOST_CLIENTS_POLLED = 2000
+INFO_VARIANTS: tuple[Command, ...] = (("INFO", "everything"), ("INFO", "all"), ("INFO",))
+
+Monotonic = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A fact the server would not give.
+
+    Args:
+        command: what was asked.
+        reason: why it is missing, in words.
+        grant: the ACL SETUSER line that would allow it; None where no ACL line helps.
+    """
+
+    command: str
+    reason: str
+    grant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What a poll asks for beside INFO."""
+
+    clients: bool = True
+    slowlog: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PollReply:
+    """All that one poll of one node brought.
+
+    Args:
+        node_id: "host:port", or a socket's path.
+        info: INFO, all sections, as text.
+        clients: CLIENT LIST, at most MOST_CLIENTS of them.
+        clients_total: how many lines CLIENT LIST had; None where it is missing.
+        slowlog: the newest entries of the slow log, newest first.
+        round_trip_s: seconds from the first byte sent to the last received.
+        taken_at: when the reply was complete, aware, UTC.
+        taken_monotonic_s: the same moment on the monotonic clock.
+    """
+
+    node_id: str
+    info: str
+    clients: list[Client] | Missing
+    clients_total: int | None
+    slowlog: list[SlowEntry] | Missing
+    round_trip_s: float
+    taken_at: datetime
+    taken_monotonic_s: float
+
+
+_NOT_ASKED = "was not asked for"
+_CLIENT_LIST: Command = ("CLIENT", "LIST")
+_SLOWLOG_GET: Command = ("SLOWLOG", "GET", replies.MOST_SLOW_ENTRIES)
+_NAMES = {_CLIENT_LIST: "CLIENT LIST", _SLOWLOG_GET: "SLOWLOG GET"}
+
+
+def poll(
+    node: Node,
+    wants: Wants = Wants(),
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    monotonic: Monotonic = time.monotonic,
+) -> PollReply:
+    """Read a node's state in one round trip.
+
+    What the server forbids is remembered on the node and not asked again for a day, or until the server
+    restarts (run_id): each refused command would raise its own error counters.
+
+    Raises:
+        FleetError: the node can't be reached, refuses INFO, or is not a cache.
+    """
+    variant: int = node.memory.get("info_variant", 0)
+    while True:
+        wanted = [
+            command
+            for command, asked in ((_CLIENT_LIST, wants.clients), (_SLOWLOG_GET, wants.slowlog))
+            if asked
+        ]
+        known = {command: _known_missing(node, command, monotonic()) for command in wanted}
+        asked = [command for command in wanted if known[command] is None]
+        answers, took_s = node.run([INFO_VARIANTS[variant], *asked])
+        info = answers[0]
+        if _is_empty(info) and variant + 1 < len(INFO_VARIANTS):
+            variant += 1
+            continue
+        break
+    taken_at, taken_monotonic_s = now(), monotonic()
+    raw = _info_bytes(node, info)
+    node.memory["info_variant"] = variant
+    _learn(node, raw)
+    got = dict(zip(asked, answers[1:], strict=True))
+
+    def part(command: Command, asked_for: bool) -> Any:
+        if not asked_for:
+            return Missing(_NAMES[command], f"{_NAMES[command]} {_NOT_ASKED}.")
+        return known[command] or _judged(node, command, got[command], monotonic())
+
+    listed = part(_CLIENT_LIST, wants.clients)
+    total = None
+    if isinstance(listed, bytes):
+        listed, total = replies.clients(listed)
+    slow = part(_SLOWLOG_GET, wants.slowlog)
+    return PollReply(
+        node_id=node.id,
+        info=replies.info_text(raw),
+        clients=listed,
+        clients_total=total,
+        slowlog=slow if isinstance(slow, Missing) else replies.slow_log(slow),
+        round_trip_s=took_s,
+        taken_at=taken_at,
+        taken_monotonic_s=taken_monotonic_s,
+    )
+
+
+def client_list(node: Node, *, monotonic: Monotonic = time.monotonic) -> tuple[list[Client], int] | Missing:
+    """(at most MOST_CLIENTS clients, how many there are), read now.
+
+    Raises:
+        FleetError: the node can't be reached.
+    """
+    reply = _ask(node, _CLIENT_LIST, monotonic)
+    return (
+        replies.clients(reply) if isinstance(reply, bytes) else _missing_or_unreadable(reply, "CLIENT LIST")
+    )
+
+
+def slow_log(node: Node, *, monotonic: Monotonic = time.monotonic) -> list[SlowEntry] | Missing:
+    """The newest entries of the slow log, newest first, read now.
+
+    Raises:
+        FleetError: the node can't be reached.
+    """
+    reply = _ask(node, _SLOWLOG_GET, monotonic)
+    return (
+        replies.slow_log(reply) if isinstance(reply, list) else _missing_or_unreadable(reply, "SLOWLOG GET")
+    )
+
+
+def config(node: Node, pattern: str, *, monotonic: Monotonic = time.monotonic) -> dict[str, str] | Missing:
+    """The server's settings whose names match ``pattern``, e.g. ``slowlog-*``.
+
+    Passwords in redis.conf are left out.
+
+    Raises:
+        FleetError: the node can't be reached.
+    """
+    reply = _ask(node, ("CONFIG", "GET", pattern), monotonic)
+    if not isinstance(reply, list):
+        return _missing_or_unreadable(reply, "CONFIG GET")
+    secret = ("requirepass", "masterauth", "masteruser", "tls-key-file-pass", "tls-client-key-file-pass")
+    return {name: value for name, value in replies.pairs(reply).items() if name not in secret}
+
+
+def _ask(node: Node, command: Command, monotonic: Monotonic) -> Any:
+    known = _known_missing(node, command, monotonic(), limit_clients=False)
+    if known is not None:
+        return known
+    answers, _ = node.run([command])
+    return _judged(node, command, answers[0], monotonic())
+
+
+def _missing_or_unreadable(reply: object, name: str) -> Missing:
+    return reply if isinstance(reply, Missing) else Missing(name, f"{name} was answered with something else.")
+
+
+def _name(command: Command) -> str:
+    return _NAMES.get(command) or " ".join(str(word) for word in command[:2])
+
+
+def _known_missing(
+    node: Node, command: Command, now_s: float, *, limit_clients: bool = True
+) -> Missing | None:
+    held: tuple[Missing, float] | None = node.memory.get(f"missing {_name(command)}")
+    if held is not None and now_s - held[1] < PROBE_AGAIN_S:
+        return held[0]
+    connected = node.memory.get("connected_clients") or 0
+    if limit_clients and command == _CLIENT_LIST and connected > MOST_CLIENTS_POLLED:
+        return Missing(
+            "CLIENT LIST", f"with {connected:,} clients, CLIENT LIST is read for the Clients page only."
+        )
+    return None
+
+
+def _judged(node: Node, command: Command, reply: Any, now_s: float) -> Any:
+    """The reply, or Missing; a lasting refusal is remembered."""
+    name = _name(command)
+    expected = bytes if command == _CLIENT_LIST else list
+    if isinstance(reply, expected):
+        return reply
+    if not isinstance(reply, redis.ResponseError):
+        return Missing(name, f"{name} was answered with something else.")
+    text = quoted(reply, node.url)
+    if isinstance(reply, redis.exceptions.NoPermissionError):
+        missing = Missing(
+            name,
+            f"NOPERM: this user may not run {name}.",
+            acl_line(node.url.username, (name,)) if grant(name) else None,
+        )
+    elif "unknown command" in text.lower() or "unknown subcommand" in text.lower():
+        missing = Missing(name, f"this server does not offer {name}; managed services often take it away.")
+    else:
+        # Anything else may pass: it is asked again next time.
+        return Missing(name, f"{name} failed: {text}")
+    node.memory[f"missing {name}"] = (missing, now_s)
+    return missing
+
+
+def _is_empty(reply: Any) -> bool:
+    """Whether this variant of INFO is not known to the server; no rights is another matter."""
+    if isinstance(reply, redis.exceptions.NoPermissionError):
+        return False
+    return isinstance(reply, redis.ResponseError) or (isinstance(reply, bytes) and not reply.strip())
+
+
+def _info_bytes(node: Node, reply: Any) -> bytes:
+    if isinstance(reply, redis.exceptions.NoPermissionError):
+        raise as_error(info_denied(node.url.username))
+    if isinstance(reply, redis.ResponseError):
+        raise as_error(explain(reply, node.id, node.url))
+    if not isinstance(reply, bytes) or not reply.strip():
+        raise as_error(explain(redis.exceptions.InvalidResponse("INFO"), node.id, node.url))
+    if replies.info_field(reply, b"redis_mode") == "sentinel":
+        raise as_error(
+            Problem(
+                Cause.TOPOLOGY,
+                f"{node.id} is a Sentinel, not a cache.",
+                "Use redis+sentinel://host:26379/service as the URL.",
+            )
+        )
+    return reply
+
+
+def info_denied(username: str | None) -> Problem:
+    """INFO is forbidden: the one permission without which there is nothing to show."""
+    return Problem(
+        Cause.NOPERM,
+        "NOPERM: this user may not run INFO. Without it there is no hit ratio and no memory.",
+        f"Grant it with: {acl_line(username, ('INFO',))}",
+    )
+
+
+def _learn(node: Node, info: bytes) -> None:
+    run_id = replies.info_field(info, b"run_id")
+    if node.memory.get("run_id") not in (None, run_id):
+        for key in [key for key in node.memory if key.startswith("missing ")]:
+            del node.memory[key]
+    node.memory["run_id"] = run_id
+    connected = replies.info_field(info, b"connected_clients") or ""
+    node.memory["connected_clients"] = (
+        int(connected) if connected.isdecimal() and len(connected) < 10 else None
+    )
+    if node.url.kind is not Kind.SERVER and replies.info_field(info, b"role") == "slave":
+        # Demoted since it was looked up: the next poll asks where the primary is now.
+        node.doubt()

@@ -1,0 +1,52 @@
+"""What Cachewarden asks of a Redis user, in one place: docs/permissions.md and the connection test repeat it."""
+
+from dataclasses import dataclass
+
+from dashboard.fleet.text import display
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One command Cachewarden sends.
+
+    Args:
+        rule: as ACL SETUSER takes it.
+        command: as people write it.
+        why: what it is for, and what is missing without it.
+    """
+
+    rule: str
+    command: str
+    why: str
+
+
+READ_ONLY = (
+    Permission("+ping", "PING", "the connection test's round trip"),
+    Permission("+info", "INFO", "every chart and nearly every verdict; without it a cache can't be watched"),
+    Permission("+select", "SELECT", "a database other than 0 in the URL"),
+    Permission("+client|setname", "CLIENT SETNAME", "our connections are called cachewarden in CLIENT LIST"),
+    Permission("+client|list", "CLIENT LIST", "the Clients page, and noticing MONITOR"),
+    Permission("+slowlog|get", "SLOWLOG GET", "the Slow log page"),
+    Permission("+config|get", "CONFIG GET", "the slow log's threshold, and limits that INFO leaves out"),
+    Permission("+scan", "SCAN", "finding keys without blocking the server"),
+    Permission("+memory|usage", "MEMORY USAGE", "the size of a key, without reading its value"),
+    Permission("+cluster|slots", "CLUSTER SLOTS", "finding the nodes of a Cluster; not needed elsewhere"),
+)
+
+
+def grant(command: str) -> str:
+    """The ACL rule for ``command``, e.g. ``+client|list`` for CLIENT LIST."""
+    return next(permission.rule for permission in READ_ONLY if permission.command == command)
+
+
+def acl_line(username: str | None, commands: tuple[str, ...] = ()) -> str:
+    """The ACL SETUSER command that grants what Cachewarden needs to look.
+
+    Args:
+        username: the user it is for; None is Redis' user ``default``.
+        commands: grant only these; none means all of READ_ONLY, with access to every key's name.
+    """
+    user = display((username or "default").encode())
+    if commands:
+        return " ".join(("ACL SETUSER", user, *(grant(command) for command in commands)))
+    return " ".join(("ACL SETUSER", user, "~*", *(permission.rule for permission in READ_ONLY)))
