@@ -11,6 +11,7 @@ import importlib.util
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,13 @@ FILES = {
 SPRITE = "icons.svg"
 # The accessibility tests load it from the checkout; it is never shipped.
 AXE = "axe-core/axe.min.js"
+
+# Where Debian, Fedora and SUSE keep the certificate authorities their machines trust.
+CA_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+)
 
 
 class VendorError(Exception):
@@ -119,10 +127,18 @@ def sprite(names: list[str], modules: Path) -> str:
 
 
 def _npm_ci(work: Path) -> None:
-    command = [*_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--loglevel=error"]
-    # npm starts `node` by name; the one we bring must be the first it finds.
-    environment = {**os.environ, "PATH": os.pathsep.join([str(Path(command[0]).parent), os.environ.get("PATH", "")])}
-    done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
+    command = [
+        *_npm(),
+        "ci",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--prefer-offline",
+        "--loglevel=error",
+    ]
+    done = subprocess.run(
+        command, cwd=work, env=_npm_environment(command[0]), capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
         raise VendorError(
@@ -130,6 +146,25 @@ def _npm_ci(work: Path) -> None:
             "static/vendor can't be built.\nCheck the network, or name a mirror in the environment variable "
             f"npm_config_registry, then install again.\nnpm said:\n{said}"
         )
+
+
+def _npm_environment(program: str) -> dict[str, str]:
+    environment = dict(os.environ)
+    # npm starts `node` by name; the one we bring must be the first it finds.
+    environment["PATH"] = os.pathsep.join([str(Path(program).parent), environment.get("PATH", "")])
+    # Node.js trusts only the authorities it was built with; behind a company's proxy the machine knows one more.
+    environment.setdefault("NODE_USE_SYSTEM_CA", "1")
+    bundle = next(
+        (
+            path
+            for path in (ssl.get_default_verify_paths().cafile, *CA_BUNDLES)
+            if path and Path(path).exists()
+        ),
+        None,
+    )
+    if bundle is not None:
+        environment.setdefault("NODE_EXTRA_CA_CERTS", bundle)
+    return environment
 
 
 def _npm() -> list[str]:
