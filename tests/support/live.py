@@ -1,0 +1,59 @@
+"""A whole dashboard on loopback: web server, worker, real servers. For browser tests, screenshots, benchmarks."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dashboard.worker import start_worker
+from waitress.server import create_server
+
+from dashboard import migrations
+from dashboard.access import Actor, Role
+from dashboard.app import create_app
+from dashboard.auth import service as auth
+from dashboard.config import load_settings
+from dashboard.embedded import postgres, valkey
+from dashboard.work import Runtime, build_runtime, unit_of_work
+from tests.support import servers
+
+SECRET_KEY = "a secret key that only the tests know, 32+"
+PASSWORD = "correct horse battery staple"
+ACTOR = Actor(None, "test", Role.ADMIN, "cli")
+
+
+@dataclass(frozen=True)
+class Live:
+    """A running dashboard: its address, its parts, and an administrator ``admin`` with ``PASSWORD``."""
+
+    url: str
+    runtime: Runtime
+    valkey_url: str
+
+
+@contextmanager
+def dashboard(folder: Path, *, with_worker: bool = True, poll_timeout_s: float = 1.0) -> Iterator[Live]:
+    """Start everything; stop everything at the end of the block."""
+    with ExitStack() as stack:
+        store = stack.enter_context(postgres.start(folder / "postgres", config=servers.FAST_POSTGRES))
+        cache = stack.enter_context(
+            valkey.start(config={"maxmemory": "64mb", "maxmemory-policy": "allkeys-lru"})
+        )
+        settings = load_settings(
+            secret_key=SECRET_KEY, data_dir=folder, secure_cookies=False, poll_timeout_s=poll_timeout_s
+        )
+        runtime = build_runtime(settings, database_url=store.url)
+        stack.callback(runtime.close)
+        migrations.upgrade(runtime.database)
+        with unit_of_work(runtime, ACTOR) as work:
+            auth.create_user(work, name="admin", role=Role.ADMIN, password=PASSWORD)
+        server = create_server(create_app(runtime), host="127.0.0.1", port=0, threads=8)
+        thread = threading.Thread(target=server.run, name="web", daemon=True)
+        thread.start()
+        stack.callback(thread.join, 10)
+        stack.callback(server.close)
+        if with_worker:
+            worker = start_worker(runtime)
+            stack.callback(worker.stop)
+        yield Live(f"http://127.0.0.1:{server.effective_port}", runtime, cache.url)

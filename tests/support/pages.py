@@ -1,0 +1,60 @@
+"""What browser tests and screenshots share: sign-in, the list of pages, what a page must not do."""
+
+from dataclasses import dataclass, field
+
+from playwright.sync_api import ConsoleMessage, Page, Request
+
+
+@dataclass
+class Watched:
+    """Collects what a page must never do."""
+
+    page: Page
+    url: str
+    complaints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"script error: {error}"))
+        self.page.on("request", self._request)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        # The browser itself logs every 4xx answer; a test that expects one checks it by its status.
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            self.complaints.append(f"console: {message.text}")
+
+    def _request(self, request: Request) -> None:
+        if not request.url.startswith((self.url, "data:", "blob:")):
+            self.complaints.append(f"asked another host: {request.url}")
+
+
+def sign_in(page: Page, url: str, name: str, password: str) -> None:
+    """Sign in through the form."""
+    page.goto(f"{url}/sign-in")
+    page.get_by_label("Username").fill(name)
+    page.get_by_label("Password", exact=True).fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(lambda address: "/sign-in" not in address)
+
+
+def pages(cache_id: int) -> dict[str, str]:
+    """Name and path of every page."""
+    cache = f"/caches/{cache_id}"
+    return {
+        "overview": f"{cache}/overview?range=15m",
+        "overview-6h": f"{cache}/overview?range=6h",
+        "overview-30d": f"{cache}/overview?range=30d",
+        "slow-log": f"{cache}/slow-log",
+        "clients": f"{cache}/clients",
+        "commands": f"{cache}/commands",
+        "connections": "/caches",
+        "add-cache": "/caches/new",
+        "edit-cache": f"{cache}/edit",
+        "remove-cache": f"{cache}/remove",
+        "users": "/users",
+        "add-user": "/users/new",
+        "audit": "/audit",
+        "account": "/account",
+        "settings": "/settings",
+        "not-found": "/nowhere",
+    }
