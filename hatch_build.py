@@ -61,14 +61,16 @@ class VendorHook(BuildHookInterface[Any]):
         """Called by hatchling before a build of `version` "standard" or "editable"."""
         if self.target_name != "wheel":
             return
+        root = Path(self.root)
         editable = version == "editable"
-        if editable:
-            # templates/ and static/ are found beside the package; a copy would go stale at once.
-            build_data["force_include_editable"] = {}
         try:
-            build(Path(self.root), with_test_tools=editable)
+            build(root, with_test_tools=editable)
         except VendorError as error:
             self.app.abort(str(error))
+        if not editable:
+            # In an editable install they are found beside the package; a copy would go stale at once.
+            for folder in ("templates", "static"):
+                build_data["force_include"][str(root / folder)] = f"dashboard/{folder}"
 
 
 def build(root: Path, *, with_test_tools: bool) -> bool:
