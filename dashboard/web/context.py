@@ -80,11 +80,22 @@ def current_actor() -> Actor:
     return actor
 
 
-def start_session(user_id: int, session_version: int) -> None:
-    """Sign this browser in: a new session, so that one planted before the sign-in is worthless."""
+def start_session(user_id: int, session_version: int, *, stays: bool = True) -> None:
+    """Sign this browser in: a new session, so that one planted before the sign-in is worthless.
+
+    Args:
+        stays: keep the cookie when the browser is closed; it ends after ``session_hours`` all the same.
+    """
     session.clear()
     session[_SESSION_KEY] = [user_id, session_version, int(runtime().clock.now().timestamp())]
-    session.permanent = True
+    session.permanent = stays
+    g.pop("actor", None)
+
+
+def renew_session(session_version: int) -> None:
+    """Keep this browser signed in while the account's other sessions end; it ends at the same time as before."""
+    user_id, _, signed_in_at = session[_SESSION_KEY]
+    session[_SESSION_KEY] = [user_id, session_version, signed_in_at]
     g.pop("actor", None)
 
 

@@ -1,0 +1,80 @@
+"""Before and after, in lines for reading and in words for one row. Pure."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_NOTHING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class DiffLine:
+    """One line of a unified difference; ``kind`` is "", "del" or "ins"."""
+
+    kind: str
+    text: str
+
+    @property
+    def sign(self) -> str:
+        """The sign in front of the line."""
+        return {"del": "-", "ins": "+"}.get(self.kind, " ")
+
+
+def diff_lines(
+    before: Mapping[str, object] | None, after: Mapping[str, object] | None
+) -> tuple[DiffLine, ...]:
+    """The fields of both sides in the order of ``after``, what is gone first where it was."""
+    old, new = before or {}, after or {}
+    lines: list[DiffLine] = []
+    for name in [*(n for n in old if n not in new), *new]:
+        was, now = old.get(name, _NOTHING), new.get(name, _NOTHING)
+        if was == now:
+            lines.append(DiffLine("", f"{name}: {_written(now)}"))
+            continue
+        if was is not _NOTHING:
+            lines.append(DiffLine("del", f"{name}: {_written(was)}"))
+        if now is not _NOTHING:
+            lines.append(DiffLine("ins", f"{name}: {_written(now)}"))
+    return tuple(lines)
+
+
+def changed_count(before: Mapping[str, object] | None, after: Mapping[str, object] | None) -> int:
+    """How many fields differ."""
+    old, new = before or {}, after or {}
+    return sum(1 for name in {*old, *new} if old.get(name, _NOTHING) != new.get(name, _NOTHING))
+
+
+def summary(before: Mapping[str, object] | None, after: Mapping[str, object] | None, reason: str) -> str:
+    """One row's "what": the changed fields in words, then the reason in quotation marks."""
+    old, new = before or {}, after or {}
+    names = [*new, *(n for n in old if n not in new)]
+    changed = [name for name in names if old.get(name, _NOTHING) != new.get(name, _NOTHING)]
+    if before and after:
+        parts = [f"{_words(name)} {_side(old, name)} to {_side(new, name)}" for name in changed]
+    elif after:
+        parts = [f"{_words(name)} {_side(new, name)}" for name in changed]
+    else:
+        parts = []  # removed: the subject says what, the open row says the rest
+    text = ", ".join(parts[:3]) + (f" and {len(parts) - 3} more" if len(parts) > 3 else "")
+    text = text[:1].upper() + text[1:]
+    quoted = f"“{reason}”" if reason else ""
+    return ". ".join(part for part in (text, quoted) if part)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _side(values: Mapping[str, object], name: str) -> str:
+    value = values.get(name, _NOTHING)
+    return "nothing" if value is _NOTHING else _written(value, bare=True)
+
+
+def _written(value: object, *, bare: bool = False) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if bare and isinstance(value, str):
+        return value if len(value) <= 60 else value[:59] + "…"
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,240 @@
+"""SQL of accounts."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Select, case, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from dashboard.access import Role
+from dashboard.auth.models import ThrottleRow, UserRow
+from dashboard.auth.types import User
+
+CLEANED_AT_ONCE = 100
+# Updates go past the session's identity map, so rows are read anew each time.
+_ANEW = {"populate_existing": True}
+_PLAIN = {"synchronize_session": False}
+
+
+def list_users(session: Session) -> list[User]:
+    """All accounts by name."""
+    return _users(session, select(UserRow).order_by(func.lower(UserRow.name)))
+
+
+def find_user(session: Session, user_id: int) -> User | None:
+    """The account, or None."""
+    return next(iter(_users(session, select(UserRow).where(UserRow.id == user_id))), None)
+
+
+def find_user_by_name(session: Session, name: str) -> User | None:
+    """The account of this name in upper or lower case, or None."""
+    return next(iter(_users(session, select(UserRow).where(func.lower(UserRow.name) == name.lower()))), None)
+
+
+def find_credentials(session: Session, name: str) -> tuple[User, str] | None:
+    """The account of this name and its password's hash, or None; one query in both cases."""
+    query = select(UserRow).where(func.lower(UserRow.name) == name.lower())
+    row = session.scalars(query, execution_options=_ANEW).one_or_none()
+    return None if row is None else (_user(row), row.password_hash)
+
+
+def lock_user(session: Session, user_id: int) -> User | None:
+    """The account as it is now, or None; nobody else changes it until the transaction ends."""
+    query = select(UserRow).where(UserRow.id == user_id).with_for_update()
+    return next(iter(_users(session, query)), None)
+
+
+def lock_active_admins(session: Session) -> set[int]:
+    """The ids of all administrators that can sign in.
+
+    Held until the transaction ends: of two transactions that each take one away, the second waits here and
+    then sees what the first left.
+    """
+    query = (
+        select(UserRow.id)
+        .where(UserRow.role == Role.ADMIN.value, UserRow.is_disabled.is_(False))
+        .order_by(UserRow.id)
+        .with_for_update()
+    )
+    return set(session.scalars(query))
+
+
+def password_hash_of(session: Session, user_id: int) -> str:
+    """The hash of the account's password."""
+    return session.execute(select(UserRow.password_hash).where(UserRow.id == user_id)).scalar_one()
+
+
+def insert_user(session: Session, name: str, role: Role, password_hash: str, now: datetime) -> int | None:
+    """Add an account; None when the name is taken, also by somebody who adds it at the same moment."""
+    values = {
+        "name": name,
+        "role": role.value,
+        "password_hash": password_hash,
+        "session_version": 1,
+        "is_disabled": False,
+        "created_at": now,
+        "password_changed_at": now,
+    }
+    query = insert(UserRow).values(values).on_conflict_do_nothing().returning(UserRow.id)
+    return session.execute(query).scalar_one_or_none()
+
+
+def set_role(session: Session, user_id: int, role: Role) -> None:
+    """Change the role and end the account's sessions."""
+    _change(session, user_id, role=role.value, session_version=UserRow.session_version + 1)
+
+
+def set_disabled(session: Session, user_id: int, is_disabled: bool) -> None:
+    """Disable or enable the account and end its sessions."""
+    _change(session, user_id, is_disabled=is_disabled, session_version=UserRow.session_version + 1)
+
+
+def set_password(session: Session, user_id: int, password_hash: str, now: datetime) -> None:
+    """Change the password and end the account's sessions."""
+    _change(
+        session,
+        user_id,
+        password_hash=password_hash,
+        password_changed_at=now,
+        session_version=UserRow.session_version + 1,
+    )
+
+
+def end_sessions(session: Session, user_id: int) -> None:
+    """End the account's sessions, everywhere."""
+    _change(session, user_id, session_version=UserRow.session_version + 1)
+
+
+def replace_hash(session: Session, user_id: int, old_hash: str, new_hash: str) -> None:
+    """Keep the same password under newer parameters, unless it was changed meanwhile."""
+    session.execute(
+        update(UserRow)
+        .where(UserRow.id == user_id, UserRow.password_hash == old_hash)
+        .values(password_hash=new_hash),
+        execution_options=_PLAIN,
+    )
+
+
+def touch(session: Session, user_id: int, now: datetime) -> None:
+    """Note that the account was seen."""
+    _change(session, user_id, last_seen_at=now)
+
+
+# --- the sign-in throttle -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One key after counting."""
+
+    failures: int
+    expires_at: datetime
+
+
+def count_try(
+    session: Session, key: bytes, account_key: bytes | None, *, now: datetime, window: timedelta, limit: int
+) -> Counted:
+    """Add one under ``key`` and return how many there are within the window.
+
+    Each one up to the limit starts the window anew; those after it don't, so that trying on does not keep
+    the door closed. The row stays locked until the transaction ends.
+    """
+    fresh = insert(ThrottleRow).values(key=key, account_key=account_key, failures=1, expires_at=now + window)
+    is_over = ThrottleRow.expires_at <= now
+    query = fresh.on_conflict_do_update(
+        index_elements=[ThrottleRow.key],
+        set_={
+            "failures": case((is_over, 1), else_=func.least(ThrottleRow.failures + 1, limit + 2)),
+            "expires_at": case(
+                (or_(is_over, ThrottleRow.failures < limit), now + window), else_=ThrottleRow.expires_at
+            ),
+        },
+    ).returning(ThrottleRow.failures, ThrottleRow.expires_at)
+    failures, expires_at = session.execute(query).one()
+    return Counted(failures, expires_at)
+
+
+def take_try_back(session: Session, key: bytes) -> None:
+    """Subtract one under ``key``."""
+    query = (
+        update(ThrottleRow)
+        .where(ThrottleRow.key == key, ThrottleRow.failures > 0)
+        .values(failures=ThrottleRow.failures - 1)
+    )
+    session.execute(query, execution_options=_PLAIN)
+
+
+def forget_tries(session: Session, key: bytes) -> None:
+    """Start ``key`` anew."""
+    session.execute(delete(ThrottleRow).where(ThrottleRow.key == key), execution_options=_PLAIN)
+
+
+def forget_tries_for(session: Session, account_key: bytes) -> None:
+    """Start an account anew from every address."""
+    # In the order of keys, as two such transactions may meet.
+    keys = (
+        select(ThrottleRow.key)
+        .where(ThrottleRow.account_key == account_key)
+        .order_by(ThrottleRow.key)
+        .with_for_update()
+    )
+    found = session.scalars(keys).all()
+    session.execute(delete(ThrottleRow).where(ThrottleRow.key.in_(found)), execution_options=_PLAIN)
+
+
+def clean_tries(session: Session, *, now: datetime, most_rows: int) -> None:
+    """Remove some rows whose window is over, and the ones nearest to their end beyond ``most_rows``.
+
+    A failed try adds two rows at most and removes up to a hundred, so the table can't grow for ever.
+    Rows somebody else works with are left for the next time.
+    """
+    over = (
+        select(ThrottleRow.key)
+        .where(ThrottleRow.expires_at <= now)
+        .order_by(ThrottleRow.expires_at)
+        .limit(CLEANED_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
+    oldest_allowed = (
+        select(ThrottleRow.expires_at)
+        .order_by(ThrottleRow.expires_at.desc())
+        .offset(most_rows)
+        .limit(1)
+        .scalar_subquery()
+    )
+    beyond = (
+        select(ThrottleRow.key)
+        .where(ThrottleRow.expires_at <= oldest_allowed)
+        .order_by(ThrottleRow.expires_at)
+        .limit(CLEANED_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
+    for query in (over, beyond):
+        if keys := session.scalars(query).all():
+            session.execute(delete(ThrottleRow).where(ThrottleRow.key.in_(keys)), execution_options=_PLAIN)
+
+
+# --- pieces -------------------------------------------------------------------------------------------
+
+
+def _change(session: Session, user_id: int, **values: object) -> None:
+    query = update(UserRow).where(UserRow.id == user_id).values(**values)
+    session.execute(query, execution_options=_PLAIN)
+
+
+def _users(session: Session, query: Select[UserRow]) -> list[User]:
+    return [_user(row) for row in session.scalars(query, execution_options=_ANEW)]
+
+
+def _user(row: UserRow) -> User:
+    return User(
+        id=row.id,
+        name=row.name,
+        role=Role(row.role),
+        is_disabled=row.is_disabled,
+        session_version=row.session_version,
+        created_at=row.created_at,
+        last_seen_at=row.last_seen_at,
+        password_changed_at=row.password_changed_at,
+    )

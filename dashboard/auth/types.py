@@ -1,0 +1,109 @@
+"""What accounts look like to others."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from dashboard.access import Role
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An account, without its password."""
+
+    id: int
+    name: str
+    role: Role
+    is_disabled: bool
+    session_version: int
+    created_at: datetime
+    last_seen_at: datetime | None
+    password_changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A sign-in that worked."""
+
+    user: User
+
+
+@dataclass(frozen=True, slots=True)
+class WrongPassword:
+    """Wrong name or password; it is not said which.
+
+    Args:
+        tries_left: how many more from this address before it is closed.
+    """
+
+    tries_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Too many wrong passwords; none is looked at until the wait is over.
+
+    Args:
+        wait_s: seconds until the next try is looked at.
+    """
+
+    wait_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignInPage:
+    """What templates/auth/sign_in.html shows."""
+
+    host: str
+    version: str
+    name: str
+    next_path: str
+    session_hours: int
+    stays: bool
+    tries_left: int | None = None  # None: no wrong try
+    wait_s: int | None = None  # None: not closed
+
+
+@dataclass(frozen=True, slots=True)
+class AccountPage:
+    """What templates/auth/account.html shows."""
+
+    user: User
+    now: datetime
+    shortest_password: int
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawer:
+    """The form under the table: to add an account, or to edit ``user``."""
+
+    user: User | None
+    name: str
+    role: str
+    problem: str = ""  # why nothing was saved, when no field is to blame
+    errors: dict[str, str] = field(default_factory=dict)
+    password_errors: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """One line of the role table: what, and which roles may."""
+
+    words: str
+    roles: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UsersPage:
+    """What templates/auth/users.html shows."""
+
+    now: datetime
+    users: tuple[User, ...]
+    own_id: int | None
+    disabled: int
+    roles: tuple[Role, ...]
+    abilities: tuple[Ability, ...]
+    drawer: Drawer | None
+    shortest_password: int
+    wrong_limit: int
+    closed_minutes: int
