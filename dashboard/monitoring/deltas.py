@@ -320,9 +320,12 @@ def _is_reset(prev: Reading, cur: Reading) -> bool:
         # The command statistics go with the other counters, and a reset is the first call they then hold: always
         # the first, but with another duration. A refused attempt has no calls.
         before, after = prev.commands.get("config|resetstat"), cur.commands.get("config|resetstat")
-        if after is not None and after.calls:
-            if before is None or (before.calls, before.usec) != (after.calls, after.usec):
-                return True
+        if (
+            after is not None
+            and after.calls
+            and (before is None or (before.calls, before.usec) != (after.calls, after.usec))
+        ):
+            return True
         counted = [name for name, stat in prev.commands.items() if stat.calls]
         lost = [
             name

@@ -401,6 +401,7 @@ class Facts:
         missing: what could not be asked and why.
         restarted_at, flushed_at: the last such event of any node, None when there was none.
         keys_last_at: the last poll in whose interval KEYS was called.
+        save_config: the value of ``CONFIG GET save``; empty means that snapshots are off, None that it is unknown.
         since: per verdict code, when it was first found; used to say "since 13:38".
     """
 
@@ -417,6 +418,7 @@ class Facts:
     restarted_at: datetime | None = None
     flushed_at: datetime | None = None
     keys_last_at: datetime | None = None
+    save_config: str | None = None
     since: Mapping[str, datetime] = field(default_factory=_empty)
 
 

@@ -1,0 +1,790 @@
+"""What to say about a cache: one plain line per check, with its evidence and the next step.
+
+A check answers with one of five kinds. ``unknown`` is the honest third state between good and bad: the check
+could not be made, and the line says why. A full cache that evicts under an LRU or LFU policy is doing its job and
+is never a problem by itself.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from dashboard.monitoring.deltas import wilson_upper
+from dashboard.monitoring.types import Facts, Reading, StatusKind, Verdict, VerdictKind, Window
+from dashboard.web.formats import age, byte_share, byte_size, duration, number, percent, since
+
+MIN_LOOKUPS = 1_000
+"""Fewer lookups are judged by what they still allow, not by their plain ratio."""
+MIN_COVERAGE = 0.6
+"""Less of a window than this measured is not judged."""
+WARM_UP = timedelta(minutes=15)
+"""An emptied cache needs time to fill; real traffic took about eight minutes."""
+CRITICAL_BELOW_TARGET = 0.2
+MIN_FALL = 0.05
+"""A ratio that lost less than this between two windows moves within its noise."""
+MIN_RISE = 1.1
+MISSED_POLLS = 3
+MIN_SILENCE_S = 45.0
+NEARLY_FULL = 0.95
+CLOSE_TO_REFUSING = 0.9
+HIGH_SHARE_OF_HOST = 0.8
+FEW_VOLATILE = 0.1
+MIN_KEYS = 100
+FRAGMENTED_RATIO = 1.5
+FRAGMENTED_BYTES = 256 * 1024**2
+FRAGMENTED_USED_BYTES = 512 * 1024**2
+STALE_PERC = 10.0
+KEYS_MEMORY = timedelta(hours=1)
+
+_ORDER: dict[VerdictKind, int] = {"crit": 0, "warn": 1, "unknown": 2, "info": 3, "ok": 4}
+
+_WORDS = {
+    "poll": "No answer",
+    "state.loading": "Loading",
+    "errors.oom": "Writes refused",
+    "clients.rejected": "Rejecting clients",
+    "persistence": "Saves fail",
+    "memory.pressure": "Full, evicting",
+    "memory.noeviction": "Never evicts",
+    "memory.no_limit": "No memory limit",
+    "memory.volatile": "Few keys to evict",
+    "hit_ratio": "Below target",
+    "keys.backlog": "Expirations pile up",
+    "clients.monitor": "MONITOR runs",
+    "commands.keys": "KEYS in use",
+    "memory.fragmentation": "Fragmented",
+}
+"""Check to the few words of the list of caches, when that check is its worst."""
+
+_CLAUSES = {
+    "state.loading": "it is loading its data set",
+    "errors.oom": "writes are refused for lack of memory",
+    "clients.rejected": "connections are rejected",
+    "persistence": "saving to disk fails",
+    "memory.pressure": "memory is full and evicting",
+    "memory.noeviction": "its policy refuses writes instead of evicting",
+    "memory.no_limit": "it has no memory limit",
+    "memory.volatile": "hardly any key may be evicted",
+    "keys.backlog": "expired keys pile up",
+    "clients.monitor": "a client runs MONITOR",
+    "commands.keys": "KEYS is in use",
+    "memory.fragmentation": "memory is fragmented",
+}
+"""Check to a clause of the Overview's first sentence."""
+
+
+def evaluate(facts: Facts) -> list[Verdict]:
+    """Make every check that the facts allow.
+
+    Returns:
+        At most one verdict per code, worst first. Without a recent answer there is only that one: nothing else
+        can be said about a cache that is away.
+    """
+    poll = _poll(facts)
+    if poll.kind in ("crit", "unknown"):
+        return [_with_since(poll, facts)]
+    found = [poll, *(verdict for check in _CHECKS if (verdict := check(facts)) is not None)]
+    found.extend(_other_missing(facts))
+    # The sort is stable: within one kind the order of the checks stays, causes before symptoms.
+    return [_with_since(verdict, facts) for verdict in sorted(found, key=lambda each: _ORDER[each.kind])]
+
+
+def headline(verdicts: Iterable[Verdict], facts: Facts) -> tuple[StatusKind, str, str]:
+    """The first sentence of the Overview.
+
+    Args:
+        verdicts: from evaluate, worst first.
+        facts: the same that they were made from.
+
+    Returns:
+        (kind, words to set in bold, the sentence after them, which may be empty). It names the cause where one is
+        known, not only the symptom.
+    """
+    found = {verdict.code: verdict for verdict in verdicts}
+    poll = found.get("poll")
+    if poll is not None and poll.kind == "crit":
+        return "crit", poll.title, poll.evidence
+    if poll is not None and poll.kind == "unknown":
+        return "unknown", poll.title, poll.evidence
+    problems = [verdict for verdict in found.values() if verdict.kind in ("crit", "warn")]
+    ratio = found.get("hit_ratio")
+    if not problems:
+        if ratio is None or ratio.kind in ("unknown", "info"):
+            kind, word = status_word(found.values(), facts)
+            return kind, f"{word}.", ratio.title if ratio is not None else ""
+        return "ok", "Healthy.", _answers(facts)
+    kind = "crit" if any(verdict.kind == "crit" for verdict in problems) else "warn"
+    bold = "Needs attention." if kind == "crit" else "Worth a look."
+    clauses = [_CLAUSES[verdict.code] for verdict in problems if verdict.code in _CLAUSES]
+    if ratio is None or ratio.kind in ("unknown", "info"):
+        return kind, bold, _sentence(_joined(clauses))
+    if ratio.kind == "ok":
+        return kind, bold, f"{_answers(facts, end='')}, but {_joined(clauses)}."
+    # Below its target: the cause comes with it, the rest after it.
+    cause = _cause(facts)
+    reason = {
+        "evictions": ", because memory is full and evicting",
+        "expirations": ", because keys expire before they are read again",
+        None: "",
+    }[cause]
+    rest = [
+        clause for clause in clauses if not (cause == "evictions" and clause == _CLAUSES["memory.pressure"])
+    ]
+    also = f". Also, {_joined(rest)}" if rest else ""
+    return kind, bold, f"{_answers(facts, end='')}{reason}{also}."
+
+
+def status_word(verdicts: Iterable[Verdict], facts: Facts) -> tuple[StatusKind, str]:
+    """The state of a cache in the list of caches.
+
+    Args:
+        verdicts: from evaluate, worst first.
+        facts: the same that they were made from.
+
+    Returns:
+        (kind, few words): the reason, not the level, e.g. "Below target" or "No answer since 14:09".
+    """
+    found = list(verdicts)
+    for verdict in found:
+        if verdict.code == "poll" and verdict.kind in ("crit", "unknown"):
+            return ("crit" if verdict.kind == "crit" else "unknown"), verdict.title.rstrip(".")
+    for verdict in found:
+        if verdict.kind in ("crit", "warn"):
+            return ("crit" if verdict.kind == "crit" else "warn"), _WORDS.get(verdict.code, "Needs a look")
+    ratio = next((verdict for verdict in found if verdict.code == "hit_ratio"), None)
+    if ratio is None or ratio.kind == "ok":
+        return "ok", "Healthy"
+    if ratio.kind == "unknown":
+        return ("ok", "Ratio not reported") if _never_counts_lookups(facts) else ("unknown", "Measuring")
+    if facts.window is not None and not facts.window.lookups:
+        return "ok", "No traffic"
+    return ("ok", "Warming up") if _emptied(facts) is not None else ("ok", "Little traffic")
+
+
+def _poll(facts: Facts) -> Verdict:
+    if facts.last_poll_at is None:
+        if facts.last_error is None:
+            return Verdict(
+                "unknown", "poll", "Not polled yet.", f"It is polled every {duration(facts.poll_interval_s)}."
+            )
+        return Verdict(
+            "crit",
+            "poll",
+            "No answer yet.",
+            _sentence(facts.last_error),
+            "Check its address and credentials on the Connections page.",
+        )
+    silence_s = (facts.now - facts.last_poll_at).total_seconds()
+    if silence_s > max(MISSED_POLLS * facts.poll_interval_s, MIN_SILENCE_S):
+        old = f"What is shown is {age(facts.last_poll_at, facts.now)} old."
+        title = f"No answer since {since(facts.last_poll_at, facts.now)}."
+        if facts.last_error is None:
+            return Verdict(
+                "crit", "poll", title, f"No poll was made since. {old}", "Check that the worker is running."
+            )
+        return Verdict(
+            "crit",
+            "poll",
+            title,
+            f"{_sentence(facts.last_error)} {old}",
+            "Check that the server runs and can be reached; polling goes on by itself.",
+        )
+    if facts.last_error is not None:
+        return Verdict("info", "poll", "The last poll failed.", _sentence(facts.last_error))
+    return Verdict("ok", "poll", f"Polled {age(facts.last_poll_at, facts.now)} ago.")
+
+
+def _loading(facts: Facts) -> Verdict | None:
+    loading = [(node, reading) for node, reading in facts.nodes if reading.loading]
+    if not loading:
+        return None
+    return Verdict(
+        "warn",
+        "state.loading",
+        f"Loading its data set{_on(facts, loading)}.",
+        "Commands are refused until it is done.",
+        "Wait; it follows a restart or a full resynchronisation.",
+    )
+
+
+def _oom(facts: Facts) -> Verdict | None:
+    code = "errors.oom"
+    span = _span(facts.window)
+    count = facts.window.errors_oom if facts.window is not None else None
+    if count is None:
+        if any(reading.errors_oom is None for _, reading in facts.nodes):
+            return Verdict(
+                "unknown",
+                code,
+                "Not evaluable: this server does not count writes refused for lack of memory.",
+            )
+        return None
+    if count == 0:
+        return Verdict("ok", code, f"No write was refused for lack of memory in {span}.")
+    evidence = _memory(facts) or "The server does not report its memory limit."
+    return Verdict(
+        "crit",
+        code,
+        f"{_times(count, 'write was', 'writes were')} refused for lack of memory in {span}.",
+        evidence,
+        "Raise maxmemory, or set maxmemory-policy to allkeys-lru so that old keys make room.",
+    )
+
+
+def _rejected(facts: Facts) -> Verdict | None:
+    code = "clients.rejected"
+    span = _span(facts.window)
+    count = facts.window.rejected_connections if facts.window is not None else None
+    if count is None:
+        if any(reading.rejected_connections is None for _, reading in facts.nodes):
+            return Verdict("unknown", code, "Not evaluable: this server does not count rejected connections.")
+        return None
+    if count == 0:
+        return Verdict("ok", code, f"No connection was rejected in {span}.")
+    limits = [
+        f"{number(reading.connected_clients)} of {number(reading.maxclients)} clients{_at(facts, node)}"
+        for node, reading in facts.nodes
+        if reading.connected_clients is not None and reading.maxclients is not None
+    ]
+    return Verdict(
+        "crit",
+        code,
+        f"{_times(count, 'connection was', 'connections were')} rejected in {span}.",
+        f"Now connected: {', '.join(limits)}." if limits else "",
+        "Let the applications use a connection pool, or raise maxclients.",
+    )
+
+
+def _persistence(facts: Facts) -> Verdict | None:
+    code = "persistence"
+    failing: list[str] = []
+    affected: list[tuple[str, Reading]] = []
+    is_on = is_known = False
+    for node, reading in facts.nodes:
+        has_snapshots = facts.save_config != "" if facts.save_config is not None else None
+        statuses: list[tuple[str, str | None]] = []
+        if has_snapshots is not False:
+            # The status says err only after an attempt: then somebody wanted the snapshot.
+            statuses.append(("The last snapshot failed", reading.rdb_last_bgsave_status))
+        if reading.aof_enabled:
+            statuses.append(("The last write to the append-only file failed", reading.aof_last_write_status))
+            statuses.append(
+                ("The last rewrite of the append-only file failed", reading.aof_last_bgrewrite_status)
+            )
+        is_known = is_known or any(status is not None for _, status in statuses) or has_snapshots is False
+        is_on = is_on or bool(has_snapshots or reading.aof_enabled or reading.rdb_saves)
+        errors = [words for words, status in statuses if status not in (None, "ok")]
+        if errors:
+            affected.append((node, reading))
+            failing.extend(f"{words}{_at(facts, node)}" for words in errors)
+    if failing:
+        return Verdict(
+            "crit",
+            code,
+            f"Saving to disk fails{_on(facts, affected)}.",
+            f"{'. '.join(failing)}.",
+            "Free disk space or repair the folder. A cache needs no persistence: turn it off if nothing relies on it. "
+            "Until then Redis may refuse writes (stop-writes-on-bgsave-error).",
+        )
+    if not is_known:
+        return (
+            Verdict("unknown", code, "Not evaluable: this server does not report how saving to disk went.")
+            if facts.nodes
+            else None
+        )
+    return Verdict("ok", code, "Saving to disk works." if is_on else "No save to disk has failed.")
+
+
+def _no_limit(facts: Facts) -> Verdict | None:
+    code = "memory.no_limit"
+    if not facts.nodes:
+        return None
+    unlimited = [(node, reading) for node, reading in facts.nodes if reading.maxmemory == 0]
+    if not unlimited:
+        if any(reading.maxmemory is None for _, reading in facts.nodes):
+            return Verdict("unknown", code, "Not evaluable: this server does not report maxmemory.")
+        return Verdict("ok", code, "Memory is limited.", _memory(facts))
+    evidence = []
+    is_pressing = False
+    for node, reading in unlimited:
+        host = reading.total_system_memory
+        resident = reading.used_memory_rss
+        if host and resident is not None and resident > HIGH_SHARE_OF_HOST * host:
+            is_pressing = True
+        evidence.append(
+            f"{byte_share(reading.used_memory, host)}{' of the host' if host else ''}{_at(facts, node)}"
+        )
+    return Verdict(
+        "crit" if is_pressing else "warn",
+        code,
+        f"No memory limit: maxmemory is 0{_on(facts, unlimited)}.",
+        f"Used: {', '.join(evidence)}.",
+        "Set maxmemory to about three quarters of the host's memory, and maxmemory-policy to allkeys-lru.",
+    )
+
+
+def _noeviction(facts: Facts) -> Verdict | None:
+    code = "memory.noeviction"
+    if not facts.nodes:
+        return None
+    # Without a limit the policy never acts; that is the other check's line.
+    refusing = [
+        (node, reading)
+        for node, reading in facts.nodes
+        if reading.maxmemory_policy == "noeviction" and reading.maxmemory
+    ]
+    if not refusing:
+        if any(reading.maxmemory_policy is None for _, reading in facts.nodes):
+            return Verdict("unknown", code, "Not evaluable: this server does not report maxmemory_policy.")
+        policies = sorted({str(reading.maxmemory_policy) for _, reading in facts.nodes})
+        if policies == ["noeviction"]:
+            return None
+        return Verdict("ok", code, f"Policy {' and '.join(policies)} makes room when memory is full.")
+    is_close = any((_fill(reading) or 0.0) >= CLOSE_TO_REFUSING for _, reading in refusing)
+    has_errors = facts.window is not None and bool(facts.window.errors_oom)
+    return Verdict(
+        "crit" if is_close or has_errors else "warn",
+        code,
+        f"Policy noeviction{_on(facts, refusing)}: a full cache refuses writes.",
+        _memory(facts),
+        "Set maxmemory-policy to allkeys-lru or allkeys-lfu; noeviction is for queues and locks.",
+    )
+
+
+def _volatile(facts: Facts) -> Verdict | None:
+    code = "memory.volatile"
+    affected: list[tuple[str, Reading]] = []
+    evidence: list[str] = []
+    has_policy = is_close = False
+    for node, reading in facts.nodes:
+        if not (reading.maxmemory_policy or "").startswith("volatile-"):
+            continue
+        has_policy = True
+        keys, expires = reading.keys, reading.expires
+        if keys is None or expires is None or keys < MIN_KEYS or expires >= FEW_VOLATILE * keys:
+            continue
+        affected.append((node, reading))
+        evidence.append(f"{number(expires)} of {number(keys)} keys have a TTL{_at(facts, node)}")
+        is_close = is_close or (_fill(reading) or 0.0) >= HIGH_SHARE_OF_HOST
+    if affected:
+        policy = affected[0][1].maxmemory_policy
+        return Verdict(
+            "crit" if is_close else "warn",
+            code,
+            f"Policy {policy} finds hardly any key to evict{_on(facts, affected)}.",
+            f"{', '.join(evidence)}; when they are gone, writes are refused.",
+            "Give every cache key a TTL, or set maxmemory-policy to an allkeys policy.",
+        )
+    return Verdict("ok", code, "Enough keys have a TTL and may be evicted.") if has_policy else None
+
+
+def _pressure(facts: Facts) -> Verdict | None:
+    code = "memory.pressure"
+    limited = [(node, reading) for node, reading in facts.nodes if reading.maxmemory]
+    fills = [(fill, node, reading) for node, reading in limited if (fill := _fill(reading)) is not None]
+    if not fills:
+        return None
+    fill, _, fullest = max(fills, key=lambda each: each[0])
+    memory = _memory(facts)
+    if fill < NEARLY_FULL:
+        return Verdict("ok", code, f"Memory is {percent(fill)} full.", memory)
+    if fullest.maxmemory_policy == "noeviction":
+        # The check of the policy says it, with the right next step.
+        return None
+    window, before = facts.window, facts.before
+    rate = _rate(window)
+    if window is None or rate is None:
+        return Verdict("unknown", code, "Memory is nearly full; evictions are not known yet.", memory)
+    if not window.evicted_keys:
+        return Verdict("info", code, "Memory is nearly full, and nothing is evicted.", memory)
+    evicting = f"Memory is full and evicting {number(rate)} keys/s"
+    step = "Raise maxmemory by a quarter and measure again, or shorten the TTL of large values."
+    if _emptied(facts) is None and (depth := _depth_below_target(facts)) is not None:
+        return Verdict(
+            "crit" if depth > CRITICAL_BELOW_TARGET else "warn",
+            code,
+            f"{evicting}, and the hit ratio is below its target.",
+            memory,
+            step,
+        )
+    rate_before = _rate(before)
+    if (
+        _emptied(facts) is None
+        and before is not None
+        and rate_before is not None
+        and rate > rate_before * MIN_RISE
+        and _has_fallen(before, window)
+    ):
+        return Verdict(
+            "warn",
+            code,
+            f"{evicting}, and the hit ratio falls.",
+            f"{memory} Evictions rose from {number(rate_before)} to {number(rate)} keys/s "
+            f"while the hit ratio fell from {percent(before.hit_ratio)} to {percent(window.hit_ratio)}.",
+            step,
+        )
+    policy = fullest.maxmemory_policy
+    return Verdict("info", code, f"{evicting}, as it should{f' under {policy}' if policy else ''}.", memory)
+
+
+def _hit_ratio(facts: Facts) -> Verdict | None:
+    code = "hit_ratio"
+    window = facts.window
+    if _never_counts_lookups(facts):
+        return Verdict("unknown", code, "Not evaluable: this server does not count hits and misses.")
+    if window is None or window.hits is None or window.misses is None:
+        return Verdict(
+            "unknown",
+            code,
+            "Hit ratio is not known yet.",
+            "It takes two polls of the same server to measure it.",
+        )
+    span = _span(window)
+    lookups = window.hits + window.misses
+    ratio = window.hit_ratio
+    if ratio is None:
+        return Verdict("info", code, f"No traffic: no lookups in {span}.")
+    volume = f"{percent(ratio)} of {_times(lookups, 'lookup', 'lookups')} in {span}."
+    if (emptied := _emptied(facts)) is not None:
+        what, at = emptied
+        return Verdict(
+            "info",
+            code,
+            f"Warming up since the {what} at {since(at, facts.now)}.",
+            f"Hit ratio {volume} It is judged from {since(at + WARM_UP, facts.now)} on.",
+        )
+    if window.coverage < MIN_COVERAGE:
+        return Verdict(
+            "unknown",
+            code,
+            f"Not evaluable: only {percent(window.coverage)} of {span} was measured.",
+            f"Hit ratio {volume}",
+        )
+    target = facts.hit_ratio_target
+    depth = _depth_below_target(facts)
+    if depth is not None:
+        step = {
+            "evictions": "Raise maxmemory by a quarter and measure again.",
+            "expirations": "Lengthen the TTL of prefixes that are read again after they expire.",
+            None: "Look for keys that are read once, or read before anything stores them.",
+        }[_cause(facts)]
+        shown = "Hit ratio just" if percent(ratio) == percent(target) else f"Hit ratio {percent(ratio)},"
+        few = " Few, but too many missed for chance." if lookups < MIN_LOOKUPS else ""
+        before = facts.before.hit_ratio if facts.before is not None else None
+        earlier = f" Before: {percent(before)}." if before is not None else ""
+        return Verdict(
+            "crit" if depth > CRITICAL_BELOW_TARGET and lookups >= MIN_LOOKUPS else "warn",
+            code,
+            f"{shown} below its {percent(target)} target.",
+            f"{number(window.misses)} of {_times(lookups, 'lookup', 'lookups')} missed in {span}.{few}{earlier}",
+            step,
+        )
+    if lookups < MIN_LOOKUPS:
+        return Verdict("info", code, "Too few lookups to judge the hit ratio.", f"Hit ratio {volume}")
+    return Verdict(
+        "ok",
+        code,
+        f"Hit ratio {percent(ratio)}, {_above(ratio, target)} its {percent(target)} target.",
+        _sentence(volume),
+    )
+
+
+def _backlog(facts: Facts) -> Verdict | None:
+    code = "keys.backlog"
+    known = [
+        (reading.expired_stale_perc, node, reading)
+        for node, reading in facts.nodes
+        if reading.expired_stale_perc is not None
+    ]
+    if not known:
+        return (
+            Verdict(
+                "unknown", code, "Not evaluable: this server does not estimate expired keys still in memory."
+            )
+            if facts.nodes
+            else None
+        )
+    worst = max(perc for perc, _, _ in known)
+    if worst <= STALE_PERC:
+        return Verdict("ok", code, "Expired keys are removed in time.")
+    affected = [(node, reading) for perc, node, reading in known if perc > STALE_PERC]
+    return Verdict(
+        "warn",
+        code,
+        f"Expired keys pile up{_on(facts, affected)}.",
+        f"{percent(worst / 100)} of the keys with a TTL have expired and still take memory.",
+        "Spread expirations: add jitter to TTLs that end at the same moment.",
+    )
+
+
+def _monitor(facts: Facts) -> Verdict | None:
+    code = "clients.monitor"
+    if facts.monitors is None:
+        reason = next(
+            (f"is {fact.reason}" for fact in facts.missing if fact.what == "CLIENT LIST"), "was not asked yet"
+        )
+        acl = next((fact.acl for fact in facts.missing if fact.what == "CLIENT LIST" and fact.acl), "")
+        return Verdict(
+            "unknown",
+            code,
+            f"Not evaluable: CLIENT LIST {reason}.",
+            "Clients that run MONITOR can't be seen.",
+            _grant(acl),
+        )
+    if not facts.monitors:
+        return Verdict("ok", code, "No client runs MONITOR.")
+    described = []
+    for client in facts.monitors:
+        name = f" ({client.name})" if client.name else " (no name)"
+        running = f", connected for {duration(client.age_s)}" if client.age_s is not None else ""
+        described.append(f"{client.address}{name}{running}")
+    return Verdict(
+        "warn",
+        code,
+        f"{_times(len(described), 'client runs', 'clients run')} MONITOR.",
+        f"{'; '.join(described)}. It slows down every command.",
+        "Stop it; the slow log answers most of the same questions.",
+    )
+
+
+def _keys(facts: Facts) -> Verdict | None:
+    code = "commands.keys"
+    if not facts.nodes:
+        return None
+    totals = [reading.keys_calls for _, reading in facts.nodes]
+    total = sum(calls for calls in totals if calls is not None)
+    if all(calls is None for calls in totals):
+        return Verdict("unknown", code, "Not evaluable: this server has no command statistics.")
+    recent = facts.window.keys_calls if facts.window is not None else None
+    span = _span(facts.window)
+    last_at = facts.keys_last_at
+    is_recent = last_at is not None and facts.now - last_at <= KEYS_MEMORY
+    if recent or is_recent:
+        title = (
+            f"KEYS was called {_times(recent, 'time', 'times')} in {span}."
+            if recent
+            else f"KEYS was called at {since(last_at, facts.now)}."
+            if last_at is not None
+            else ""
+        )
+        stats = [reading.commands["keys"] for _, reading in facts.nodes if "keys" in reading.commands]
+        calls = sum(stat.calls for stat in stats)
+        cost = (
+            f"A call blocks the server for {duration(sum(stat.usec for stat in stats) / calls / 1e6)}"
+            if calls
+            else ""
+        )
+        last = f"last seen {since(last_at, facts.now)}" if last_at is not None and recent else ""
+        return Verdict(
+            "warn",
+            code,
+            title,
+            _sentence(_joined([part for part in (cost, last) if part], "; ")),
+            "Use SCAN in the application, and deny KEYS to its user with the ACL rule -keys.",
+        )
+    if total:
+        return Verdict(
+            "info",
+            code,
+            f"KEYS was not called in {span}.",
+            f"{_times(total, 'call', 'calls')} since the server's counters started.",
+        )
+    return Verdict("ok", code, "KEYS was never called.")
+
+
+def _fragmentation(facts: Facts) -> Verdict | None:
+    code = "memory.fragmentation"
+    if not facts.nodes:
+        return None
+    affected: list[tuple[str, Reading]] = []
+    evidence: list[str] = []
+    ratios: list[float] = []
+    for node, reading in facts.nodes:
+        ratio, wasted = reading.allocator_frag_ratio, reading.allocator_frag_bytes
+        if ratio is None or wasted is None:
+            continue
+        ratios.append(ratio)
+        if (
+            ratio > FRAGMENTED_RATIO
+            and wasted > FRAGMENTED_BYTES
+            and (reading.used_memory or 0) > FRAGMENTED_USED_BYTES
+        ):
+            affected.append((node, reading))
+            evidence.append(f"{byte_size(wasted)} lost, ratio {ratio:.2f}{_at(facts, node)}")
+    if affected:
+        reading = affected[0][1]
+        if reading.active_defrag_running:
+            step = "Active defragmentation is running; wait."
+        elif (reading.mem_allocator or "").startswith("jemalloc"):
+            step = "Turn activedefrag on, or restart the node when its load is low."
+        else:
+            step = "Restart the node when its load is low; active defragmentation needs jemalloc."
+        return Verdict(
+            "warn", code, f"Memory is fragmented{_on(facts, affected)}.", _sentence(", ".join(evidence)), step
+        )
+    if not ratios:
+        return Verdict("unknown", code, "Not evaluable: this server does not report allocator fragmentation.")
+    return Verdict("ok", code, "Fragmentation costs little memory.", f"Allocator ratio {max(ratios):.2f}.")
+
+
+_CHECKS: tuple[Callable[[Facts], Verdict | None], ...] = (
+    _loading,
+    _oom,
+    _rejected,
+    _persistence,
+    _noeviction,
+    _pressure,
+    _volatile,
+    _no_limit,
+    _hit_ratio,
+    _backlog,
+    _monitor,
+    _keys,
+    _fragmentation,
+)
+"""Causes before symptoms, losses before risks."""
+
+
+def _other_missing(facts: Facts) -> list[Verdict]:
+    return [
+        Verdict(
+            "unknown",
+            f"access.{fact.what.lower().replace(' ', '_')}",
+            f"Not evaluable: {fact.what} is {fact.reason}.",
+            "",
+            _grant(fact.acl),
+        )
+        for fact in facts.missing
+        if fact.what != "CLIENT LIST"
+    ]
+
+
+def _with_since(verdict: Verdict, facts: Facts) -> Verdict:
+    found_at = facts.since.get(verdict.code) if verdict.kind in ("crit", "warn") else None
+    return verdict if found_at is None else replace(verdict, since=found_at)
+
+
+def _emptied(facts: Facts) -> tuple[str, datetime] | None:
+    """What emptied the cache lately and when; None when it had time to fill."""
+    emptied = [
+        (at, what)
+        for what, at in (("restart", facts.restarted_at), ("flush", facts.flushed_at))
+        if at is not None and timedelta(0) <= facts.now - at < WARM_UP
+    ]
+    if not emptied:
+        return None
+    at, what = max(emptied)
+    return what, at
+
+
+def _never_counts_lookups(facts: Facts) -> bool:
+    return bool(facts.nodes) and all(
+        reading.keyspace_hits is None or reading.keyspace_misses is None for _, reading in facts.nodes
+    )
+
+
+def _depth_below_target(facts: Facts) -> float | None:
+    """How far the ratio is below its target, when there is enough to judge it by; else None."""
+    window = facts.window
+    if window is None or window.hits is None or not window.lookups or window.coverage < MIN_COVERAGE:
+        return None
+    ratio = window.hits / window.lookups
+    judged = ratio if window.lookups >= MIN_LOOKUPS else wilson_upper(window.hits, window.lookups)
+    return facts.hit_ratio_target - ratio if judged < facts.hit_ratio_target else None
+
+
+def _cause(facts: Facts) -> Literal["evictions", "expirations"] | None:
+    """Why lookups miss, as far as counters can tell."""
+    window = facts.window
+    if window is None or not window.misses:
+        return None
+    is_full = any((_fill(reading) or 0.0) >= NEARLY_FULL for _, reading in facts.nodes)
+    if is_full and window.evicted_keys:
+        return "evictions"
+    if window.expired_keys and 2 * window.expired_keys >= window.misses:
+        return "expirations"
+    return None
+
+
+def _fill(reading: Reading) -> float | None:
+    """Used share of maxmemory as the server itself judges it; None without a limit."""
+    if not reading.maxmemory or reading.used_memory is None:
+        return None
+    return max(0, reading.used_memory - (reading.mem_not_counted_for_evict or 0)) / reading.maxmemory
+
+
+def _rate(window: Window | None) -> float | None:
+    if window is None or window.evicted_keys is None or window.covered_s <= 0:
+        return None
+    return window.evicted_keys / window.covered_s
+
+
+def _has_fallen(before: Window, window: Window) -> bool:
+    if (before.lookups or 0) < MIN_LOOKUPS or (window.lookups or 0) < MIN_LOOKUPS:
+        return False
+    one, other = before.hit_ratio, window.hit_ratio
+    return one is not None and other is not None and one - other >= MIN_FALL
+
+
+def _memory(facts: Facts) -> str:
+    """``508 of 512 MB, allkeys-lru.`` per node; empty when nothing is known."""
+    parts = [
+        f"{byte_share(reading.used_memory, reading.maxmemory)}"
+        f"{f', {reading.maxmemory_policy}' if reading.maxmemory_policy else ''}{_at(facts, node)}"
+        for node, reading in facts.nodes
+        if reading.used_memory is not None
+    ]
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+def _answers(facts: Facts, end: str = ".") -> str:
+    ratio = facts.window.hit_ratio if facts.window is not None else None
+    if ratio is None:
+        return ""
+    target = facts.hit_ratio_target
+    return f"The cache answers {percent(ratio)} of reads, {_above(ratio, target)} its {percent(target)} target{end}"
+
+
+def _above(ratio: float, target: float) -> str:
+    if percent(ratio) == percent(target):
+        return "at" if ratio >= target else "just below"
+    return "above" if ratio > target else "below"
+
+
+def _span(window: Window | None) -> str:
+    return f"the last {duration(window.length_s)}" if window is not None else "the last minutes"
+
+
+def _times(count: int, one: str, many: str) -> str:
+    return f"{number(count)} {one if count == 1 else many}"
+
+
+def _at(facts: Facts, node: str) -> str:
+    """`` at host:port`` where there is more than one node."""
+    return f" at {node}" if len(facts.nodes) > 1 else ""
+
+
+def _on(facts: Facts, affected: list[tuple[str, Reading]]) -> str:
+    if len(facts.nodes) <= 1:
+        return ""
+    if len(affected) == 1:
+        return f" on {affected[0][0]}"
+    return f" on {len(affected)} of {len(facts.nodes)} nodes"
+
+
+def _grant(acl: str) -> str:
+    return f"Grant it with the ACL rule {acl}." if acl else ""
+
+
+def _joined(clauses: list[str], last: str = " and ") -> str:
+    if len(clauses) > 3:
+        clauses = [*clauses[:2], f"{len(clauses) - 2} more checks need a look"]
+    return last.join(part for part in (", ".join(clauses[:-1]), *clauses[-1:]) if part)
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    if not text:
+        return ""
+    return text[0].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
