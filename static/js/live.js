@@ -1,0 +1,21 @@
+/* The page's heartbeat: a "live" event while somebody looks. Panels listen with hx-trigger="live from:document", charts by themselves. */
+(() => {
+  const button = () => document.querySelector('[data-live]'), away = document.getElementById('away');
+  let paused = false, last = Date.now();
+  const beat = () => { last = Date.now(); document.dispatchEvent(new Event('live')); };
+  const due = () => Date.now() - last >= 1e3 * (+button()?.dataset.live || 10) - 250;
+  function show() {
+    const b = button(); if (!b) return;
+    b.setAttribute('aria-pressed', String(!paused)); b.title = paused ? 'Resume live updates (p)' : 'Pause live updates (p)';
+    const words = b.querySelector('small'); words.dataset.was ||= words.textContent; words.textContent = paused ? 'paused' : words.dataset.was;
+  }
+  setInterval(() => { if (button() && !paused && !document.hidden && due()) beat(); }, 500);
+  document.addEventListener('visibilitychange', () => { if (!document.hidden && button() && !paused && due()) beat(); });
+  document.addEventListener('click', e => { if (!e.target.closest('[data-live]')) return; paused = !paused; show(); if (!paused) beat(); });
+  document.addEventListener('htmx:after:swap', show);
+  document.addEventListener('live', () => { if (document.querySelector('[data-waiting]')) location.reload(); });
+
+  // The server is away when no answer comes, or only a proxy's; the next good answer takes the banner down.
+  document.addEventListener('htmx:error', e => { if (away && e.detail.ctx) away.hidden = false; });
+  document.addEventListener('htmx:after:request', e => { if (away) away.hidden = e.detail.ctx.response.status < 502; });
+})();
