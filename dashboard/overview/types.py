@@ -1,0 +1,152 @@
+"""What the Overview template needs, and nothing it has to compute."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from dashboard.monitoring.types import Verdict, VerdictKind
+
+Json = Mapping[str, Any]
+"""What json.dumps takes: read by static/js/charts.js."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lede:
+    """The one sentence on top: ``bold`` is the verdict, ``sentence`` its cause with numbers."""
+
+    kind: VerdictKind
+    bold: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One number.
+
+    Attributes:
+        status_kind, status_word: empty when nothing is to be said, or no longer known.
+        value, unit: the number in words, "91.4" and "%"; value is "n/a" or "no reads" where there is none.
+        sub: the line of comparison below.
+        spark: the page's span, oldest first, None for a gap; ends where the data ends.
+        spark_target: a level to mark, in the spark's unit.
+        spark_low: lower end of the scale, None for the lowest value.
+        spark_label: what the line is, for those who cannot see it.
+    """
+
+    label: str
+    value: str
+    unit: str = ""
+    sub: str = ""
+    status_kind: Literal["", "ok", "warn", "crit"] = ""
+    status_word: str = ""
+    spark: tuple[float | None, ...] = ()
+    spark_target: float | None = None
+    spark_low: float | None = None
+    spark_label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChartLine:
+    """One line of a chart: its name and its last value in words."""
+
+    name: str
+    now: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChartView:
+    """One chart card.
+
+    Attributes:
+        id: unique on the page.
+        note: grey words beside the title; may be empty.
+        sentence: the reading in words, for those who cannot see the canvas.
+        config: for charts.js; None when there is nothing to draw, and none_text says why.
+    """
+
+    id: str
+    title: str
+    note: str
+    lines: tuple[ChartLine, ...]
+    sentence: str
+    config: Json | None
+    none_text: str = ""
+    is_main: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The cache does not answer, or nothing was read for too long.
+
+    Attributes:
+        title: "shop-prod does not answer at cache-01:6379."
+        last_good_at: the last good poll, None when there was none.
+        detail: what the last try said, and for how long; may be empty.
+    """
+
+    title: str
+    last_good_at: datetime | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RangeChoice:
+    """The span in force.
+
+    Attributes:
+        current: "6h", or "custom".
+        items: (label, href) of the named spans.
+        words: "the last 6 h", "Nov 21, 09:00 to 12:00".
+        from_value, to_value: UTC, as ``datetime-local`` fields take them.
+        is_live: it ends now, so the page keeps itself up to date.
+    """
+
+    current: str
+    items: tuple[tuple[str, str], ...]
+    words: str
+    from_value: str
+    to_value: str
+    is_live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OverviewPage:
+    """One cache over one span.
+
+    Attributes:
+        meta: "Redis 7.2.5 · 512 MB · allkeys-lru · up 41 d"; may be empty.
+        poll_interval_s: how often the cache is polled, and the page asks.
+        is_waiting: no reading was ever made; then there are no tiles and no charts, only the words about it.
+        stale: None while readings come in.
+        verdicts: worst first.
+        chart: the hit ratio, over the whole width beside the verdicts; charts: the small ones.
+        series: the numbers of all charts, for charts.js.
+        live_href, series_href: where the page asks for its small parts, and for new points.
+        edit_href: the cache's settings, None for who may not change them.
+    """
+
+    cache_id: int
+    cache_name: str
+    now: datetime
+    meta: str
+    poll_interval_s: int
+    range: RangeChoice
+    lede: Lede
+    tiles: tuple[Tile, ...]
+    verdicts: tuple[Verdict, ...]
+    chart: ChartView | None
+    charts: tuple[ChartView, ...]
+    series: Json
+    live_href: str
+    series_href: str
+    stale: Stale | None = None
+    is_waiting: bool = False
+    edit_href: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoCachePage:
+    """The Overview before the first cache is connected; ``may_add``: this user is the one who can."""
+
+    may_add: bool
