@@ -1,0 +1,1 @@
+"""The table of caches: what is connected, how, and who may change it."""

@@ -1,0 +1,154 @@
+"""What the other areas and the templates know about a cache."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from dashboard.errors import ConfigError
+from dashboard.fleet.check import CheckReport
+from dashboard.fleet.url import CacheUrl
+
+SHORTEST_POLL_S = 5
+LONGEST_POLL_S = 3600
+LONGEST_NAME = 64
+
+
+class Environment(StrEnum):
+    """What a cache is for; a production cache asks more before it changes."""
+
+    PRODUCTION = "production"
+    DEVELOPMENT = "development"
+
+    @property
+    def label(self) -> str:
+        """The word on screen."""
+        return self.value.capitalize()
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """One connection an operator names.
+
+    Args:
+        stored_url: None when it was encrypted with another secret key.
+        poll_interval_s: seconds between two polls.
+        read_only: nothing may be changed in Redis, by nobody.
+        hit_ratio_target: 0..1.
+        revision: rises with each change.
+    """
+
+    id: int
+    name: str
+    stored_url: CacheUrl | None = field(repr=False)
+    environment: Environment
+    poll_interval_s: int
+    read_only: bool
+    hit_ratio_target: float
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def url(self) -> CacheUrl:
+        """Where it is.
+
+        Raises:
+            ConfigError: it can't be decrypted with the present secret key.
+        """
+        if self.stored_url is None:
+            raise ConfigError(
+                f"The stored URL of {self.name} can't be decrypted: CACHEWARDEN_SECRET_KEY has changed.",
+                what_to_do="Set the earlier key again, or enter the URL anew on the Connections page.",
+            )
+        return self.stored_url
+
+    @property
+    def address(self) -> str:
+        """Short address for a table."""
+        return self.stored_url.address if self.stored_url is not None else "address can't be decrypted"
+
+    @property
+    def is_production(self) -> bool:
+        """Whether it is a production cache."""
+        return self.environment is Environment.PRODUCTION
+
+
+@dataclass(frozen=True, slots=True)
+class CacheForm:
+    """A form that was read and is valid by itself.
+
+    Args:
+        url: with the password, wherever that was typed; without one, the stored one is kept.
+        forget_password: connect without a password from now on.
+        revision: which state of the cache the form showed; None for a new cache.
+    """
+
+    name: str
+    url: CacheUrl = field(repr=False)
+    environment: Environment
+    poll_interval_s: int
+    read_only: bool
+    hit_ratio_target: float
+    forget_password: bool = False
+    revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TypedCache:
+    """What stands in the form's fields: as typed or as stored, never with a password.
+
+    Args:
+        hit_ratio_target: in per cent.
+    """
+
+    name: str = ""
+    url: str = ""
+    environment: str = Environment.PRODUCTION.value
+    poll_interval_s: str = ""
+    hit_ratio_target: str = ""
+    read_only: bool = False
+    forget_password: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Drawer:
+    """The form to add or edit a cache, and the result of its connection test.
+
+    Args:
+        cache_id: None when it adds one.
+        title: name of the card.
+        typed: what the fields hold.
+        errors: message per field; "" is a message on the whole form.
+        revision: which state of the cache the form shows.
+        has_password: a password is stored and kept unless another is typed.
+        changes: what somebody else changed meanwhile, in words.
+        report: the connection test's result; None before it ran.
+    """
+
+    cache_id: int | None
+    title: str
+    typed: TypedCache
+    errors: dict[str, str] = field(default_factory=dict)
+    revision: int | None = None
+    has_password: bool = False
+    changes: tuple[str, ...] = ()
+    report: CheckReport | None = None
+
+    @property
+    def action(self) -> str:
+        """Where the form goes."""
+        return "/caches/new" if self.cache_id is None else f"/caches/{self.cache_id}/edit"
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePage:
+    """The question before a cache is removed.
+
+    Args:
+        needs_name: its name must be typed.
+        error: why the last try was refused.
+    """
+
+    cache: Cache
+    needs_name: bool
+    error: str = ""
