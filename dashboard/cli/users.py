@@ -1,0 +1,142 @@
+"""``cachewarden user``: accounts from the command line, for the first administrator and for emergencies."""
+
+import getpass
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import click
+
+from dashboard import migrations
+from dashboard.access import Actor, Role
+from dashboard.auth import service
+from dashboard.cli.serve import opened
+from dashboard.config import load_settings
+from dashboard.errors import ConfigError, InvalidInput
+from dashboard.work import Runtime, UnitOfWork, unit_of_work
+
+_LONGEST_LINE = 4096
+_stdin_option = click.option(
+    "--password-stdin", is_flag=True, help="Read the password from standard input instead of asking for it."
+)
+
+
+@click.group()
+def user() -> None:
+    """Accounts that may sign in."""
+
+
+@user.command()
+@click.argument("name")
+@click.option(
+    "--role", type=click.Choice([role.value for role in Role]), default=Role.VIEWER.value, show_default=True
+)
+@_stdin_option
+def add(name: str, role: str, password_stdin: bool) -> None:
+    """Add the account NAME."""
+    password = _password(password_stdin)
+    with _work() as work:
+        added = service.create_user(work, name, Role(role), password)
+    click.echo(f"{added.name} ({added.role.label}) can sign in now.")
+
+
+@user.command()
+@click.argument("name")
+@_stdin_option
+def passwd(name: str, password_stdin: bool) -> None:
+    """Give the account NAME a new password; its sessions end."""
+    with _runtime() as runtime:
+        with _unit(runtime) as work:
+            known = service.get_user_by_name(work, name)  # before asking for a password in vain
+        password = _password(password_stdin)
+        with _unit(runtime) as work:
+            service.reset_password(work, known.id, password)
+    click.echo(f"{known.name} has a new password.")
+
+
+@user.command()
+@click.argument("name")
+def disable(name: str) -> None:
+    """Shut the account NAME out; its sessions end at once."""
+    with _work() as work:
+        changed = service.disable_user(work, service.get_user_by_name(work, name).id)
+    click.echo(f"{changed.name} is disabled.")
+
+
+@user.command()
+@click.argument("name")
+def enable(name: str) -> None:
+    """Let the account NAME sign in again."""
+    with _work() as work:
+        changed = service.enable_user(work, service.get_user_by_name(work, name).id)
+    click.echo(f"{changed.name} can sign in again.")
+
+
+@user.command("list")
+def list_() -> None:
+    """List all accounts."""
+    with _work() as work:
+        users = service.list_users(work)
+    if not users:
+        click.echo("There is no account yet. Add one with: cachewarden user add NAME --role admin")
+        return
+    width = max(len("NAME"), *(len(one.name) for one in users))
+    click.echo(f"{'NAME':<{width}}  {'ROLE':<8}  {'STATE':<8}  LAST SEEN")
+    for one in users:
+        seen = f"{one.last_seen_at:%Y-%m-%d %H:%M} UTC" if one.last_seen_at else "never"
+        state = "disabled" if one.is_disabled else "active"
+        click.echo(f"{one.name:<{width}}  {one.role.value:<8}  {state:<8}  {seen}")
+
+
+@contextmanager
+def _runtime() -> Iterator[Runtime]:
+    with opened(load_settings()) as runtime, _readable():
+        if not migrations.is_current(runtime.database):
+            raise ConfigError(
+                "The database's schema is not the one of this release.",
+                what_to_do="Run: cachewarden db upgrade",
+            )
+        yield runtime
+
+
+def _unit(runtime: Runtime) -> AbstractContextManager[UnitOfWork]:
+    """A unit of work in the name of the system's user, who holds the settings and so may do everything."""
+    return unit_of_work(runtime, Actor(None, _system_user(), Role.ADMIN, "cli"))
+
+
+@contextmanager
+def _work() -> Iterator[UnitOfWork]:
+    with _runtime() as runtime, _unit(runtime) as work:
+        yield work
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Say what is wrong with each field, as there is no form to show it in."""
+    try:
+        yield
+    except InvalidInput as error:
+        fields = " ".join(f"{name.capitalize()}: {message}" for name, message in error.fields.items())
+        raise InvalidInput(f"{error.message} {fields}".strip(), what_to_do=error.what_to_do) from None
+
+
+def _system_user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no entry in passwd, as in some containers
+        return "unknown"
+
+
+def _password(from_stdin: bool) -> str:
+    if not from_stdin:
+        entered: str = click.prompt("Password", hide_input=True, confirmation_prompt="Again")
+        return entered
+    line = sys.stdin.buffer.readline(_LONGEST_LINE + 1)
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        raise InvalidInput("The password on standard input is not UTF-8 text.") from None
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise InvalidInput("There is no password on standard input.")
+    return text
