@@ -150,7 +150,9 @@ class PollState:
     error_code: str | None = None
     readings: dict[str, Reading] = field(default_factory=dict)
     commands_bucket: datetime | None = None
-    commands: dict[str, list[int]] = field(default_factory=dict)
+    commands: dict[str, Any] = field(default_factory=dict)
+    slow_log: dict[str, Any] | None = None
+    """As this process last wrote it: it is long and seldom changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,8 @@ class Success:
     """What one good poll found, as it is stored beside the samples."""
 
     topology: str
+    problem: str | None
+    nodes_expected: int
     missing: list[dict[str, str]]
     clients: dict[str, Any] | None
     slow_log: dict[str, Any] | None
@@ -254,19 +258,18 @@ def write_poll(
         "last_success_at": at,
         "failing_since": None,
         "failures": 0,
-        "error_code": None,
-        "error": None,
+        "error_code": None if success.problem is None else "partial",
+        "error": success.problem,
         "what_to_do": None,
         "round_trip_s": success.round_trip_s,
         "topology": success.topology,
-        "version": first.version,
-        "role": first.role,
+        "version": clean(first.version),
+        "role": clean(first.role),
         "used_memory": _total(sample.reading.used_memory for sample in samples),
         "maxmemory": _total(sample.reading.maxmemory for sample in samples),
         "missing": success.missing,
-        "readings": {node: reading_to_json(reading) for node, reading in after.readings.items()},
-        "clients": success.clients,
-        "slow_log": success.slow_log,
+        "readings": clean({node: reading_to_json(reading) for node, reading in after.readings.items()}),
+        "clients": clean(success.clients),
         "commands_bucket": after.commands_bucket,
         "commands": after.commands,
         # Not zero: more may have been reported since the line above.
@@ -275,9 +278,12 @@ def write_poll(
     }
     if success.keys_called:
         values["keys_last_at"] = at
+    if success.slow_log is None or success.slow_log != before.slow_log:
+        values["slow_log"] = clean(success.slow_log)
     if not _advance(session, before, poll_interval_s, values):
         return False
     after.revision = before.revision + 1
+    after.slow_log = success.slow_log
     rows = []
     for number, sample in enumerate(samples):
         own = {"self_hits": self_hits, "self_misses": self_misses} if number == 0 else {}
@@ -287,7 +293,7 @@ def write_poll(
                 "ts": at,
                 "node_run_id": _node_run_id(session, before.cache_id, sample, at),
                 "round_trip_s": sample.round_trip_s,
-                "nodes_expected": len(samples),
+                "nodes_expected": success.nodes_expected,
                 "self_hits": 0,
                 "self_misses": 0,
                 **sample.values,
@@ -321,7 +327,7 @@ def write_poll(
                     "ts": event.at,
                     "kind": event.kind.value,
                     "node": node,
-                    "details": dict(event.details),
+                    "details": clean(dict(event.details)),
                 }
                 for node, event in events
             ],
@@ -350,15 +356,15 @@ def write_failure(
         "failing_since": since,
         "failures": before.failures + 1,
         "error_code": code,
-        "error": message,
-        "what_to_do": what_to_do,
+        "error": clean(message),
+        "what_to_do": clean(what_to_do),
     }
     if not _advance(session, before, poll_interval_s, values):
         return False
     if before.failing_since is None:
         session.execute(
             upsert(CacheEventRow)
-            .values(cache_id=before.cache_id, ts=at, kind="down", details={"code": code, "error": message})
+            .values(cache_id=before.cache_id, ts=at, kind="down", details={"code": code, "error": clean(message)})
             .on_conflict_do_nothing()
         )
     before.revision += 1
@@ -368,7 +374,7 @@ def write_failure(
 
 
 def _node_run_id(session: Session, cache_id: int, sample: NodeSample, at: datetime) -> int:
-    run_id = sample.reading.run_id or ""
+    run_id = clean(sample.reading.run_id) or ""
     found = session.scalar(
         select(NodeRunRow.id).where(
             NodeRunRow.cache_id == cache_id, NodeRunRow.node == sample.node, NodeRunRow.run_id == run_id
@@ -381,14 +387,25 @@ def _node_run_id(session: Session, cache_id: int, sample: NodeSample, at: dateti
                 cache_id=cache_id,
                 node=sample.node,
                 run_id=run_id,
-                version=sample.reading.version,
-                role=sample.reading.role,
+                version=clean(sample.reading.version),
+                role=clean(sample.reading.role),
                 first_seen_at=at,
             )
             .returning(NodeRunRow.id)
         )
     assert found is not None
     return found
+
+
+def clean(value: Any) -> Any:
+    """``value`` with every text made storable: PostgreSQL holds neither NUL nor lone surrogates."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    if isinstance(value, dict):
+        return {clean(key): clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(item) for item in value]
+    return value
 
 
 def _total(values: Iterable[int | None]) -> int | None:
