@@ -28,7 +28,7 @@ def diff_lines(
     lines: list[DiffLine] = []
     for name in [*(n for n in old if n not in new), *new]:
         was, now = old.get(name, _NOTHING), new.get(name, _NOTHING)
-        if was == now:
+        if not _differs(was, now):
             lines.append(DiffLine("", f"{name}: {_written(now)}"))
             continue
         if was is not _NOTHING:
@@ -41,14 +41,14 @@ def diff_lines(
 def changed_count(before: Mapping[str, object] | None, after: Mapping[str, object] | None) -> int:
     """How many fields differ."""
     old, new = before or {}, after or {}
-    return sum(1 for name in {*old, *new} if old.get(name, _NOTHING) != new.get(name, _NOTHING))
+    return sum(_differs(old.get(name, _NOTHING), new.get(name, _NOTHING)) for name in {*old, *new})
 
 
 def summary(before: Mapping[str, object] | None, after: Mapping[str, object] | None, reason: str) -> str:
     """One row's "what": the changed fields in words, then the reason in quotation marks."""
     old, new = before or {}, after or {}
     names = [*new, *(n for n in old if n not in new)]
-    changed = [name for name in names if old.get(name, _NOTHING) != new.get(name, _NOTHING)]
+    changed = [name for name in names if _differs(old.get(name, _NOTHING), new.get(name, _NOTHING))]
     if before and after:
         parts = [f"{_words(name)} {_side(old, name)} to {_side(new, name)}" for name in changed]
     elif after:
@@ -59,6 +59,11 @@ def summary(before: Mapping[str, object] | None, after: Mapping[str, object] | N
     text = text[:1].upper() + text[1:]
     quoted = f"“{reason}”" if reason else ""
     return ". ".join(part for part in (text, quoted) if part)
+
+
+def _differs(was: object, now: object) -> bool:
+    # 1 and True are equal in Python, and are not the same answer.
+    return type(was) is not type(now) or was != now
 
 
 def _words(name: str) -> str:

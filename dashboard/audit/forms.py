@@ -42,10 +42,9 @@ def parse_filter(args: Mapping[str, str], now: datetime) -> tuple[FilterForm, Fi
         )
     elif len(patterns) > MOST_PATTERNS:
         errors.setdefault("action", f"Takes up to {MOST_PATTERNS} names.")
-    start = _moment(form.start, "from", errors)
-    end = _moment(form.end, "to", errors)
-    if end is not None:
-        end += _step(form.end)  # "to 14:26" holds what happened within that minute, "to the 22nd" that day
+    start = _moment(form.start, "from", timedelta(), errors)
+    # "To 14:26" holds what happened within that minute, "to the 22nd" that day.
+    end = _moment(form.end, "to", _step(form.end), errors)
     if start is not None and end is not None and start >= end:
         errors.setdefault("to", "Is before From.")
     if span:
@@ -60,12 +59,12 @@ def span_start(span: str, now: datetime) -> datetime:
     return midnight - timedelta(days=days - 1)
 
 
-def _moment(text: str, name: str, errors: dict[str, str]) -> datetime | None:
+def _moment(text: str, name: str, plus: timedelta, errors: dict[str, str]) -> datetime | None:
     if not text:
         return None
     try:
         moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC) + plus
     except (ValueError, OverflowError):
         errors.setdefault(name, "Takes a time such as 2026-11-22 14:30.")
         return None
