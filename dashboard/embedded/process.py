@@ -162,13 +162,13 @@ def _end_guard(guard: subprocess.Popen[bytes]) -> None:
         guard.stdout.close()
 
 
-def hold(data_dir: Path, name: str) -> int:
+def hold(data_dir: Path, name: str, *, wait_s: float = LOCK_WAIT_S) -> int:
     """Take the data folder for one server and return the lock's descriptor.
 
     The descriptor is inherited by the server, so the lock lasts exactly as long as anything still uses the
     files: who gets it may treat any pid file in the folder as left over from a crash.
-    Raises: EmbeddedError when it stays taken for LOCK_WAIT_S (a server that is just ending needs a moment), or
-    when the folder is another user's.
+    Raises: EmbeddedError when it stays taken for `wait_s` seconds (a server that is just ending needs a moment),
+    or when the folder is another user's.
     """
     try:
         descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -176,7 +176,7 @@ def hold(data_dir: Path, name: str) -> int:
         raise EmbeddedError(
             f"{data_dir} belongs to another user. Choose a folder of yours with CACHEWARDEN_DATA_DIR."
         ) from error
-    deadline = time.monotonic() + LOCK_WAIT_S
+    deadline = time.monotonic() + wait_s
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -187,7 +187,7 @@ def hold(data_dir: Path, name: str) -> int:
                 os.close(descriptor)
                 raise EmbeddedError(
                     f"{name} is already running in {data_dir}, started by process {owner}. "
-                    "Stop that one first, or choose another folder with CACHEWARDEN_DATA_DIR."
+                    "Stop it first, or choose another folder with CACHEWARDEN_DATA_DIR."
                 ) from None
             time.sleep(0.05)
     os.ftruncate(descriptor, 0)

@@ -1,0 +1,207 @@
+"""``cachewarden demo``: everything in one process on this machine, with a live cache to look at."""
+
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+from pydantic import SecretStr
+from waitress.server import create_server
+
+from dashboard import migrations
+from dashboard.access import Actor, Role
+from dashboard.app import create_app
+from dashboard.auth import service as auth
+from dashboard.caches import service as caches
+from dashboard.caches.types import CacheForm, Environment
+from dashboard.config import Settings, load_settings
+from dashboard.demo.traffic import Traffic
+from dashboard.embedded import postgres, process, valkey
+from dashboard.errors import ConfigError, NotFound
+from dashboard.fleet.url import parse_url
+from dashboard.work import Runtime, build_runtime, unit_of_work
+from dashboard.worker import start_worker
+
+ADMIN = "admin"
+CACHE = "demo-store"
+POLL_INTERVAL_S = 5
+VALKEY_CONFIG = {"maxmemory": "64mb", "maxmemory-policy": "allkeys-lru", "slowlog-log-slower-than": "5000"}
+ACTOR = Actor(None, "demo", Role.ADMIN, "cli")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@click.command()
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Port of the dashboard; unset: 8765, or a free one."
+)
+@click.option("--password", help=f"Password of the account {ADMIN}; unset: a new one at each start.")
+@click.option("--no-traffic", is_flag=True, help="Start the cache without the invented shop's traffic.")
+def demo(port: int | None, password: str | None, no_traffic: bool) -> None:
+    """Start the dashboard, its servers and a cache with traffic on this machine; Ctrl-C ends it all."""
+    for number in SIGNALS:
+        # One way to the end for Ctrl-C, `kill` and a closed terminal; what nohup ignores stays ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    stack = ExitStack()
+    try:
+        _run(stack, port, password, with_traffic=not no_traffic)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        _say("\nStopping ...")
+        stack.close()
+        _say("Stopped.")
+
+
+def _run(stack: ExitStack, port: int | None, password: str | None, *, with_traffic: bool) -> None:
+    settings = _settings(port)
+    folder = settings.data_dir
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    stack.callback(os.close, process.hold(folder, "The demo", wait_s=0))
+    _start_logging(settings, folder / "demo.log")
+
+    _say("Starting PostgreSQL and Valkey ...")
+    if settings.database_url is None:
+        database = stack.enter_context(postgres.start(folder / "postgres"))
+        runtime = build_runtime(settings, database_url=database.url)
+    else:
+        runtime = build_runtime(settings)
+    stack.callback(runtime.close)
+    cache = stack.enter_context(
+        valkey.start(folder / "valkey", port=_free_port_near(settings.port + 1), config=VALKEY_CONFIG)
+    )
+    migrations.upgrade(runtime.database)
+    signing_in = _ensure_admin(runtime, password)
+    _ensure_cache(runtime, cache.url)
+
+    chosen = settings.port if port is not None else _free_port_near(settings.port)
+    # Bound before anything else starts: a taken port must not leave a half-started demo.
+    try:
+        server = create_server(create_app(runtime), host="127.0.0.1", port=chosen, threads=8, ident=None)
+    except OSError as error:
+        raise ConfigError(
+            f"Port {chosen} is taken ({error.strerror}).", what_to_do="Choose another --port."
+        ) from None
+    if with_traffic:
+        traffic = Traffic(cache.url)
+        stack.callback(traffic.stop)
+        traffic.start()
+    worker = start_worker(runtime)
+    stack.callback(worker.stop)
+    stack.callback(server.close)
+    url = f"http://127.0.0.1:{server.effective_port}"
+    threading.Thread(target=_announce, args=(url, signing_in, folder), daemon=True).start()
+    server.run()
+
+
+def _settings(port: int | None) -> Settings:
+    """The settings of the environment, with those of a demo on plain HTTP on this machine."""
+    given = {"secure_cookies": False, "allowed_hosts": ["127.0.0.1", "localhost"], "host": "127.0.0.1"}
+    if port is not None:
+        given["port"] = port
+    if os.environ.get("CACHEWARDEN_SECRET_KEY"):
+        return load_settings(**given)
+    settings = load_settings(**given, secret_key=secrets.token_urlsafe(48))
+    if settings.database_url is not None:
+        raise ConfigError(
+            "DATABASE_URL is set, but CACHEWARDEN_SECRET_KEY is not.",
+            what_to_do="Set the key that belongs to that database, or unset DATABASE_URL for a database of the demo.",
+        )
+    return settings.model_copy(update={"secret_key": _kept_secret(settings)})
+
+
+def _kept_secret(settings: Settings) -> SecretStr:
+    """The demo's secret key: made at the first start, then kept in the data folder for its owner only."""
+    path = settings.data_dir / "secret_key"
+    if not path.exists():
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(settings.secret_key.get_secret_value())
+    return SecretStr(path.read_text().strip())
+
+
+def _ensure_admin(runtime: Runtime, password: str | None) -> str:
+    """Make the account, or give it its password for this start. Returns how to sign in."""
+    with unit_of_work(runtime, ACTOR) as work:
+        try:
+            user = auth.get_user_by_name(work, ADMIN)
+        except NotFound:
+            user = None
+        if user is not None and password is None and runtime.settings.database_url is not None:
+            # A database that is not the demo's own: its accounts are somebody's.
+            return f"the account {user.name} and its password"
+        password = password or secrets.token_urlsafe(12)
+        if user is None:
+            auth.create_user(work, ADMIN, Role.ADMIN, password)
+        else:
+            auth.enable_user(work, user.id)
+            auth.reset_password(work, user.id, password)
+    return f"user {ADMIN}, password {password}"
+
+
+def _ensure_cache(runtime: Runtime, url: str) -> None:
+    """Add the demo's cache, or bring its address up to date; what somebody changed about it stays."""
+    with unit_of_work(runtime, ACTOR) as work:
+        here = next((cache for cache in caches.list_caches(work) if cache.name == CACHE), None)
+        form = CacheForm(
+            name=CACHE,
+            url=parse_url(url),
+            environment=here.environment if here else Environment.DEVELOPMENT,
+            poll_interval_s=here.poll_interval_s if here else POLL_INTERVAL_S,
+            read_only=here.read_only if here else False,
+            hit_ratio_target=here.hit_ratio_target if here else runtime.settings.hit_ratio_target,
+            forget_password=False,
+            revision=here.revision if here else None,
+        )
+        if here is None:
+            caches.create_cache(work, form)
+        elif here.stored_url != form.url:
+            caches.update_cache(work, here.id, form)
+
+
+def _announce(url: str, signing_in: str, folder: Path) -> None:
+    """Say where the dashboard is, once it answers."""
+    for _ in range(150):
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/healthz", timeout=2) as answer:
+            if answer.status == 200:
+                break
+        time.sleep(0.2)
+    _say(f"\n  Cachewarden is running:  {url}\n  Sign in:                 {signing_in}\n")
+    _say(f"  Data and logs are in {folder}. Ctrl-C stops everything.")
+
+
+def _start_logging(settings: Settings, path: Path) -> None:
+    """Everything goes to the log file, warnings to the terminal as well."""
+    terminal = logging.StreamHandler()
+    terminal.setLevel(logging.WARNING)
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        handlers=[logging.FileHandler(path, mode="w", encoding="utf-8"), terminal],
+    )
+
+
+def _free_port_near(port: int) -> int:
+    """`port` itself if nobody listens on it on loopback, else any free one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            return process.free_port()
+    return port
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        click.echo(text)
