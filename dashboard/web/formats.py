@@ -39,6 +39,19 @@ def number(value: float | None) -> str:
     return text.removesuffix(".0")
 
 
+def compact(value: float | None) -> str:
+    """A large count in a narrow place: ``912``, ``84.8 k``, ``1.2 M``."""
+    if value is None:
+        return NOT_AVAILABLE
+    for size, letter, least in ((1e9, "G", 999.5e6), (1e6, "M", 999.5e3), (1e3, "k", 1e4)):
+        if abs(value) >= least:
+            scaled = value / size
+            return (f"{scaled:,.1f}" if abs(scaled) < 99.95 else f"{scaled:,.0f}").removesuffix(
+                ".0"
+            ) + f" {letter}"
+    return number(round(value))
+
+
 def percent(ratio: float | None) -> str:
     """A ratio 0..1 as ``91.4%``. Only what is all or nothing is written 100% or 0%."""
     if ratio is None:
@@ -66,11 +79,7 @@ def byte_size(size: float | None) -> str:
     if size is None:
         return NOT_AVAILABLE
     per_unit, unit = byte_unit(size)
-    text = (
-        f"{size / per_unit:,.0f}"
-        if per_unit == 1
-        else f"{size / per_unit:,.1f}".removesuffix(".0")
-    )
+    text = f"{size / per_unit:,.0f}" if per_unit == 1 else f"{size / per_unit:,.1f}".removesuffix(".0")
     return f"{text} {unit}"
 
 
@@ -95,9 +104,7 @@ def duration(seconds: float | None) -> str:
         return f"{seconds * 1e6:.0f} µs"
     if seconds < 1:
         return (
-            f"{seconds * 1e3:.1f}".removesuffix(".0") + " ms"
-            if seconds < 0.01
-            else f"{seconds * 1e3:.0f} ms"
+            f"{seconds * 1e3:.1f}".removesuffix(".0") + " ms" if seconds < 0.01 else f"{seconds * 1e3:.0f} ms"
         )
     if seconds < 9.95 and seconds != round(seconds):
         return f"{seconds:.1f}".removesuffix(".0") + " s"
@@ -157,11 +164,7 @@ def since(moment: datetime, now: datetime) -> str:
     """A moment in the course of a sentence: ``13:38``, ``Nov 11, 13:38``, ``2024-11-11``."""
     moment, now = moment.astimezone(UTC), now.astimezone(UTC)
     day = time(moment, now)
-    return (
-        f"{day}, {moment:%H:%M}"
-        if moment.date() != now.date() and moment.year == now.year
-        else day
-    )
+    return f"{day}, {moment:%H:%M}" if moment.date() != now.date() and moment.year == now.year else day
 
 
 def _day(moment: datetime, now: datetime) -> str:
@@ -177,9 +180,7 @@ def iso(moment: datetime | None) -> str:
 
 def utc(moment: datetime | None) -> str:
     """The whole point in time, for titles: ``2026-11-22 14:26:31 UTC``; ``never`` for None."""
-    return (
-        "never" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    )
+    return "never" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
@@ -187,6 +188,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "age_s": age_s,
     "bytes": byte_size,
     "byte_share": byte_share,
+    "compact": compact,
     "duration": duration,
     "iso": iso,
     "number": number,

@@ -18,12 +18,12 @@
   /* The numbers. Times come as differences; a hole in them becomes a row of nulls, so that no line crosses it. */
   const S = { t: [], c: {}, e: [] };
   function take(part) {
-    const names = Object.keys(part.c), since = part.t[0] ?? Infinity, keep = S.t.findIndex(t => t >= since), n = keep < 0 ? S.t.length : keep;
+    const names = [...new Set([...Object.keys(S.c), ...Object.keys(part.c)])], column = k => part.c[k] ?? part.c[k.replace(/_(min|max)$/, '')], since = part.t.length ? part.t[0] / 10 : Infinity, keep = S.t.findIndex(t => t >= since), n = keep < 0 ? S.t.length : keep;
     S.t.length = n; for (const k of names) { S.c[k] ??= Array(n).fill(null); S.c[k].length = n; }
     Object.assign(S, { from: part.from, to: part.to, step: part.step, e: part.e });
-    const push = (t, i) => { S.t.push(t); for (const k of names) S.c[k].push(i < 0 ? null : part.c[k][i]); };
-    let t = 0;
-    part.t.forEach((d, i) => { t += d; const last = S.t.at(-1); if (last != null && t - last > 2.5 * part.step) push(last + part.step, -1); push(t, i); });
+    const push = (t, i) => { S.t.push(t); for (const k of names) S.c[k].push(i < 0 ? null : column(k)?.[i] ?? null); };
+    let n10 = 0;                                                 // tenths of a second, so that sums stay exact
+    part.t.forEach((d, i) => { n10 += d; const t = n10 / 10, last = S.t.at(-1); if (last != null && t - last > 2.5 * part.step) push(last + part.step, -1); push(t, i); });
     let drop = S.t.findIndex(x => x >= S.from - S.step); if (drop < 0) drop = S.t.length;
     S.t.splice(0, drop); for (const k in S.c) S.c[k].splice(0, drop);
     S.hole = S.t.map((_, i) => names.every(k => S.c[k][i] == null));
@@ -206,7 +206,7 @@
       // the newest bucket may still have grown: ask for it again
       const q = new URL(source, location.href), last = S.t.at(-1); if (last != null) q.searchParams.set('since', Math.floor(last));
       const r = await fetch(q, { headers: { Accept: 'application/json' } });
-      if (r.status === 401) location.reload(); else if (r.ok) { const part = await r.json(); if (part.step !== S.step) { S.t.length = 0; S.c = {}; } take(part); all.forEach(c => c.refresh()); }
+      if (r.status === 401) location.reload(); else if (r.ok) { const part = await r.json(); if (part.step !== S.step) { S.t = []; S.c = {}; } take(part); all.forEach(c => c.refresh()); }
     } catch { /* live.js shows that the server is away; the next round asks for everything missed */ } finally { busy = false; }
   });
 })();

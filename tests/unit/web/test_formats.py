@@ -28,6 +28,22 @@ def test_number(value, text):
 
 
 @pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "n/a"),
+        (912, "912"),
+        (9999, "9,999"),
+        (84800, "84.8 k"),
+        (999_999, "1 M"),
+        (1.2e6, "1.2 M"),
+        (3e9, "3 G"),
+    ],
+)
+def test_compact(value, text):
+    assert formats.compact(value) == text
+
+
+@pytest.mark.parametrize(
     ("ratio", "text"),
     [
         (None, "n/a"),
@@ -164,8 +180,7 @@ def test_other_zones_are_shown_in_utc():
 
 def test_every_filter_copes_with_nothing():
     written = {
-        name: formats.FILTERS[name](None)
-        for name in ("number", "percent", "bytes", "duration", "age_s")
+        name: formats.FILTERS[name](None) for name in ("number", "percent", "bytes", "duration", "age_s")
     }
     assert set(written.values()) == {"n/a"}
     assert (formats.iso(None), formats.utc(None)) == ("", "never")

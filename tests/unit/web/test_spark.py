@@ -44,7 +44,7 @@ def test_the_target_is_inside_the_scale():
 
 def test_values_beyond_a_given_scale_stay_inside():
     ys = [y for _, y in points(spark_path([-5, 500], low=0, high=100).line)]
-    assert 0 <= min(ys) and max(ys) <= HEIGHT
+    assert min(ys) >= 0 and max(ys) <= HEIGHT
 
 
 def test_flat_lines():

@@ -1,0 +1,298 @@
+"""The Overview's words: from numbers to tiles, sentences and links. Pure."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from urllib.parse import urlencode
+
+from dashboard.monitoring.types import PollStatus, Series, Span, Summary, Verdict
+from dashboard.overview.charts import mean, slots
+from dashboard.overview.types import Lede, RangeChoice, Stale, Tile
+from dashboard.web.formats import (
+    age,
+    byte_size,
+    byte_unit,
+    compact,
+    duration,
+    iso,
+    number,
+    percent,
+    since,
+    time,
+)
+
+RANGE_NAMES = ("15m", "1h", "6h", "24h", "7d", "30d")
+_SPOKEN = {"15m": "15 min", "1h": "1 h", "6h": "6 h", "24h": "24 h", "7d": "7 d", "30d": "30 d"}
+_VENDORS = {
+    "redis": "Redis",
+    "valkey": "Valkey",
+    "keydb": "KeyDB",
+    "dragonfly": "Dragonfly",
+    "garnet": "Garnet",
+}
+# Kvrocks, Upstash and the managed services name themselves well enough with a capital letter.
+
+
+def span_words(span: Span) -> str:
+    """The span in the course of a sentence: "the last 6 h", "Nov 21, 09:00 to 12:00"."""
+    if span.name in _SPOKEN:
+        return f"the last {_SPOKEN[span.name]}"
+    if span.is_live:
+        return f"the time since {since(span.start, span.end)}"
+    last = f"{span.end:%H:%M}" if span.start.date() == span.end.date() else since(span.end, span.end)
+    start = since(span.start, span.end)
+    if span.end.date() != span.start.date():
+        return f"{start} to {last}"
+    return f"{span.start:%Y-%m-%d}, {span.start:%H:%M} to {last}"
+
+
+def range_choice(span: Span, path: str) -> RangeChoice:
+    """The range selector.
+
+    Args:
+        path: of the page, without a query.
+    """
+    return RangeChoice(
+        current=span.name,
+        items=tuple((name, f"{path}?{urlencode({'range': name})}") for name in RANGE_NAMES),
+        words=span_words(span),
+        from_value=f"{span.start:%Y-%m-%dT%H:%M}",
+        to_value=f"{span.end:%Y-%m-%dT%H:%M}",
+        is_live=span.is_live,
+    )
+
+
+def range_query(span: Span) -> str:
+    """The query that asks for this span again, as it moves on when it is live."""
+    if span.name in RANGE_NAMES:
+        return urlencode({"range": span.name})
+    query = {"from": iso(span.start)}
+    if not span.is_live:
+        query["to"] = iso(span.end)
+    return urlencode(query)
+
+
+def meta(summary: Summary) -> str:
+    """What the cache is: "Redis 7.2.5 · 512 MB · allkeys-lru · up 41 d"; without what is not known."""
+    vendor = summary.vendor or ""
+    product = "" if vendor in ("", "unknown") else _VENDORS.get(vendor, vendor.capitalize())
+    parts = [
+        f"{product} {summary.version or ''}".strip(),
+        "no memory limit" if summary.maxmemory_bytes == 0 else "",
+        byte_size(summary.maxmemory_bytes) if summary.maxmemory_bytes else "",
+        summary.maxmemory_policy or "",
+        f"up {duration(summary.uptime_in_seconds)}" if summary.uptime_in_seconds is not None else "",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def lede(headline: tuple[str, str, str]) -> Lede:
+    """The sentence on top from the headline of the verdicts."""
+    kind, bold, sentence = headline
+    return Lede(kind, bold, sentence)  # type: ignore[arg-type]
+
+
+def stale(
+    name: str, address: str, poll: PollStatus, verdicts: Sequence[Verdict], now: datetime
+) -> Stale | None:
+    """The banner while readings no longer come in.
+
+    Args:
+        name, address: of the cache, the address without credentials.
+        verdicts: of the cache; the one about polling decides.
+
+    Returns:
+        None while all is well, and before the first poll.
+    """
+    if not any(verdict.code == "poll" and verdict.kind == "crit" for verdict in verdicts):
+        return None
+    if poll.error is None or poll.failing_since is None:
+        return Stale(
+            f"Nobody polls {name}.",
+            poll.last_success_at,
+            "No worker has read it for a while. Start one, or look at its log.",
+        )
+    tries = f"{number(poll.failures)} {'try' if poll.failures == 1 else 'tries'} since {since(poll.failing_since, now)}"
+    error = poll.error.rstrip(".")
+    advice = f" {poll.what_to_do}" if poll.what_to_do else ""
+    return Stale(f"{name} does not answer at {address}.", poll.last_success_at, f"{error}, {tries}.{advice}")
+
+
+def tiles(
+    summary: Summary,
+    series: Series,
+    target: float,
+    verdicts: Sequence[Verdict],
+    now: datetime,
+    *,
+    is_stale: bool,
+) -> tuple[Tile, ...]:
+    """The five numbers: hit ratio, memory, operations, evictions, database reads avoided.
+
+    Args:
+        target: of the hit ratio, 0..1.
+        verdicts: give the tiles their status.
+        is_stale: readings no longer come in: no status, and each tile says how old it is.
+    """
+    words = span_words(series.span)
+    made = (
+        _hit_ratio(summary, series, target, verdicts, words),
+        _memory(summary, series, verdicts, words),
+        _operations(summary, series, words),
+        _evictions(summary, series, verdicts, words),
+        _avoided(summary, series, words),
+    )
+    if not is_stale:
+        return made
+    old = (
+        f"as of {time(summary.as_of, now, seconds=True)}, {age(summary.as_of, now)} old"
+        if summary.as_of
+        else "never read"
+    )
+    return tuple(
+        Tile(
+            label=tile.label,
+            value=tile.value,
+            unit=tile.unit,
+            sub=old,
+            spark=tile.spark,
+            spark_target=tile.spark_target,
+            spark_low=tile.spark_low,
+            spark_label=tile.spark_label,
+        )
+        for tile in made
+    )
+
+
+def _find(verdicts: Sequence[Verdict], code: str) -> Verdict | None:
+    return next((verdict for verdict in verdicts if verdict.code == code), None)
+
+
+def _hit_ratio(
+    summary: Summary, series: Series, target: float, verdicts: Sequence[Verdict], words: str
+) -> Tile:
+    window, verdict = summary.window, _find(verdicts, "hit_ratio")
+    status = {
+        "ok": ("ok", "On target"),
+        "warn": ("warn", "Below target"),
+        "crit": ("crit", "Below target"),
+    }.get(verdict.kind if verdict else "", ("", ""))
+    if window.hit_ratio is not None:
+        sub = f"mean {percent(window.hit_ratio)} of {compact(window.lookups)} reads"
+    else:
+        sub = f"no reads in {words}" if window.lookups == 0 else "hits and misses are not reported"
+    none = "no reads" if window.lookups is not None else "n/a"
+    return Tile(
+        label="Hit ratio",
+        value=percent(summary.ratio).removesuffix("%") if summary.ratio is not None else none,
+        unit="%" if summary.ratio is not None else "",
+        sub=sub,
+        status_kind=status[0],  # type: ignore[arg-type]
+        status_word=status[1],
+        spark=slots(series, "hit_ratio", min),
+        spark_target=target,
+        spark_label=f"Hit ratio over {words}, target {percent(target)}",
+    )
+
+
+def _memory(summary: Summary, series: Series, verdicts: Sequence[Verdict], words: str) -> Tile:
+    used, limit = summary.used_memory_bytes, summary.maxmemory_bytes
+    value, unit = _size(used, limit)
+    status = ("", "")
+    if _find(verdicts, "memory.pressure") is not None:
+        status = ("warn", "Full")
+    elif (verdict := _find(verdicts, "memory.noeviction")) is not None and verdict.kind in ("warn", "crit"):
+        status = (verdict.kind, "No eviction")
+    elif (verdict := _find(verdicts, "memory.no_limit")) is not None and verdict.kind in ("warn", "crit"):
+        status = (verdict.kind, "No limit")
+    facts = [summary.maxmemory_policy or ""]
+    if summary.mem_fragmentation_ratio is not None:
+        facts.append(f"frag. {summary.mem_fragmentation_ratio:.2f}")
+    return Tile(
+        label="Memory",
+        value=value,
+        unit=unit,
+        sub=", ".join(fact for fact in facts if fact) or "policy not known",
+        status_kind=status[0],  # type: ignore[arg-type]
+        status_word=status[1],
+        spark=slots(series, "used_memory_bytes", max),
+        spark_target=float(limit) if limit else None,
+        spark_label=f"Memory used over {words}" + (f", limit {byte_size(limit)}" if limit else ""),
+    )
+
+
+def _size(used: int | None, limit: int | None) -> tuple[str, str]:
+    """A size apart from its unit: ("508", "of 512 MB"), ("36.1", "MB")."""
+    if used is None:
+        return "n/a", ""
+    shared = limit is not None and limit > 0 and used >= 0.95 * byte_unit(limit)[0]
+    per_unit, unit = byte_unit(limit if shared and limit else used)
+    digits = 1 if used / per_unit < 99.95 and per_unit > 1 else 0
+    value = f"{used / per_unit:,.{digits}f}".removesuffix(".0")
+    if shared:
+        return value, f"of {byte_size(limit)}"
+    return value, f"{unit} of {byte_size(limit)}" if limit else unit
+
+
+def _operations(summary: Summary, series: Series, words: str) -> Tile:
+    reads = _sum(summary.rates.get("hits_per_s"), summary.rates.get("misses_per_s"))
+    facts = [f"{number(reads)} reads"] if reads is not None else []
+    if summary.connected_clients is not None:
+        facts.append(
+            f"{number(summary.connected_clients)} client{'' if summary.connected_clients == 1 else 's'}"
+        )
+    return _rate_tile(
+        "Operations",
+        summary,
+        series,
+        "commands_per_s",
+        ", ".join(facts),
+        f"Operations per second over {words}",
+    )
+
+
+def _evictions(summary: Summary, series: Series, verdicts: Sequence[Verdict], words: str) -> Tile:
+    if summary.evicting_since is not None:
+        sub = f"since {since(summary.evicting_since, series.span.end)}"
+    elif summary.window.evicted_keys == 0:
+        sub = f"none in {words}"
+    else:
+        sub = f"{compact(summary.window.evicted_keys)} keys in {words}"
+    tile = _rate_tile(
+        "Evictions", summary, series, "evicted_per_s", sub, f"Evictions per second over {words}"
+    )
+    if _find(verdicts, "memory.pressure") is None:
+        return tile
+    return Tile(
+        tile.label, tile.value, tile.unit, tile.sub, "warn", "Rising", tile.spark, None, 0.0, tile.spark_label
+    )
+
+
+def _avoided(summary: Summary, series: Series, words: str) -> Tile:
+    misses = summary.rates.get("misses_per_s")
+    sub = f"database serves {number(misses)}/s" if misses is not None else "misses are not reported"
+    return _rate_tile(
+        "Database reads avoided",
+        summary,
+        series,
+        "hits_per_s",
+        sub,
+        f"Database reads avoided per second over {words}",
+    )
+
+
+def _rate_tile(label: str, summary: Summary, series: Series, column: str, sub: str, spark_label: str) -> Tile:
+    rate = summary.rates.get(column)
+    return Tile(
+        label=label,
+        value=number(rate),
+        unit="/s" if rate is not None else "",
+        sub=sub,
+        spark=slots(series, column, mean),
+        spark_low=0.0,
+        spark_label=spark_label,
+    )
+
+
+def _sum(*values: float | None) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
