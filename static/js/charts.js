@@ -84,7 +84,7 @@
     return u => {
       const { ctx, bbox: b } = u, px = devicePixelRatio, t = cfg.threshold; ctx.save(); ctx.lineWidth = px;
       ctx.strokeStyle = css('--text-3'); ctx.globalAlpha = cfg.main ? .9 : .5; ctx.setLineDash([px, 3 * px]);
-      for (const g of groups(u)) for (const e of g.length > 3 ? [g[0], g.at(-1)] : g) { const x = Math.round(u.valToPos(e.t, 'x', true)) + .5; ctx.beginPath(); ctx.moveTo(x, b.top - 2 * px); ctx.lineTo(x, b.top + b.height); ctx.stroke(); }
+      for (const g of groups(u)) for (const e of cfg.main && g.length < 4 ? g : [g[0]]) { const x = Math.round(u.valToPos(e.t, 'x', true)) + .5; ctx.beginPath(); ctx.moveTo(x, b.top - 2 * px); ctx.lineTo(x, b.top + b.height); ctx.stroke(); }
       ctx.globalAlpha = 1;
       if (t) { const y = Math.round(u.valToPos(t.v, 'y', true)) + .5; if (y >= b.top && y <= b.top + b.height) { ctx.strokeStyle = css(t.solid ? '--crit-mark' : '--text-2'); ctx.setLineDash(t.solid ? [] : [5 * px, 4 * px]); ctx.beginPath(); ctx.moveTo(b.left, y); ctx.lineTo(b.left + b.width, y); ctx.stroke(); } }
       ctx.restore();
@@ -186,7 +186,7 @@
     head.append(th('UTC', 'col'), ...cells.map(c => th(c[2], 'col')));
     const body = el('tbody'), step = Math.max(1, Math.ceil(S.t.length / 60));
     for (let i = S.t.length - 1; i >= 0; i -= step) { const r = el('tr'); r.append(th(stamp(S.t[i]), 'row'), ...cells.map(([cfg, k]) => el('td', 'num', say(cfg, k, i)))); body.append(r); }
-    const t = el('table', 'tight'), top = el('thead'); top.append(head); t.append(el('caption', 'sr', 'Readings, newest first'), top, body); box.replaceChildren(t);
+    const t = el('table'), top = el('thead'); top.append(head); t.append(el('caption', 'sr', 'Readings, newest first'), top, body); box.replaceChildren(t);
   }
 
   take(JSON.parse(block.textContent));
