@@ -13,6 +13,7 @@ _COMMANDS = {
     "config": ("dashboard.cli.config", "config"),
     "db": ("dashboard.cli.serve", "db"),
     "demo": ("dashboard.cli.demo", "demo"),
+    "health": ("dashboard.cli.health", "health"),
     "user": ("dashboard.cli.users", "user"),
     "web": ("dashboard.cli.serve", "web"),
     "worker": ("dashboard.cli.serve", "worker"),
