@@ -223,12 +223,15 @@ class PollStateRow(Base):
     round_trip_s: Mapped[float | None] = mapped_column(REAL)
     keys_last_at: Mapped[datetime | None]
     topology: Mapped[str | None]
+    node_count: Mapped[int]
     version: Mapped[str | None]
     role: Mapped[str | None]
     used_memory: Mapped[int | None] = mapped_column(BigInteger)
     maxmemory: Mapped[int | None] = mapped_column(BigInteger)
     self_hits: Mapped[int]
     self_misses: Mapped[int]
+    status_kind: Mapped[str | None]
+    status_word: Mapped[str | None]
     verdict_since: Mapped[dict[str, Any]] = mapped_column(_JSON)
     missing: Mapped[list[Any]] = mapped_column(_JSON)
     readings: Mapped[dict[str, Any]] = mapped_column(_JSON)

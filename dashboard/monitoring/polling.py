@@ -8,8 +8,10 @@ from typing import Any
 
 from dashboard.caches.types import Cache
 from dashboard.clock import Clock
-from dashboard.errors import CacheUnavailable
+from dashboard.errors import CacheUnavailable, DashboardError
 from dashboard.fleet.commands import Missing, PollReply, poll
+from dashboard.fleet.errors import FleetError
+from dashboard.fleet.permissions import grant
 from dashboard.fleet.registry import Fleet, Node
 from dashboard.fleet.replies import Client
 from dashboard.fleet.url import Kind
@@ -22,6 +24,7 @@ from dashboard.monitoring.store import (
     PollState,
     Session,
     Success,
+    write_failure,
     write_poll,
 )
 from dashboard.monitoring.types import ClientRow, CommandStat, Delta, Event, EventKind, Reading, SlowEntry
@@ -68,7 +71,7 @@ def ask(fleet: Fleet, cache: Cache, clock: Clock) -> Round:
         CacheUnavailable: none of them answered.
     """
     deadline = time.monotonic() + ROUND_SHARE * cache.poll_interval_s
-    nodes = fleet.open(cache.id, cache.url).nodes()
+    nodes = fleet.open(cache.id, cache.url, cache.revision).nodes()
     answers: list[Answer] = []
     failure: CacheUnavailable | None = None
     silent = 0
@@ -82,7 +85,9 @@ def ask(fleet: Fleet, cache: Cache, clock: Clock) -> Round:
             silent += 1
             failure = failure or error
     if not answers:
-        raise failure or CacheUnavailable("The cache has no primary.", what_to_do="Look at its Sentinels or slots.")
+        raise failure or CacheUnavailable(
+            "The cache has no primary.", what_to_do="Look at its Sentinels or slots."
+        )
     problem = f"{silent} of {len(nodes)} nodes did not answer: {failure}" if failure else None
     return Round(tuple(answers), len(nodes), problem)
 
@@ -133,6 +138,7 @@ def record(session: Session, cache: Cache, before: PollState, asked: Round) -> P
         readings=readings,
         commands_bucket=bucket,
         commands=commands,
+        node_run_ids={},
     )
     success = Success(
         topology=_topology(cache.url.kind, asked.expected),
@@ -156,6 +162,25 @@ def record(session: Session, cache: Cache, before: PollState, asked: Round) -> P
         command_samples=finished,
     )
     return after if is_stored else None
+
+
+def record_failure(
+    session: Session, cache: Cache, before: PollState, error: DashboardError, at: datetime
+) -> PollState | None:
+    """Store that no node answered, and why.
+
+    Returns:
+        The new state, or None when another process stored a poll since ``before`` was read: nothing is stored.
+    """
+    return write_failure(
+        session,
+        before,
+        at=at,
+        poll_interval_s=cache.poll_interval_s,
+        code=error.problem.cause.value if isinstance(error, FleetError) else error.code,
+        message=error.message,
+        what_to_do=error.what_to_do,
+    )
 
 
 def _sample(reading: Reading, delta: Delta) -> dict[str, Any]:
@@ -209,14 +234,26 @@ def _added(line: list[int | None] | None, stat: CommandStat) -> list[int | None]
 
 
 def _missing(answers: Sequence[Answer]) -> list[dict[str, str]]:
+    """What the nodes would not give, once per command, as MissingFact."""
     found: dict[str, dict[str, str]] = {}
     for answer in answers:
         for part in (answer.reply.clients, answer.reply.slowlog):
-            if isinstance(part, Missing):
-                found.setdefault(
-                    part.command, {"what": part.command, "reason": part.reason, "acl": part.grant or ""}
-                )
+            if isinstance(part, Missing) and part.command not in found:
+                found[part.command] = {
+                    "what": part.command,
+                    "reason": _reason(part),
+                    "acl": grant(part.command) if part.grant else "",
+                }
     return list(found.values())
+
+
+def _reason(part: Missing) -> str:
+    """The end of "CLIENT LIST is …"."""
+    if part.reason.startswith("NOPERM"):
+        return "forbidden"
+    if "does not offer" in part.reason:
+        return "not known to this server"
+    return f"not read: {part.reason.rstrip('.')}"
 
 
 def _clients(answers: Iterable[Answer]) -> dict[str, Any] | None:
@@ -231,7 +268,9 @@ def _clients(answers: Iterable[Answer]) -> dict[str, Any] | None:
             found += [(answer.reply.node_id, client) for client in answer.reply.clients]
     if not was_read:
         return None
-    found.sort(key=lambda item: ("O" not in item[1].flags, "b" not in item[1].flags, -(item[1].memory_bytes or 0)))
+    found.sort(
+        key=lambda item: ("O" not in item[1].flags, "b" not in item[1].flags, -(item[1].memory_bytes or 0))
+    )
     return {
         "total": total,
         "rows": [asdict(_client_row(node, client)) for node, client in found[:MOST_CLIENTS]],
@@ -294,5 +333,3 @@ def _slow_log(answers: Iterable[Answer]) -> dict[str, Any] | None:
     entries.sort(key=lambda entry: entry.at, reverse=True)
     rows = [{**asdict(entry), "at": entry.at.isoformat()} for entry in entries[:MOST_SLOW_ENTRIES]]
     return {"total": len(entries), "rows": rows}
-
-

@@ -13,9 +13,7 @@ _PLAIN = tuple(field.name for field in dataclasses.fields(Reading) if field.name
 
 def reading_to_json(reading: Reading) -> dict[str, Any]:
     """Plain JSON values; what is None is left out."""
-    raw: dict[str, Any] = {
-        name: value for name in _PLAIN if (value := getattr(reading, name)) is not None
-    }
+    raw: dict[str, Any] = {name: value for name in _PLAIN if (value := getattr(reading, name)) is not None}
     raw["taken_at"] = reading.taken_at.isoformat()
     raw["databases"] = [dataclasses.astuple(line) for line in reading.databases]
     raw["commands"] = {name: dataclasses.astuple(stat) for name, stat in reading.commands.items()}

@@ -106,7 +106,7 @@ def _raw_points() -> str:
     columns += [f"{name.removesuffix('_last')}::bigint AS {name}" for name in _LASTS]
     ratio = f"CASE WHEN hits + misses >= {MIN_LOOKUPS} THEN hits::float8 / (hits + misses) END"
     for name in (*_MINS, *_AVERAGES, *_MAXES):
-        base, _, kind = name.rpartition("_")
+        base = name.rpartition("_")[0]
         if base == "ratio":
             expression = ratio
         elif base in _RATES:
@@ -138,7 +138,10 @@ POINTS: Mapping[str, str] = {
 def aggregate(level: str, bucket: str) -> str:
     """SQL that joins the points of ``level`` into one per cache and value of the expression ``bucket``."""
     columns = [f"sum({name})::bigint AS {name}" for name in _ALL_SUMS]
-    columns += [f"(array_agg({name} ORDER BY at DESC) FILTER (WHERE {name} IS NOT NULL))[1] AS {name}" for name in _LASTS]
+    columns += [
+        f"(array_agg({name} ORDER BY at DESC) FILTER (WHERE {name} IS NOT NULL))[1] AS {name}"
+        for name in _LASTS
+    ]
     columns += [f"min({name}) AS {name}" for name in _MINS]
     columns += [
         f"sum({name}::float8 * polls_complete)"

@@ -1,4 +1,7 @@
-"""What charts draw: the level that fits a span, at most about 600 points of it, gaps kept. SQL, run through the store."""
+"""What charts draw: the level that fits a span, at most about 600 points of it, gaps kept.
+
+SQL, run through the store.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -156,7 +159,9 @@ def choose_level(
     # Buckets about as long as the interval would hold now two polls, now none.
     if poll_interval_s > _LEVEL_S[level] / 2:
         wanted_s = max(wanted_s, 2 * poll_interval_s)
-    return level, next((step for step in _STEPS[level] if step >= wanted_s), math.ceil(wanted_s / 3600) * 3600)
+    return level, next(
+        (step for step in _STEPS[level] if step >= wanted_s), math.ceil(wanted_s / 3600) * 3600
+    )
 
 
 def load(
@@ -215,6 +220,28 @@ def load(
         columns={name: _tidy(name, column) for name, column in zip(names, values, strict=True)},
         events=store.events_between(session, cache_id, start, span.end),
     )
+
+
+def latest_rates(
+    session: Session, cache_id: int, as_of: datetime, *, back: timedelta, columns: Sequence[str]
+) -> dict[str, float | None]:
+    """Values of the last poll whose differences are known; ``hit_ratio`` over all polls since ``as_of - back``."""
+    rates = [name for name in columns if name != "hit_ratio"]
+    expressions = ", ".join(f"({EXPRESSIONS[name]})::float8 AS {name}" for name in rates)
+    rows = fetch(
+        session,
+        f"SELECT sum(hits) OVER () AS hits, sum(misses) OVER () AS misses, {expressions}"
+        f" FROM ({aggregate('raw', 'at')}) AS made ORDER BY dt_s IS NULL, bucket DESC LIMIT 1",
+        cache_ids=[cache_id],
+        start=as_of - back,
+        end=as_of + timedelta(microseconds=1),
+    )
+    found: dict[str, float | None] = dict.fromkeys(columns)
+    if rows:
+        hits, misses, *values = list(rows[0])
+        found.update(zip(rates, values, strict=True))
+        found["hit_ratio"] = float(hits / (hits + misses)) if hits is not None and hits + misses else None
+    return found
 
 
 _Point = tuple[float, tuple[Any, ...]]

@@ -6,11 +6,11 @@ through ``fetch`` and ``execute`` here.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, bindparam, insert, select, text, update
+from sqlalchemy import Row, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -107,7 +107,6 @@ def ensure_partitions(session: Session, at: datetime, *, ahead: int = _AHEAD) ->
     session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _PARTITION_LOCK})
     for table, days in PARTITION_DAYS.items():
         existing = partitions(session, table)
-        column = "ts" if table == "sample" else "bucket"
         for offset in range(-1, ahead + 1):
             start = _partition_start(table, at) + timedelta(days=days * offset)
             name = f"{table}_p{start:%Y%m%d}"
@@ -151,6 +150,8 @@ class PollState:
     readings: dict[str, Reading] = field(default_factory=dict)
     commands_bucket: datetime | None = None
     commands: dict[str, Any] = field(default_factory=dict)
+    node_run_ids: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(node, run_id) to node_run.id, as far as this process has met them."""
     slow_log: dict[str, Any] | None = None
     """As this process last wrote it: it is long and seldom changes."""
 
@@ -199,7 +200,9 @@ def load_state(session: Session, cache_id: int, *, now: datetime, clock_s: float
         failing_since=row.failing_since,
         failures=row.failures,
         error_code=row.error_code,
-        readings={node: reading_from_json(raw, now=now, clock_s=clock_s) for node, raw in row.readings.items()},
+        readings={
+            node: reading_from_json(raw, now=now, clock_s=clock_s) for node, raw in row.readings.items()
+        },
         commands_bucket=row.commands_bucket,
         commands=row.commands,
     )
@@ -250,7 +253,9 @@ def write_poll(
     """
     first = samples[0].reading
     lookups = session.execute(
-        select(PollStateRow.self_hits, PollStateRow.self_misses).where(PollStateRow.cache_id == before.cache_id)
+        select(PollStateRow.self_hits, PollStateRow.self_misses).where(
+            PollStateRow.cache_id == before.cache_id
+        )
     ).one_or_none()
     self_hits, self_misses = (lookups.self_hits, lookups.self_misses) if lookups else (0, 0)
     values: dict[str, Any] = {
@@ -263,6 +268,7 @@ def write_poll(
         "what_to_do": None,
         "round_trip_s": success.round_trip_s,
         "topology": success.topology,
+        "node_count": success.nodes_expected,
         "version": clean(first.version),
         "role": clean(first.role),
         "used_memory": _total(sample.reading.used_memory for sample in samples),
@@ -291,7 +297,7 @@ def write_poll(
             {
                 "cache_id": before.cache_id,
                 "ts": at,
-                "node_run_id": _node_run_id(session, before.cache_id, sample, at),
+                "node_run_id": _node_run_id(session, before, after, sample, at),
                 "round_trip_s": sample.round_trip_s,
                 "nodes_expected": success.nodes_expected,
                 "self_hits": 0,
@@ -302,7 +308,9 @@ def write_poll(
         )
     session.execute(insert(SampleRow), rows)
     for bucket, commands in command_samples:
-        statement = upsert(CommandSampleRow).values(cache_id=before.cache_id, bucket=bucket, commands=dict(commands))
+        statement = upsert(CommandSampleRow).values(
+            cache_id=before.cache_id, bucket=bucket, commands=dict(commands)
+        )
         session.execute(
             statement.on_conflict_do_update(
                 index_elements=["cache_id", "bucket"], set_={"commands": statement.excluded.commands}
@@ -344,11 +352,11 @@ def write_failure(
     code: str,
     message: str,
     what_to_do: str,
-) -> bool:
+) -> PollState | None:
     """Store that a poll failed; the first failure in a row opens an outage.
 
     Returns:
-        False when somebody stored a poll since ``before`` was read; nothing is written then.
+        The new state; None when somebody stored a poll since ``before`` was read, nothing is written then.
     """
     since = before.failing_since or at
     values = {
@@ -360,40 +368,47 @@ def write_failure(
         "what_to_do": clean(what_to_do),
     }
     if not _advance(session, before, poll_interval_s, values):
-        return False
+        return None
     if before.failing_since is None:
         session.execute(
             upsert(CacheEventRow)
-            .values(cache_id=before.cache_id, ts=at, kind="down", details={"code": code, "error": clean(message)})
+            .values(
+                cache_id=before.cache_id, ts=at, kind="down", details={"code": code, "error": clean(message)}
+            )
             .on_conflict_do_nothing()
         )
-    before.revision += 1
-    before.failing_since, before.error_code = since, code
-    before.failures += 1
-    return True
-
-
-def _node_run_id(session: Session, cache_id: int, sample: NodeSample, at: datetime) -> int:
-    run_id = clean(sample.reading.run_id) or ""
-    found = session.scalar(
-        select(NodeRunRow.id).where(
-            NodeRunRow.cache_id == cache_id, NodeRunRow.node == sample.node, NodeRunRow.run_id == run_id
-        )
+    return replace(
+        before,
+        revision=before.revision + 1,
+        failing_since=since,
+        failures=before.failures + 1,
+        error_code=code,
     )
+
+
+def _node_run_id(
+    session: Session, before: PollState, after: PollState, sample: NodeSample, at: datetime
+) -> int:
+    run_id = clean(sample.reading.run_id) or ""
+    found = before.node_run_ids.get((sample.node, run_id))
     if found is None:
-        found = session.scalar(
-            insert(NodeRunRow)
-            .values(
-                cache_id=cache_id,
-                node=sample.node,
-                run_id=run_id,
-                version=clean(sample.reading.version),
-                role=clean(sample.reading.role),
-                first_seen_at=at,
-            )
-            .returning(NodeRunRow.id)
+        # Returns the id of a known run as well, which DO NOTHING would not.
+        statement = upsert(NodeRunRow).values(
+            cache_id=before.cache_id,
+            node=sample.node,
+            run_id=run_id,
+            version=clean(sample.reading.version),
+            role=clean(sample.reading.role),
+            first_seen_at=at,
         )
-    assert found is not None
+        found = session.scalars(
+            statement.on_conflict_do_update(
+                index_elements=["cache_id", "node", "run_id"],
+                set_={"version": statement.excluded.version, "role": statement.excluded.role},
+            ).returning(NodeRunRow.id)
+        ).one()
+    # Only the runs of now: memory stays bounded whatever happens to the servers.
+    after.node_run_ids[sample.node, run_id] = found
     return found
 
 
@@ -413,9 +428,20 @@ def _total(values: Iterable[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-def poll_states(session: Session, cache_ids: Sequence[int] | None = None) -> dict[int, Row[Any]]:
-    """The stored state of the given caches, or of all; one query."""
-    query = select(PollStateRow.__table__)
+_LARGE = frozenset({"readings", "clients", "slow_log", "commands"})
+_LIGHT = tuple(column.name for column in PollStateRow.__table__.columns if column.name not in _LARGE)
+
+
+def poll_states(
+    session: Session, cache_ids: Sequence[int] | None = None, *, also: Sequence[str] = ()
+) -> dict[int, Row[Any]]:
+    """The stored state of the given caches, or of all; one query.
+
+    Args:
+        also: of the large columns, which are left out otherwise: readings, clients, slow_log, commands.
+    """
+    table = PollStateRow.__table__
+    query = select(*(table.c[name] for name in (*_LIGHT, *also)))
     if cache_ids is not None:
         query = query.where(PollStateRow.cache_id.in_(cache_ids))
     return {row.cache_id: row for row in session.execute(query)}
@@ -430,14 +456,19 @@ def add_self_lookups(session: Session, cache_id: int, hits: int, misses: int) ->
     )
 
 
-def write_verdict_since(session: Session, since: Mapping[int, Mapping[str, str]]) -> None:
-    """Keep, per cache, when each standing verdict was first found (ISO times by verdict code)."""
-    if since:
+def write_status(session: Session, statuses: Sequence[tuple[int, str, str, Mapping[str, str]]]) -> None:
+    """Keep (cache_id, kind, word, ISO time by code since when each standing verdict was found) of caches."""
+    if statuses:
         session.execute(
-            text("UPDATE poll_state SET verdict_since = CAST(:since AS jsonb) WHERE cache_id = :cache_id").bindparams(
-                bindparam("since"), bindparam("cache_id")
+            text(
+                "UPDATE poll_state SET status_kind = :kind, status_word = :word,"
+                " verdict_since = CAST(:since AS jsonb) WHERE cache_id = :cache_id AND"
+                " (status_kind, status_word, verdict_since) IS DISTINCT FROM (:kind, :word, CAST(:since AS jsonb))"
             ),
-            [{"cache_id": cache_id, "since": json.dumps(codes)} for cache_id, codes in since.items()],
+            [
+                {"cache_id": cache_id, "kind": kind, "word": clean(word), "since": json.dumps(dict(since))}
+                for cache_id, kind, word, since in statuses
+            ],
         )
 
 
@@ -454,7 +485,10 @@ def events_between(
             CacheEventRow.cache_id == cache_id,
             CacheEventRow.ts <= end,
             (CacheEventRow.ts >= start)
-            | ((CacheEventRow.kind == "down") & (CacheEventRow.until.is_(None) | (CacheEventRow.until >= start))),
+            | (
+                (CacheEventRow.kind == "down")
+                & (CacheEventRow.until.is_(None) | (CacheEventRow.until >= start))
+            ),
         )
         .order_by(CacheEventRow.ts.desc(), CacheEventRow.id.desc())
         .limit(limit)
@@ -464,7 +498,13 @@ def events_between(
 
 def _event(row: CacheEventRow) -> StoredEvent:
     return StoredEvent(
-        id=row.id, cache_id=row.cache_id, kind=row.kind, at=row.ts, until=row.until, node=row.node, details=row.details
+        id=row.id,
+        cache_id=row.cache_id,
+        kind=row.kind,
+        at=row.ts,
+        until=row.until,
+        node=row.node,
+        details=row.details,
     )
 
 
@@ -499,7 +539,9 @@ def command_samples(session: Session, cache_id: int, start: datetime, end: datet
     return session.execute(
         select(CommandSampleRow.bucket, CommandSampleRow.commands)
         .where(
-            CommandSampleRow.cache_id == cache_id, CommandSampleRow.bucket >= start, CommandSampleRow.bucket < end
+            CommandSampleRow.cache_id == cache_id,
+            CommandSampleRow.bucket >= start,
+            CommandSampleRow.bucket < end,
         )
         .order_by(CommandSampleRow.bucket)
     ).all()

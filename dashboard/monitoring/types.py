@@ -450,6 +450,15 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Headline:
+    """All verdicts about a cache in one sentence: the words to set in bold, then the cause with its numbers."""
+
+    kind: StatusKind
+    bold: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class CacheStatus:
     """One cache in the list of caches: its state in a word and a few numbers.
 

@@ -172,7 +172,7 @@ def _poll(facts: Facts) -> Verdict:
             "crit",
             "poll",
             "No answer yet.",
-            _sentence(facts.last_error),
+            _failure(facts),
             "Check its address and credentials on the Connections page.",
         )
     silence_s = (facts.now - facts.last_poll_at).total_seconds()
@@ -187,7 +187,7 @@ def _poll(facts: Facts) -> Verdict:
             "crit",
             "poll",
             title,
-            f"{_sentence(facts.last_error)} {old}",
+            f"{_failure(facts)} {old}",
             "Check that the server runs and can be reached; polling goes on by itself.",
         )
     if facts.last_error is not None:
@@ -771,6 +771,10 @@ def _on(facts: Facts, affected: list[tuple[str, Reading]]) -> str:
     if len(affected) == 1:
         return f" on {affected[0][0]}"
     return f" on {len(affected)} of {len(facts.nodes)} nodes"
+
+
+def _failure(facts: Facts) -> str:
+    return _sentence(facts.last_error or "the last poll failed")
 
 
 def _grant(acl: str) -> str:

@@ -1,0 +1,499 @@
+"""The questions operators ask about caches, answered from the history: no cache is contacted here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from dashboard.caches import service as caches
+from dashboard.caches.types import Cache
+from dashboard.monitoring import rollup, series, store, windows
+from dashboard.monitoring.readings import reading_from_json
+from dashboard.monitoring.types import (
+    CacheStatus,
+    ClientRow,
+    ClientsPage,
+    CommandRow,
+    CommandsPage,
+    Facts,
+    Headline,
+    MissingFact,
+    MonitorClient,
+    PollStatus,
+    Reading,
+    Series,
+    SlowEntry,
+    SlowLogPage,
+    Span,
+    StoredEvent,
+    Summary,
+    TablePage,
+    Verdict,
+    Window,
+    WorkerStatus,
+)
+from dashboard.monitoring.verdicts import evaluate, headline, status_word
+from dashboard.work import UnitOfWork
+
+RANGES: tuple[str, ...] = tuple(series.RANGES)
+COMMANDS_SPAN = timedelta(hours=1)
+_EVENTS_BACK = timedelta(days=31)
+
+
+def span(
+    work: UnitOfWork, range_name: str | None = None, start: str | None = None, end: str | None = None
+) -> Span:
+    """The time range of a request: one of RANGES, or a custom one in ISO 8601.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    return series.parse_span(work.now, range_name, start, end)
+
+
+def overview_series(
+    work: UnitOfWork,
+    cache_id: int,
+    within: Span,
+    *,
+    columns: Sequence[str] | None = None,
+    since: float | None = None,
+) -> Series:
+    """How a cache did over a span: at most about 600 points, gaps as None, with its events.
+
+    Args:
+        columns: those wanted, of ``series.EXPRESSIONS``; None for all.
+        since: epoch seconds of the last point the asker has; only it and later ones are returned.
+
+    Raises:
+        NotFound: there is no such cache.
+    """
+    cache = caches.get_cache(work, cache_id)
+    return series.load(
+        work.session,
+        cache_id,
+        within,
+        now=work.now,
+        poll_interval_s=cache.poll_interval_s,
+        raw_hours=work.settings.raw_retention_h,
+        minute_days=work.settings.minute_retention_d,
+        columns=columns,
+        since=since,
+    )
+
+
+def list_events(work: UnitOfWork, cache_id: int, within: Span) -> tuple[StoredEvent, ...]:
+    """What happened to a cache within a span, oldest first.
+
+    Raises:
+        NotFound: there is no such cache.
+    """
+    caches.get_cache(work, cache_id)
+    return store.events_between(work.session, cache_id, within.start, within.end)
+
+
+def summary(work: UnitOfWork, cache_id: int, within: Span) -> Summary:
+    """A cache over a span in a few numbers, and as it is right now.
+
+    Raises:
+        NotFound: there is no such cache.
+    """
+    cache = caches.get_cache(work, cache_id)
+    oldest_minute = work.now - timedelta(days=work.settings.minute_retention_d)
+    sums = windows.over_span(
+        work.session,
+        cache_id,
+        within.start,
+        within.end,
+        cache.hit_ratio_target,
+        from_hours=within.end - within.start > series.MINUTES_UP_TO or within.start < oldest_minute,
+    )
+    state = store.poll_states(work.session, [cache_id], also=("readings",)).get(cache_id)
+    readings = _readings(work, state.readings) if state else ()
+    first = readings[0][1] if readings else None
+    as_of = state.last_success_at if state else None
+    rates = _current_rates(work, cache, as_of)
+    return Summary(
+        window=sums.window,
+        ratio_min=sums.ratio_min,
+        minutes_known=sums.minutes_known,
+        minutes_below_target=sums.minutes_below_target,
+        as_of=as_of,
+        ratio=rates.pop("hit_ratio", None),
+        rates=rates,
+        used_memory_bytes=state.used_memory if state else None,
+        maxmemory_bytes=state.maxmemory if state else None,
+        maxmemory_policy=first.maxmemory_policy if first else None,
+        mem_fragmentation_ratio=_most(reading.mem_fragmentation_ratio for _, reading in readings),
+        keys=_sum(reading.keys for _, reading in readings),
+        connected_clients=_sum(reading.connected_clients for _, reading in readings),
+        blocked_clients=_sum(reading.blocked_clients for _, reading in readings),
+        uptime_in_seconds=first.uptime_in_seconds if first else None,
+        version=first.version if first else None,
+        vendor=first.vendor if first else None,
+        evicting_since=windows.evicting_since(work.session, cache_id, as_of) if as_of else None,
+    )
+
+
+_NOW_COLUMNS = (
+    "hit_ratio",
+    "hits_per_s",
+    "misses_per_s",
+    "commands_per_s",
+    "evicted_per_s",
+    "expired_per_s",
+    "net_input_bytes_per_s",
+    "net_output_bytes_per_s",
+    "connections_per_s",
+    "errors_per_s",
+    "cpu_share",
+    "round_trip_s",
+)
+_NOW = timedelta(minutes=5)
+
+
+def _current_rates(work: UnitOfWork, cache: Cache, as_of: datetime | None) -> dict[str, float | None]:
+    """Rates of the last interval that is known; the hit ratio over five minutes, for one interval may hold little."""
+    if as_of is None:
+        return dict.fromkeys(_NOW_COLUMNS)
+    return series.latest_rates(
+        work.session,
+        cache.id,
+        as_of,
+        back=max(_NOW, timedelta(seconds=3 * cache.poll_interval_s)),
+        columns=_NOW_COLUMNS,
+    )
+
+
+def facts(work: UnitOfWork, cache_ids: Sequence[int] | None = None) -> dict[int, Facts]:
+    """All that verdicts are made from, for the given caches or for all, in a fixed number of queries."""
+    wanted = {
+        cache.id: cache
+        for cache in caches.list_caches(work)
+        if cache_ids is None or cache.id in set(cache_ids)
+    }
+    ids = list(wanted)
+    states = store.poll_states(work.session, ids, also=("readings", "clients"))
+    sums = windows.recent(work.session, ids, work.now)
+    happened = store.last_events(work.session, ("restart", "flush"), work.now - _EVENTS_BACK)
+    return {
+        cache_id: _facts(
+            work,
+            cache,
+            states.get(cache_id),
+            sums[cache_id],
+            restarted_at=happened.get((cache_id, "restart")),
+            flushed_at=happened.get((cache_id, "flush")),
+        )
+        for cache_id, cache in wanted.items()
+    }
+
+
+def _facts(
+    work: UnitOfWork,
+    cache: Cache,
+    state: Any,
+    sums: tuple[Window, Window],
+    *,
+    restarted_at: datetime | None,
+    flushed_at: datetime | None,
+) -> Facts:
+    if state is None:
+        return Facts(work.now, cache.poll_interval_s, cache.hit_ratio_target)
+    return replace(
+        _poll_facts(work, cache, state),
+        nodes=_readings(work, state.readings),
+        window=sums[0],
+        before=sums[1],
+        monitors=_monitors(state.clients),
+        restarted_at=restarted_at,
+        flushed_at=flushed_at,
+        keys_last_at=state.keys_last_at,
+    )
+
+
+def _poll_facts(work: UnitOfWork, cache: Cache, state: Any) -> Facts:
+    """The part that says how polling goes; it needs none of the large columns."""
+    return Facts(
+        now=work.now,
+        poll_interval_s=cache.poll_interval_s,
+        hit_ratio_target=cache.hit_ratio_target,
+        last_poll_at=state.last_success_at,
+        last_error=state.error,
+        missing=_missing(state.missing),
+        since={code: datetime.fromisoformat(at) for code, at in state.verdict_since.items()},
+    )
+
+
+def verdicts(work: UnitOfWork, cache_id: int) -> tuple[list[Verdict], Headline]:
+    """What to say about a cache, worst first, and all of it in one sentence.
+
+    Raises:
+        NotFound: there is no such cache.
+    """
+    caches.get_cache(work, cache_id)
+    known = facts(work, [cache_id])[cache_id]
+    found = evaluate(known)
+    return found, Headline(*headline(found, known))
+
+
+def cache_states(work: UnitOfWork) -> dict[int, CacheStatus]:
+    """The state of every cache in a word, for the frame of each page: two queries, none of them large.
+
+    The word is at most some seconds old, except that a cache or worker that stopped answering shows at once.
+    """
+    states = store.poll_states(work.session)
+    return {cache.id: _light_status(work, cache, states.get(cache.id)) for cache in caches.list_caches(work)}
+
+
+def _light_status(work: UnitOfWork, cache: Cache, state: Any) -> CacheStatus:
+    if state is None:
+        known = Facts(work.now, cache.poll_interval_s, cache.hit_ratio_target)
+        kind, word = status_word(evaluate(known), known)
+        return CacheStatus(cache.id, kind, word)
+    known = _poll_facts(work, cache, state)
+    found = evaluate(known)
+    kind, word = status_word(found, known)
+    is_answering = not any(each.code == "poll" and each.kind in ("crit", "unknown") for each in found)
+    if is_answering and state.status_kind is not None:
+        kind, word = state.status_kind, state.status_word
+    return CacheStatus(
+        cache_id=cache.id,
+        kind=kind,
+        word=word,
+        last_poll_at=state.last_success_at,
+        version=state.version,
+        topology=state.topology,
+        used_memory_bytes=state.used_memory,
+        maxmemory_bytes=state.maxmemory,
+        is_up=state.failing_since is None,
+    )
+
+
+def fleet_status(work: UnitOfWork) -> dict[int, CacheStatus]:
+    """Every cache with its state, numbers and sparkline, judged anew, in a fixed number of queries."""
+    known = facts(work)
+    light = cache_states(work)
+    sparks = windows.sparks(work.session, list(known), work.now)
+    statuses = {}
+    for cache_id, its in known.items():
+        found = evaluate(its)
+        kind, word = status_word(found, its)
+        worst = found[0] if found else None
+        statuses[cache_id] = replace(
+            light[cache_id],
+            kind=kind,
+            word=word,
+            since=worst.since if worst is not None and worst.kind in ("crit", "warn") else None,
+            hit_ratio=its.window.hit_ratio if its.window is not None else None,
+            hit_ratio_spark=sparks[cache_id],
+        )
+    return statuses
+
+
+def poll_status(work: UnitOfWork, cache_id: int) -> PollStatus:
+    """How polling a cache goes.
+
+    Raises:
+        NotFound: there is no such cache.
+    """
+    caches.get_cache(work, cache_id)
+    state = store.poll_states(work.session, [cache_id]).get(cache_id)
+    if state is None:
+        return PollStatus(cache_id)
+    return PollStatus(
+        cache_id=cache_id,
+        last_attempt_at=state.last_attempt_at,
+        last_success_at=state.last_success_at,
+        failing_since=state.failing_since,
+        failures=state.failures,
+        error_code=state.error_code,
+        error=state.error,
+        what_to_do=state.what_to_do,
+        round_trip_s=state.round_trip_s,
+        topology=state.topology,
+        version=state.version,
+        role=state.role,
+        missing=_missing(state.missing),
+    )
+
+
+def worker_status(work: UnitOfWork) -> WorkerStatus | None:
+    """The process that polls, None before there was any."""
+    state = store.worker_state(work.session)
+    if state is None:
+        return None
+    age_s = (work.now - state.beat_at).total_seconds()
+    return WorkerStatus(state.holder, state.acquired_at, state.beat_at, age_s)
+
+
+def worker_heartbeat(work: UnitOfWork) -> datetime | None:
+    """When the process that polls last gave a sign of life, None before there was any."""
+    state = store.worker_state(work.session)
+    return state.beat_at if state else None
+
+
+def record_self_lookups(work: UnitOfWork, cache_id: int, hits: int, misses: int) -> None:
+    """Note lookups of our own (TTL, TYPE, OBJECT, EXISTS count as such), to be subtracted from the hit ratio."""
+    store.add_self_lookups(work.session, cache_id, hits, misses)
+
+
+# --- the tables of one cache --------------------------------------------------------------------------------
+
+
+def slow_log_page(work: UnitOfWork, cache_id: int) -> SlowLogPage:
+    """The slowest commands the servers of a cache remember, newest first, as of the last good poll.
+
+    Raises:
+        NotFound: there is no such cache.
+    """
+    page, state = _table(work, cache_id, "SLOWLOG GET", "slow_log")
+    if state is None or state.slow_log is None:
+        return TablePage(**page)
+    rows = tuple(
+        SlowEntry(**{**row, "at": datetime.fromisoformat(row["at"])}) for row in state.slow_log["rows"]
+    )
+    return TablePage(**page, rows=rows, total=_if_more(state.slow_log["total"], rows))
+
+
+def clients_page(work: UnitOfWork, cache_id: int) -> ClientsPage:
+    """Who is connected, as of the last good poll: those that run MONITOR first, then the largest.
+
+    Raises:
+        NotFound: there is no such cache.
+    """
+    page, state = _table(work, cache_id, "CLIENT LIST", "clients")
+    if state is None or state.clients is None:
+        return TablePage(**page)
+    rows = tuple(ClientRow(**row) for row in state.clients["rows"])
+    return TablePage(**page, rows=rows, total=_if_more(state.clients["total"], rows))
+
+
+def commands_page(work: UnitOfWork, cache_id: int, within: Span | None = None) -> CommandsPage:
+    """Which commands the servers spent their time on over a span (the last hour), the costliest first.
+
+    Raises:
+        NotFound: there is no such cache.
+    """
+    page, state = _table(work, cache_id, "", "commands")
+    if state is None:
+        return TablePage(**page)
+    start, end = (within.start, within.end) if within else (work.now - COMMANDS_SPAN, work.now)
+    parts = [part.commands for part in store.command_samples(work.session, cache_id, start, end)]
+    if state.commands_bucket is not None and start <= state.commands_bucket < end:
+        parts.append(state.commands)
+    sums: dict[str, list[int | None]] = {}
+    for part in parts:
+        for name, line in part.get("stats", {}).items():
+            old = sums.get(name, [None] * 4)
+            sums[name] = [
+                b if a is None else a if b is None else a + b for a, b in zip(old, line, strict=True)
+            ]
+    covered_s = sum(part.get("dt_s", 0.0) for part in parts)
+    all_usec = sum(line[1] or 0 for line in sums.values())
+    rows = [_command(name, line, covered_s, all_usec) for name, line in sums.items()]
+    rows.sort(key=lambda row: (-(row.time_share or 0.0), -row.calls, row.name))
+    return TablePage(**page, rows=tuple(rows), span_s=covered_s or None)
+
+
+def _command(name: str, line: Sequence[int | None], covered_s: float, all_usec: int) -> CommandRow:
+    calls, usec, rejected, failed = line
+    calls, usec = calls or 0, usec or 0
+    return CommandRow(
+        name=name,
+        calls=calls,
+        calls_per_s=calls / covered_s if covered_s > 0 else None,
+        time_share=usec / all_usec if all_usec else None,
+        mean_s=usec / calls / 1e6 if calls else None,
+        rejected_calls=rejected,
+        failed_calls=failed,
+    )
+
+
+def _table(work: UnitOfWork, cache_id: int, what: str, column: str) -> tuple[dict[str, Any], Any]:
+    cache = caches.get_cache(work, cache_id)
+    state = store.poll_states(work.session, [cache_id], also=(column,)).get(cache_id)
+    page: dict[str, Any] = {
+        "cache_id": cache.id,
+        "cache_name": cache.name,
+        "now": work.now,
+        "poll_interval_s": cache.poll_interval_s,
+    }
+    if state is not None:
+        page |= {
+            "read_at": state.last_success_at,
+            "node_count": state.node_count,
+            "missing": next((fact for fact in _missing(state.missing) if fact.what == what), None),
+            "error": state.error if state.failing_since is not None else None,
+        }
+    return page, state
+
+
+def _if_more(total: int, rows: Sequence[object]) -> int | None:
+    return total if total > len(rows) else None
+
+
+# --- upkeep, called by the worker ---------------------------------------------------------------------------
+
+
+def roll_up(work: UnitOfWork) -> None:
+    """Bring the rollups up to date."""
+    rollup.roll_up(work.session, work.now)
+
+
+def refresh_statuses(work: UnitOfWork) -> None:
+    """Judge every cache and keep the outcome: its word, and since when each verdict stands."""
+    statuses = []
+    for cache_id, its in facts(work).items():
+        if its.last_poll_at is None and its.last_error is None:
+            continue
+        found = evaluate(its)
+        kind, word = status_word(found, its)
+        since = {
+            each.code: its.since.get(each.code, work.now).isoformat()
+            for each in found
+            if each.kind in ("crit", "warn")
+        }
+        statuses.append((cache_id, kind, word, since))
+    store.write_status(work.session, statuses)
+
+
+def apply_retention(work: UnitOfWork) -> list[str]:
+    """Make the partitions that come next and drop those that are over; the names of the latter."""
+    return rollup.drop_old(
+        work.session,
+        work.now,
+        raw_hours=work.settings.raw_retention_h,
+        minute_days=work.settings.minute_retention_d,
+        hour_days=work.settings.hour_retention_d,
+    )
+
+
+# --- helpers ------------------------------------------------------------------------------------------------
+
+
+def _readings(work: UnitOfWork, raw: Mapping[str, Any]) -> tuple[tuple[str, Reading], ...]:
+    return tuple((node, reading_from_json(part, now=work.now, clock_s=0.0)) for node, part in raw.items())
+
+
+def _missing(raw: Sequence[Mapping[str, str]]) -> tuple[MissingFact, ...]:
+    return tuple(MissingFact(**part) for part in raw)
+
+
+def _monitors(clients: Mapping[str, Any] | None) -> tuple[MonitorClient, ...] | None:
+    if clients is None:
+        return None
+    return tuple(
+        MonitorClient(row["address"], row["name"], row["user"], row["age_s"], row["node"])
+        for row in clients["rows"]
+        if row["is_monitor"]
+    )
+
+
+def _sum(values: Any) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _most(values: Any) -> float | None:
+    return max((value for value in values if value is not None), default=None)

@@ -1,0 +1,137 @@
+"""Sums over time spans, for tiles and verdicts. SQL, run through the store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from dashboard.monitoring.rollup import MIN_LOOKUPS
+from dashboard.monitoring.store import Session, fetch
+from dashboard.monitoring.types import Window
+
+RECENT = timedelta(minutes=15)
+BEFORE = timedelta(hours=1)
+SPARK = timedelta(hours=6)
+SPARK_STEP_S = 900
+
+_SUMS: Mapping[str, str] = {
+    "hits": "hits",
+    "misses": "misses",
+    "evicted_keys": "evicted",
+    "expired_keys": "expired",
+    "rejected_connections": "rejected",
+    "errors_oom": "errors_oom",
+    "keys_calls": "keys_calls",
+    "total_commands_processed": "commands",
+    "total_error_replies": "errors",
+}
+_SUM_SQL = ", ".join(f"sum({column})::bigint AS {name}" for name, column in _SUMS.items())
+
+
+def _window(row: Any, start: datetime, end: datetime) -> Window:
+    return Window(start, end, row.covered_s or 0.0, **{name: getattr(row, name) for name in _SUMS})
+
+
+def _minute(at: datetime) -> datetime:
+    return at.replace(second=0, microsecond=0)
+
+
+def recent(session: Session, cache_ids: Sequence[int], now: datetime) -> dict[int, tuple[Window, Window]]:
+    """For each cache the last fifteen minutes and the hour before them; one query for all."""
+    split = _minute(now - RECENT)
+    start = split - BEFORE
+    rows = fetch(
+        session,
+        f"SELECT cache_id, bucket >= :split AS is_recent, sum(dt_s::float8) AS covered_s, {_SUM_SQL}"
+        " FROM rollup_minute WHERE cache_id = ANY(:cache_ids) AND bucket >= :start AND bucket < :end GROUP BY 1, 2",
+        cache_ids=list(cache_ids),
+        split=split,
+        start=start,
+        end=now,
+    )
+    found = {(row.cache_id, row.is_recent): row for row in rows}
+    windows = {}
+    for cache_id in cache_ids:
+        after, before = found.get((cache_id, True)), found.get((cache_id, False))
+        windows[cache_id] = (
+            _window(after, split, now) if after else Window(split, now, 0.0),
+            _window(before, start, split) if before else Window(start, split, 0.0),
+        )
+    return windows
+
+
+def sparks(session: Session, cache_ids: Sequence[int], now: datetime) -> dict[int, tuple[float | None, ...]]:
+    """The hit ratio of each cache over the last six hours, one value per 15 minutes; one query for all."""
+    first = (now - SPARK).timestamp() // SPARK_STEP_S + 1
+    last = now.timestamp() // SPARK_STEP_S
+    rows = fetch(
+        session,
+        "SELECT cache_id, floor(extract(epoch FROM bucket) / :step)::bigint AS slot,"
+        " sum(hits)::float8 / nullif(sum(hits + misses), 0)::float8 AS ratio"
+        " FROM rollup_minute WHERE cache_id = ANY(:cache_ids) AND bucket >= :start AND bucket < :end GROUP BY 1, 2",
+        cache_ids=list(cache_ids),
+        step=SPARK_STEP_S,
+        start=datetime.fromtimestamp(first * SPARK_STEP_S, UTC),
+        end=now,
+    )
+    ratios = {(row.cache_id, row.slot): row.ratio for row in rows}
+    slots = range(int(first), int(last) + 1)
+    return {cache_id: tuple(ratios.get((cache_id, slot)) for slot in slots) for cache_id in cache_ids}
+
+
+@dataclass(frozen=True, slots=True)
+class SpanSums:
+    """A cache over a span: its sums, its lowest point, and how long it was below its target."""
+
+    window: Window
+    ratio_min: float | None
+    minutes_known: int
+    minutes_below_target: int
+
+
+def over_span(
+    session: Session, cache_id: int, start: datetime, end: datetime, target: float, *, from_hours: bool
+) -> SpanSums:
+    """Sum a span up.
+
+    Args:
+        target: hit ratio, 0..1.
+        from_hours: the span is too long or too old for minutes; an hour then counts as sixty minutes or none.
+    """
+    table, minutes = ("rollup_hour", 60) if from_hours else ("rollup_minute", 1)
+    begin = start.replace(minute=0, second=0, microsecond=0) if from_hours else _minute(start)
+    row = fetch(
+        session,
+        f"SELECT sum(dt_s::float8) AS covered_s, {_SUM_SQL}, min(ratio_min) AS ratio_min,"
+        " count(*) FILTER (WHERE hits + misses > 0) AS known,"
+        " count(*) FILTER (WHERE hits + misses >= :enough AND hits < :target * (hits + misses)) AS below"
+        f" FROM {table} WHERE cache_id = ANY(:cache_ids) AND bucket >= :start AND bucket < :end",
+        cache_ids=[cache_id],
+        start=begin,
+        end=end,
+        target=target,
+        enough=MIN_LOOKUPS,
+    )[0]
+    return SpanSums(
+        window=_window(row, begin, end),
+        ratio_min=row.ratio_min,
+        minutes_known=row.known * minutes,
+        minutes_below_target=row.below * minutes,
+    )
+
+
+def evicting_since(session: Session, cache_id: int, now: datetime) -> datetime | None:
+    """Since which minute keys are evicted without a minute of rest, looking back a day; None when they are not."""
+    found = fetch(
+        session,
+        "SELECT min(bucket) FILTER (WHERE evicted > 0) AS since FROM rollup_minute"
+        " WHERE cache_id = :cache_id AND bucket < :end AND bucket > coalesce("
+        "  (SELECT max(bucket) FROM rollup_minute WHERE cache_id = :cache_id AND bucket >= :start"
+        "   AND bucket < :settled AND coalesce(evicted, 0) = 0), :start)",
+        cache_id=cache_id,
+        start=now - timedelta(days=1),
+        # The current minute has hardly begun; that it evicted nothing yet says little.
+        settled=_minute(now),
+        end=now,
+    )[0].since
+    return found if isinstance(found, datetime) else None

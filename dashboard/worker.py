@@ -1,0 +1,54 @@
+"""The worker: polls the caches and keeps their history. Any number may run; one of them polls."""
+
+import logging
+import signal
+import threading
+from types import FrameType
+
+from dashboard.monitoring.jobs import Poller
+from dashboard.work import Runtime
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Background work of one process."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._poller = Poller(runtime)
+
+    @property
+    def is_polling(self) -> bool:
+        """Whether this process is the one that polls."""
+        return self._poller.is_polling
+
+    def start(self) -> None:
+        """Begin, in threads of its own; returns at once, also when PostgreSQL is away."""
+        self._poller.start()
+
+    def stop(self) -> None:
+        """Stop and wait until nothing runs any more. The runtime stays open."""
+        self._poller.stop()
+
+
+def start_worker(runtime: Runtime) -> Worker:
+    """Start the background work beside something else, as the demo does."""
+    worker = Worker(runtime)
+    worker.start()
+    return worker
+
+
+def run(runtime: Runtime) -> None:
+    """Work until SIGTERM or SIGINT; to be called in the main thread of a process of its own."""
+    stopping = threading.Event()
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask_to_stop)
+    worker = start_worker(runtime)
+    log.info("worker started")
+    stopping.wait()
+    worker.stop()
+    log.info("worker stopped")
