@@ -19,9 +19,12 @@ from dashboard.monitoring.deltas import add_times, difference, hit_ratio
 from dashboard.monitoring.info import parse_info, read
 from dashboard.monitoring.types import COUNTERS, Delta, EventKind, Facts, Flag, Reading, Window
 from dashboard.monitoring.verdicts import evaluate
-from tests.support.shared import need_shared_data
+from tests.support.shared import shared_data
 
-REPLAY = need_shared_data() / "info/replay/redis-7.4.1-allkeys-lru-16mb.jsonl.xz"
+FOLDER = shared_data()
+if FOLDER is None:
+    pytest.skip("the shared data is absent (CACHEWARDEN_SHARED_DATA)", allow_module_level=True)
+REPLAY = FOLDER / "info/replay/redis-7.4.1-allkeys-lru-16mb.jsonl.xz"
 
 
 @dataclass(frozen=True)
