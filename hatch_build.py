@@ -136,6 +136,8 @@ def _npm_ci(work: Path) -> None:
         "--no-audit",
         "--no-fund",
         "--prefer-offline",
+        "--fetch-retry-mintimeout=2000",
+        "--fetch-retry-maxtimeout=10000",
         "--loglevel=error",
     ]
     done = subprocess.run(
