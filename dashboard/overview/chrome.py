@@ -65,18 +65,15 @@ def build() -> Chrome:
 
 def _links() -> tuple[CacheLink, ...]:
     endpoint = request.endpoint if request.endpoint in _CACHE_PAGES else "overview.overview"
-    keep = (
-        {"range": request.args["range"]}
-        if endpoint == "overview.overview" and "range" in request.args
-        else {}
-    )
+    # url_for leaves out what is None.
+    kept = request.args.get("range") if endpoint == "overview.overview" else None
     with open_work() as work:
         statuses = monitoring.cache_states(work)
         return tuple(
             CacheLink(
                 id=cache.id,
                 name=cache.name,
-                href=url_for(endpoint, cache_id=cache.id, **keep),
+                href=url_for(endpoint, cache_id=cache.id, range=kept),
                 status_kind=statuses[cache.id].kind,
                 status_word=statuses[cache.id].word,
             )

@@ -2,7 +2,7 @@
 
 import hmac
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from flask import Blueprint, Response, jsonify, request
 from prometheus_client import CollectorRegistry
@@ -14,6 +14,7 @@ from dashboard import __version__, migrations
 from dashboard.caches import service as caches
 from dashboard.errors import DashboardError, Forbidden
 from dashboard.monitoring import service as monitoring
+from dashboard.monitoring.types import CacheStatus
 from dashboard.web.context import open_work, runtime
 from dashboard.web.guard import public
 from dashboard.work import UnitOfWork
@@ -76,28 +77,31 @@ class _Snapshot(Collector):
         return self._families
 
 
+def _last_poll(status: CacheStatus) -> float | None:
+    return status.last_poll_at.timestamp() if status.last_poll_at else None
+
+
+_GAUGES: tuple[tuple[str, str, Callable[[CacheStatus], float | None]], ...] = (
+    ("cachewarden_cache_up", "1 when the last poll of the cache succeeded.", lambda status: status.is_up),
+    ("cachewarden_cache_hit_ratio", "Hit ratio of the last 15 minutes, 0 to 1.", lambda s: s.hit_ratio),
+    ("cachewarden_cache_used_memory_bytes", "used_memory of all primaries.", lambda s: s.used_memory_bytes),
+    ("cachewarden_cache_maxmemory_bytes", "maxmemory of all primaries.", lambda s: s.maxmemory_bytes),
+    ("cachewarden_cache_last_poll_timestamp_seconds", "Time of the last good poll.", _last_poll),
+)
+
+
 def _families(work: UnitOfWork) -> Iterator[Metric]:
     info = InfoMetricFamily("cachewarden_build", "This release.")
     info.add_metric([], {"version": __version__})
     yield info
     names = {cache.id: cache.name for cache in caches.list_caches(work)}
     statuses = monitoring.fleet_status(work)
-    gauges = {
-        "cachewarden_cache_up": ("1 when the last poll of the cache succeeded.", "is_up"),
-        "cachewarden_cache_hit_ratio": ("Hit ratio of the last 15 minutes, 0 to 1.", "hit_ratio"),
-        "cachewarden_cache_used_memory_bytes": ("used_memory of all primaries.", "used_memory_bytes"),
-        "cachewarden_cache_maxmemory_bytes": ("maxmemory of all primaries.", "maxmemory_bytes"),
-        "cachewarden_cache_last_poll_timestamp_seconds": ("Time of the last good poll.", "last_poll_at"),
-    }
-    for name, (words, field) in gauges.items():
+    for name, words, read in _GAUGES:
         family = GaugeMetricFamily(name, words, labels=["cache"])
         for cache_id, cache_name in names.items():
-            status = statuses[cache_id]
-            value = status.is_up if field == "is_up" else getattr(status, field)
+            value = read(statuses[cache_id])
             if value is not None:
-                family.add_metric(
-                    [cache_name], value.timestamp() if field == "last_poll_at" else float(value)
-                )
+                family.add_metric([cache_name], float(value))
         yield family
     beat = monitoring.worker_heartbeat(work)
     if beat is not None:

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from dashboard.monitoring.types import PollStatus, Series, Span, Summary, Verdict
 from dashboard.overview.charts import mean, slots
-from dashboard.overview.types import Lede, RangeChoice, Stale, Tile
+from dashboard.overview.types import RangeChoice, Stale, Tile
 from dashboard.web.formats import (
     age,
     byte_size,
@@ -83,12 +83,6 @@ def meta(summary: Summary) -> str:
         f"up {duration(summary.uptime_in_seconds)}" if summary.uptime_in_seconds is not None else "",
     ]
     return " · ".join(part for part in parts if part)
-
-
-def lede(headline: tuple[str, str, str]) -> Lede:
-    """The sentence on top from the headline of the verdicts."""
-    kind, bold, sentence = headline
-    return Lede(kind, bold, sentence)  # type: ignore[arg-type]
 
 
 def stale(

@@ -43,7 +43,7 @@ def test_metrics_are_prometheus_text(app: Flask, client: FlaskClient, runtime: R
         family.name: family
         for family in text_string_to_metric_families(client.get("/metrics").get_data(as_text=True))
     }
-    assert "cachewarden_cache_up" in families and "cachewarden_build" in families
+    assert "cachewarden_cache_up" in families and "cachewarden_build_info" in families
 
 
 def test_metrics_stay_on_this_machine_unless_a_token_is_set(app: Flask, runtime: Runtime) -> None:

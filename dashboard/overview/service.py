@@ -1,0 +1,68 @@
+"""One cache on one page: joins the connection, its history and what is to be said about it."""
+
+from dashboard.access import Role, can
+from dashboard.caches import service as caches
+from dashboard.monitoring import service as monitoring
+from dashboard.monitoring.types import Span
+from dashboard.overview import charts, present
+from dashboard.overview.types import Json, Lede, OverviewPage
+from dashboard.work import UnitOfWork
+
+
+def overview_page(work: UnitOfWork, cache_id: int, within: Span) -> OverviewPage:
+    """Assemble the Overview of a cache over a span.
+
+    Raises:
+        NotFound: there is no such cache.
+    """
+    cache = caches.get_cache(work, cache_id)
+    series = monitoring.overview_series(work, cache_id, within, columns=charts.COLUMNS)
+    summary = monitoring.summary(work, cache_id, within)
+    verdicts, headline = monitoring.verdicts(work, cache_id)
+    poll = monitoring.poll_status(work, cache_id)
+    stale = present.stale(cache.name, cache.url.address, poll, verdicts, work.now)
+    words = present.span_words(within)
+    is_waiting = summary.as_of is None
+    path, query = f"/caches/{cache_id}", present.range_query(within)
+    return OverviewPage(
+        cache_id=cache_id,
+        cache_name=cache.name,
+        now=work.now,
+        meta=present.meta(summary),
+        poll_interval_s=cache.poll_interval_s,
+        range=present.range_choice(within, f"{path}/overview"),
+        lede=Lede(headline.kind, headline.bold, headline.sentence),
+        tiles=present.tiles(
+            summary, series, cache.hit_ratio_target, verdicts, work.now, is_stale=stale is not None
+        ),
+        verdicts=tuple(verdicts),
+        chart=None
+        if is_waiting
+        else charts.hit_ratio_chart(
+            series, summary, cache.hit_ratio_target, words, work.now, is_stale=stale is not None
+        ),
+        charts=() if is_waiting else charts.small_charts(series, summary, is_stale=stale is not None),
+        series=charts.payload(series),
+        live_href=f"{path}/overview?{query}",
+        series_href=f"{path}/series?{query}",
+        stale=stale,
+        is_waiting=is_waiting,
+        edit_href=f"{path}/edit" if can(work.actor, Role.ADMIN) else None,
+    )
+
+
+def series_payload(work: UnitOfWork, cache_id: int, within: Span, since: float | None) -> Json:
+    """The numbers of all charts, or only what is new since ``since`` (epoch seconds).
+
+    Raises:
+        NotFound: there is no such cache.
+    """
+    return charts.payload(
+        monitoring.overview_series(work, cache_id, within, columns=charts.COLUMNS, since=since)
+    )
+
+
+def first_cache_path(work: UnitOfWork) -> str | None:
+    """Where the Overview without a cache in its address leads; None when no cache is connected."""
+    known = caches.list_caches(work)
+    return f"/caches/{known[0].id}/overview" if known else None
