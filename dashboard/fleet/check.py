@@ -323,8 +323,26 @@ def _answers(run: _Run, title: str, commands: list[Command]) -> list[tuple[str, 
     return [result for result in found if not isinstance(result, FleetError)]
 
 
+def _is_web_server(target: Address | str, timeout_s: float) -> bool:
+    """Whether it speaks HTTP: a web server hangs up on Redis' protocol, often before its answer is read."""
+    try:
+        with closing(dial(target, timeout_s)) as sock:
+            sock.settimeout(timeout_s)
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return sock.recv(5).upper() == b"HTTP/"
+    except OSError:
+        return False
+
+
 def _sign_in(run: _Run) -> Step:
-    answers = _answers(run, "Sign-in failed", [("PING",), ("HELLO",)])
+    try:
+        answers = _answers(run, "Sign-in failed", [("PING",), ("HELLO",)])
+    except _Failed as error:
+        if error.problem.cause is Cause.CLOSED and _is_web_server(run.targets[0], run.timeout_s):
+            error.problem = explain(redis.exceptions.InvalidResponse("HTTP/"), str(run.targets[0]), run.url)
+        if error.problem.cause is Cause.NOT_REDIS:
+            error.title = "Not a Redis"
+        raise
     for node, (ping, _), _took in answers:
         # No right to PING is no failed sign-in; any other word than PONG is not a Redis.
         if ping != b"PONG" and not isinstance(ping, redis.ResponseError):

@@ -133,7 +133,11 @@ def explain(error: BaseException, where: str, url: CacheUrl) -> Problem:
         if found is not None:
             return found
     status = getattr(error, "status_code", None) or text.partition(" ")[0].rstrip(":")
-    if isinstance(error, redis.exceptions.InvalidResponse):
+    # The pool says "not ready" of a connection on which data came that nobody asked for.
+    if isinstance(error, redis.exceptions.InvalidResponse) or text in (
+        "Connection not ready",
+        "Connection has data",
+    ):
         return _not_redis(where, text)
     if isinstance(error, redis.TimeoutError):
         return _timeout(where)

@@ -10,6 +10,7 @@ from dashboard.fleet.text import decoded, display
 LARGEST_INFO_BYTES = 1024 * 1024
 MOST_CLIENTS = 1000
 MOST_SLOW_ENTRIES = 128
+MOST_PAIRS = 1000
 MOST_ARGUMENTS = 32
 LONGEST_TEXT = 256
 
@@ -98,7 +99,10 @@ def pairs(reply: Any) -> dict[str, str]:
     """A flat list of names and values, as CONFIG GET and HELLO answer."""
     if not isinstance(reply, list):
         return {}
-    flat = [display(item, LONGEST_TEXT) if isinstance(item, bytes) else str(item) for item in reply[:256]]
+    flat = [
+        display(item, LONGEST_TEXT) if isinstance(item, bytes) else str(item)
+        for item in reply[: 2 * MOST_PAIRS]
+    ]
     return dict(zip(flat[::2], flat[1::2], strict=False))
 
 

@@ -216,7 +216,10 @@ class _Greeter:
         connection.send_command("CLIENT", "SETNAME", self._name, check_health=False)
         try:
             connection.read_response()
-        except redis.ResponseError:
+        except redis.ResponseError as error:
+            # Words such as DENIED mean the whole connection, not this command.
+            if str(getattr(error, "status_code", None) or error).partition(" ")[0] not in ("NOPERM", "ERR"):
+                raise
             # Asking again on each connection would only raise the server's error counters.
             self._allowed = False
 

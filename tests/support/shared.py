@@ -1,24 +1,12 @@
-"""Real data that lies beside the checkout and not in it: replies of real servers, a recorded incident."""
+"""Real data kept beside the checkout; tests that need it are skipped where it is absent."""
 
 import os
 from pathlib import Path
 
-import pytest
-
 
 def shared_data() -> Path | None:
-    """The folder of the data, None when it is not there.
-
-    CACHEWARDEN_SHARED_DATA names it; else it is looked for at ``../shared/data`` seen from the checkout.
-    """
-    named = os.environ.get("CACHEWARDEN_SHARED_DATA")
-    folder = Path(named) if named else Path(__file__).resolve().parents[3] / "shared" / "data"
+    """The folder of ``CACHEWARDEN_SHARED_DATA``, else ``../shared/data`` beside the checkout, else None."""
+    given = os.environ.get("CACHEWARDEN_SHARED_DATA")
+    checkout = Path(__file__).resolve().parents[2]
+    folder = Path(given) if given else checkout.parent / "shared" / "data"
     return folder if folder.is_dir() else None
-
-
-def need_shared_data() -> Path:
-    """The folder of the data; skips the test, or the module, with one line when it is absent."""
-    folder = shared_data()
-    if folder is None:
-        pytest.skip("the shared data is absent (CACHEWARDEN_SHARED_DATA)", allow_module_level=True)
-    return folder
