@@ -371,7 +371,7 @@ def test_old_server_that_knows_no_everything(fleet: Fleet) -> None:
     """An unknown section is an empty reply before Redis 7; a proxy may refuse it instead."""
     empty = b"$0\r\n\r\n*0\r\n*0\r\n"
     refused = b"-ERR syntax error\r\n*0\r\n*0\r\n"
-    good = b"$22\r\nredis_version:2.8.0\r\n\r\n$0\r\n\r\n*0\r\n"
+    good = b"$21\r\nredis_version:2.8.0\r\n\r\n$0\r\n\r\n*0\r\n"
     with odd_servers.listener(odd_servers.says(b"+OK\r\n", empty, refused, good)) as port:
         node = node_of(fleet, parse_url(f"redis://127.0.0.1:{port}"))
         assert "redis_version:2.8.0" in poll(node).info
