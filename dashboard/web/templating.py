@@ -21,7 +21,9 @@ def install(app: Flask, chrome: Callable[[], object]) -> None:
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(FILTERS)
-    app.jinja_env.globals.update(asset=resources.asset, bar_width=bar_width, spark_path=spark_path)
+    app.jinja_env.globals.update(
+        asset=resources.asset, bar_width=bar_width, is_partial=htmx.is_partial, spark_path=spark_path
+    )
     app.context_processor(lambda: {"chrome": chrome()})
 
 
