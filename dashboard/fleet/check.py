@@ -417,7 +417,8 @@ def _optional(run: _Run, commands: dict[str, Command], good: str, bad: str) -> S
     denied: dict[str, None] = {}
     for _, got, _ in answers:
         for name, reply in zip(commands, got, strict=True):
-            if not isinstance(reply, redis.ResponseError):
+            if not isinstance(reply, redis.ResponseError) or isinstance(reply, redis.exceptions.MovedError):
+                # "Another node has this key" is an answer: the command itself is allowed.
                 continue
             missing.setdefault(name, quoted(reply, run.url))
             if isinstance(reply, redis.exceptions.NoPermissionError):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import redis
 from cryptography import x509
@@ -189,7 +190,7 @@ def sentinel_group(folder: Path, *, password: str, sentinel_password: str) -> It
                 "the replica follows",
             )
             wait_until(
-                lambda: _ask(port, sentinel_password, "SENTINEL", "MASTERS")["shop"]["num-slaves"] == 1,
+                lambda: len(_ask(port, sentinel_password, "SENTINEL", "REPLICAS", "shop")) == 1,
                 "the Sentinel knows the replica",
             )
             yield primary, replica, port
@@ -198,7 +199,7 @@ def sentinel_group(folder: Path, *, password: str, sentinel_password: str) -> It
             process.wait(10)
 
 
-def _ask(port: int, password: str, *command: str) -> dict:  # type: ignore[type-arg]
+def _ask(port: int, password: str, *command: str) -> Any:
     with redis.Redis(port=port, password=password) as client:
         return client.execute_command(*command)
 
