@@ -90,12 +90,11 @@ def test_silent_server_ends_in_time() -> None:
 
 
 def test_many_silent_seeds_end_in_time() -> None:
-    with odd_servers.listener(odd_servers.silent) as port:
-        with ExitStack() as stack:
-            ports = [port, *(stack.enter_context(odd_servers.listener(odd_servers.silent)) for _ in range(7))]
-            start = time.monotonic()
-            report = check("redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in ports))
-            assert time.monotonic() - start < 8 * TIMEOUT_S
+    with odd_servers.listener(odd_servers.silent) as port, ExitStack() as stack:
+        ports = [port, *(stack.enter_context(odd_servers.listener(odd_servers.silent)) for _ in range(7))]
+        start = time.monotonic()
+        report = check("redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in ports))
+        assert time.monotonic() - start < 8 * TIMEOUT_S
     assert not report.ok
 
 

@@ -78,7 +78,6 @@ def test_the_documented_line_is_enough_and_no_more(admin_url: str) -> None:
             "CLIENT KILL ID 1",
             "MONITOR",
             "ACL LIST",
-            "DEBUG SLEEP 0",
             "SHUTDOWN",
             "SUBSCRIBE x",
             "EVAL return(1) 0",
