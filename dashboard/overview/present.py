@@ -12,6 +12,7 @@ from dashboard.web.formats import (
     byte_size,
     byte_unit,
     compact,
+    day_and_time,
     duration,
     iso,
     number,
@@ -38,11 +39,11 @@ def span_words(span: Span) -> str:
         return f"the last {_SPOKEN[span.name]}"
     if span.is_live:
         return f"the time since {since(span.start, span.end)}"
-    last = f"{span.end:%H:%M}" if span.start.date() == span.end.date() else since(span.end, span.end)
-    start = since(span.start, span.end)
-    if span.end.date() != span.start.date():
-        return f"{start} to {last}"
-    return f"{span.start:%Y-%m-%d}, {span.start:%H:%M} to {last}"
+    if span.start.date() == span.end.date():
+        return f"{day_and_time(span.start)} to {span.end:%H:%M}"
+    if span.start.year == span.end.year:
+        return f"{day_and_time(span.start)} to {day_and_time(span.end)}"
+    return f"{span.start:%Y-%m-%d} to {span.end:%Y-%m-%d}"
 
 
 def range_choice(span: Span, path: str) -> RangeChoice:
@@ -161,6 +162,11 @@ def _find(verdicts: Sequence[Verdict], code: str) -> Verdict | None:
     return next((verdict for verdict in verdicts if verdict.code == code), None)
 
 
+def _is_problem(verdicts: Sequence[Verdict], code: str) -> bool:
+    found = _find(verdicts, code)
+    return found is not None and found.kind in ("warn", "crit")
+
+
 def _hit_ratio(
     summary: Summary, series: Series, target: float, verdicts: Sequence[Verdict], words: str
 ) -> Tile:
@@ -192,7 +198,7 @@ def _memory(summary: Summary, series: Series, verdicts: Sequence[Verdict], words
     used, limit = summary.used_memory_bytes, summary.maxmemory_bytes
     value, unit = _size(used, limit)
     status = ("", "")
-    if _find(verdicts, "memory.pressure") is not None:
+    if _is_problem(verdicts, "memory.pressure"):
         status = ("warn", "Full")
     elif (verdict := _find(verdicts, "memory.noeviction")) is not None and verdict.kind in ("warn", "crit"):
         status = (verdict.kind, "No eviction")
@@ -254,7 +260,7 @@ def _evictions(summary: Summary, series: Series, verdicts: Sequence[Verdict], wo
     tile = _rate_tile(
         "Evictions", summary, series, "evicted_per_s", sub, f"Evictions per second over {words}"
     )
-    if _find(verdicts, "memory.pressure") is None:
+    if not _is_problem(verdicts, "memory.pressure"):
         return tile
     return Tile(
         tile.label, tile.value, tile.unit, tile.sub, "warn", "Rising", tile.spark, None, 0.0, tile.spark_label

@@ -1,5 +1,7 @@
 """One cache on one page: joins the connection, its history and what is to be said about it."""
 
+from datetime import timedelta
+
 from dashboard.access import Role, can
 from dashboard.caches import service as caches
 from dashboard.monitoring import service as monitoring
@@ -7,6 +9,16 @@ from dashboard.monitoring.types import Span
 from dashboard.overview import charts, present
 from dashboard.overview.types import Json, Lede, OverviewPage
 from dashboard.work import UnitOfWork
+
+
+def default_range(work: UnitOfWork, cache_id: int) -> str:
+    """The range of an Overview whose address names none: an hour, or less while a cache is that new.
+
+    Raises:
+        NotFound: there is no such cache.
+    """
+    age = work.now - caches.get_cache(work, cache_id).created_at
+    return "1h" if age > timedelta(minutes=30) else "15m"
 
 
 def overview_page(work: UnitOfWork, cache_id: int, within: Span) -> OverviewPage:

@@ -18,10 +18,10 @@ bp = Blueprint("overview", __name__)
 _LATEST_S = 1e11
 
 
-def _span(work: UnitOfWork) -> Span:
+def _span(work: UnitOfWork, cache_id: int) -> Span:
     return monitoring.span(
         work,
-        text_arg("range", longest=20) or None,
+        text_arg("range", longest=20) or service.default_range(work, cache_id),
         text_arg("from", longest=40) or None,
         text_arg("to", longest=40) or None,
     )
@@ -42,7 +42,7 @@ def home() -> Response:
 def overview(cache_id: int) -> Response:
     """One cache over one span; as a fragment, its live parts."""
     with open_work() as work:
-        page = service.overview_page(work, cache_id, _span(work))
+        page = service.overview_page(work, cache_id, _span(work, cache_id))
     return render("overview/overview.html", page, fragment="overview/_live.html")
 
 
@@ -52,4 +52,4 @@ def series(cache_id: int) -> Response:
     """The numbers of the charts as JSON; ``since`` (epoch seconds) asks for later ones only."""
     with open_work() as work:
         since = float_arg("since", low=0, high=_LATEST_S)
-        return jsonify(service.series_payload(work, cache_id, _span(work), since))
+        return jsonify(service.series_payload(work, cache_id, _span(work, cache_id), since))
