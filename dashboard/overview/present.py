@@ -162,6 +162,12 @@ def _find(verdicts: Sequence[Verdict], code: str) -> Verdict | None:
     return next((verdict for verdict in verdicts if verdict.code == code), None)
 
 
+def _problem(verdicts: Sequence[Verdict], code: str) -> Verdict | None:
+    """The verdict of that check if it found something wrong: good news have verdicts too."""
+    verdict = _find(verdicts, code)
+    return verdict if verdict is not None and verdict.kind in ("crit", "warn") else None
+
+
 def _is_problem(verdicts: Sequence[Verdict], code: str) -> bool:
     found = _find(verdicts, code)
     return found is not None and found.kind in ("warn", "crit")
@@ -200,9 +206,9 @@ def _memory(summary: Summary, series: Series, verdicts: Sequence[Verdict], words
     status = ("", "")
     if _is_problem(verdicts, "memory.pressure"):
         status = ("warn", "Full")
-    elif (verdict := _find(verdicts, "memory.noeviction")) is not None and verdict.kind in ("warn", "crit"):
+    elif (verdict := _problem(verdicts, "memory.noeviction")) is not None:
         status = (verdict.kind, "No eviction")
-    elif (verdict := _find(verdicts, "memory.no_limit")) is not None and verdict.kind in ("warn", "crit"):
+    elif (verdict := _problem(verdicts, "memory.no_limit")) is not None:
         status = (verdict.kind, "No limit")
     facts = [summary.maxmemory_policy or ""]
     if summary.mem_fragmentation_ratio is not None:

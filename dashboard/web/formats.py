@@ -35,8 +35,9 @@ def number(value: float | None) -> str:
         return f"{value:,.0f}"
     if size < 0.005:
         return "<0.01" if value > 0 else ">-0.01"
-    text = f"{value:,.1f}" if size >= 0.995 else f"{value:.2f}"
-    return text.removesuffix(".0")
+    if size >= 0.995:
+        return f"{value:,.1f}".removesuffix(".0")
+    return f"{value:.2f}".rstrip("0")
 
 
 def compact(value: float | None) -> str:
@@ -164,7 +165,13 @@ def since(moment: datetime, now: datetime) -> str:
     """A moment in the course of a sentence: ``13:38``, ``Nov 11, 13:38``, ``2024-11-11``."""
     moment, now = moment.astimezone(UTC), now.astimezone(UTC)
     day = time(moment, now)
-    return f"{day}, {moment:%H:%M}" if moment.date() != now.date() and moment.year == now.year else day
+    return day_and_time(moment) if moment.date() != now.date() and moment.year == now.year else day
+
+
+def day_and_time(moment: datetime) -> str:
+    """A moment of this year, whatever day it is now: ``Nov 11, 13:38``."""
+    moment = moment.astimezone(UTC)
+    return f"{_MONTHS[moment.month - 1]} {moment.day}, {moment:%H:%M}"
 
 
 def _day(moment: datetime, now: datetime) -> str:

@@ -93,7 +93,7 @@
 
   /* Event marks. Those that would overlap share one; more than twelve share wider. */
   function groups(u) {
-    const list = S.e.filter(e => e.t >= S.from && e.t <= S.to), w = u.over.clientWidth, gap = list.length > 12 ? Math.max(22, w / 12) : 20, out = [];
+    const list = S.e.filter(e => e.t >= S.from && e.t <= S.to), w = u.over.clientWidth, gap = list.length > 12 ? Math.max(26, w / 12) : 26, out = [];
     for (const e of list) { const g = out.at(-1); if (g && u.valToPos(e.t, 'x') - u.valToPos(g[0].t, 'x') < gap) g.push(e); else out.push([e]); }
     return out;
   }
@@ -108,8 +108,8 @@
       for (const [a, z] of holes()) if (cfg.main && px(z) - px(a) > 50) place(note(u, 'ctr', 'no data'), (px(a) + px(z)) / 2, h - 18);
       if (!cfg.main) return;
       for (const g of groups(u)) {
-        const x = px((g[0].t + g.at(-1).t) / 2), m = el('button', 'mark', g.length > 1 ? String(g.length) : null); m.type = 'button'; m.dataset.at = g[0].t; place(m, x, -20);
-        m.setAttribute('aria-label', g.map(e => `${stamp(e.t)} ${e.title}. ${e.text}`).join('; '));
+        const x = px((g[0].t + g.at(-1).t) / 2), m = el('button', 'mark', g.length > 1 ? String(g.length) : null); m.type = 'button'; m.dataset.at = g[0].t; place(m, x, -23);
+        m.setAttribute('aria-label', (g.length > 1 ? `${g.length} events: ` : '') + g.map(e => `${stamp(e.t)} ${e.title}. ${e.text}`).join('; '));
         if (g.length === 1) { const s = document.createElementNS('http://www.w3.org/2000/svg', 'svg'), q = document.createElementNS('http://www.w3.org/2000/svg', 'use'); s.setAttribute('class', 'i'); q.setAttribute('href', `${root.dataset.icons}#${g[0].icon}`); s.append(q); m.append(s); }
         const hide = () => u.over.querySelectorAll('.tip').forEach(q => q.remove());
         m.onmouseenter = m.onfocus = () => {
@@ -169,9 +169,9 @@
     Object.entries({ role: 'slider', tabindex: '0', 'aria-label': `${cfg.title}, reading`, 'aria-valuemin': '0' }).forEach(a => keys.setAttribute(...a));
     const read = i => { at = i; keys.setAttribute('aria-valuemax', Math.max(0, S.t.length - 1)); keys.setAttribute('aria-valuenow', Math.max(0, i)); keys.setAttribute('aria-valuetext', i < 0 ? 'no data' : `${stamp(S.t[i])}: ` + cfg.series.map((s, k) => `${s.name} ${say(cfg, k, i)}`).join(', ')); };
     read(S.t.length - 1);
-    const show = i => { read(Math.min(Math.max(i, 0), S.t.length - 1)); if (at >= 0) u.setCursor({ left: u.valToPos(S.t[at], 'x'), top: 10 }); };
+    const show = i => { read(Math.min(Math.max(i, 0), S.t.length - 1)); if (at >= 0) u.setCursor({ left: u.valToPos(S.t[at], 'x'), top: 10 }, true, true); };
     keys.onkeydown = e => { const to = { ArrowLeft: at - 1, ArrowRight: at + 1, PageUp: at - 10, PageDown: at + 10, Home: 0, End: S.t.length - 1 }[e.key]; if (to != null) { e.preventDefault(); show(to); } };
-    keys.onblur = () => u.setCursor({ left: -10, top: -10 });
+    keys.onblur = () => u.setCursor({ left: -10, top: -10 }, true, true);
     host.append(keys);
     const refresh = () => { if (u.select.width > 0) return; data = columns(cfg); range = yRange(cfg, data); u.setData(data); overlay(cfg)(u); if (u.cursor.left < 0) outs.forEach(o => { o.textContent = say(cfg, +o.dataset.v, now()); }); read(Math.min(at, S.t.length - 1)); };
     new ResizeObserver(() => { if (host.clientWidth && (host.clientWidth !== u.width || host.clientHeight !== u.height)) u.setSize({ width: host.clientWidth, height: host.clientHeight }); }).observe(host);
