@@ -174,6 +174,8 @@ def test_a_cache_that_warms_up_is_not_judged_and_says_so(event: str, word: str) 
     assert status_word(evaluate(warming), warming) == ("ok", "Warming up")
     assert headline(evaluate(warming), warming)[:2] == ("ok", "Warming up.")
     assert find(facts(window=low, **{event: minutes_ago(15)}), "hit_ratio").kind == "crit"
+    ahead_of_us = facts(window=low, **{event: minutes_ago(-0.05)})
+    assert find(ahead_of_us, "hit_ratio").kind == "info"
 
 
 def test_a_server_that_does_not_count_lookups_is_not_blamed() -> None:
