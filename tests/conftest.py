@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Connection
@@ -18,6 +19,7 @@ from werkzeug.test import EnvironBuilder
 from dashboard import migrations
 from dashboard.access import Actor, Role
 from dashboard.app import create_app
+from dashboard.auth import passwords
 from dashboard.cipher import Cipher
 from dashboard.clock import Clock
 from dashboard.config import Settings, load_settings
@@ -63,8 +65,19 @@ class RolledBackDatabase(Database):
             yield session
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shipped_hasher() -> Iterator[PasswordHasher]:
+    """Passwords cost a millisecond instead of a tenth of a second; this is the hasher that is shipped."""
+    patch = pytest.MonkeyPatch()
+    shipped = passwords.HASHER
+    patch.setattr(passwords, "HASHER", PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
+    passwords.unknown_account_hash.cache_clear()
+    yield shipped
+    patch.undo()
+
+
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+def postgres_url(worker_id: str) -> Iterator[str]:
     """URL of an empty database of this test process, on a server that may be restarted by nobody."""
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
@@ -76,8 +89,15 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> It
             finally:
                 admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
         return
-    with postgres.start(tmp_path_factory.mktemp("postgres"), config=servers.FAST_POSTGRES) as server:
+    with servers.folder() as made, postgres.start(made, config=servers.FAST_POSTGRES) as server:
         yield server.url
+
+
+@pytest.fixture
+def server_folder() -> Iterator[Path]:
+    """A folder for an embedded server; see `servers.folder`."""
+    with servers.folder() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -85,7 +85,13 @@ def test_unknown_accounts_cost_what_known_ones_cost() -> None:
 
 
 def test_a_hash_with_older_parameters_is_noticed() -> None:
-    old = PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash(GOOD)
+    old = PasswordHasher(time_cost=1, memory_cost=32, parallelism=1).hash(GOOD)
     assert passwords.verify(old, GOOD)
     assert passwords.needs_rehash(old)
     assert not passwords.needs_rehash(passwords.hash_password(GOOD))
+
+
+def test_what_is_shipped_is_slow_to_guess(shipped_hasher: PasswordHasher) -> None:
+    """The tests hash cheaply; the product must not."""
+    assert shipped_hasher.memory_cost >= 64 * 1024 and shipped_hasher.time_cost >= 3
+    assert shipped_hasher.hash(GOOD).startswith("$argon2id$v=19$m=65536,t=3,p=4$")
