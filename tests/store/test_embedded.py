@@ -52,8 +52,8 @@ def ask(server: process.Server) -> object:
 
 
 @both
-def test_starts_answers_and_stops(start: Start, tmp_path: Path) -> None:
-    with start(tmp_path / "server") as server:
+def test_starts_answers_and_stops(start: Start, server_folder: Path) -> None:
+    with start(server_folder / "server") as server:
         assert ask(server)
         assert server.is_running
         assert f"@127.0.0.1:{server.port}/" in server.url
@@ -63,8 +63,8 @@ def test_starts_answers_and_stops(start: Start, tmp_path: Path) -> None:
 
 
 @both
-def test_listens_on_loopback_only(start: Start, tmp_path: Path) -> None:
-    with start(tmp_path / "server") as server:
+def test_listens_on_loopback_only(start: Start, server_folder: Path) -> None:
+    with start(server_folder / "server") as server:
         listening = [
             connection.laddr.ip
             for connection in psutil.Process(server.pid).net_connections("inet")
@@ -74,57 +74,57 @@ def test_listens_on_loopback_only(start: Start, tmp_path: Path) -> None:
 
 
 @both
-def test_asks_for_the_password(start: Start, tmp_path: Path) -> None:
-    with start(tmp_path / "server") as server:
-        url = server.url.replace((tmp_path / "server" / "password").read_text(), "wrong")
+def test_asks_for_the_password(start: Start, server_folder: Path) -> None:
+    with start(server_folder / "server") as server:
+        url = server.url.replace((server_folder / "server" / "password").read_text(), "wrong")
         with pytest.raises((redis.AuthenticationError, psycopg.OperationalError)):
-            ask(process.Server(server.name, url, server.port, 0, tmp_path, server.log, server._guard))
-    assert (tmp_path / "server" / "password").stat().st_mode & 0o077 == 0
+            ask(process.Server(server.name, url, server.port, 0, server_folder, server.log, server._guard))
+    assert (server_folder / "server" / "password").stat().st_mode & 0o077 == 0
 
 
 @both
-def test_keeps_port_and_password_over_a_restart(start: Start, tmp_path: Path) -> None:
-    with start(tmp_path / "server") as first:
+def test_keeps_port_and_password_over_a_restart(start: Start, server_folder: Path) -> None:
+    with start(server_folder / "server") as first:
         pass
-    with start(tmp_path / "server", first.port) as second:
+    with start(server_folder / "server", first.port) as second:
         assert second.url == first.url
         assert ask(second)
 
 
 @both
 def test_a_second_one_in_the_same_folder_is_refused(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, server_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with start(tmp_path / "server") as server:
+    with start(server_folder / "server") as server:
         monkeypatch.setattr(process.hold, "__kwdefaults__", {"wait_s": 0.2})
         with pytest.raises(process.EmbeddedError, match=f"already running .* process {os.getpid()}"):
-            start(tmp_path / "server")
+            start(server_folder / "server")
         assert ask(server)
 
 
 @both
-def test_starts_again_after_a_crash(start: Start, tmp_path: Path) -> None:
-    crashed = start(tmp_path / "server")
+def test_starts_again_after_a_crash(start: Start, server_folder: Path) -> None:
+    crashed = start(server_folder / "server")
     os.kill(crashed.pid, signal.SIGKILL)
     assert gone(crashed.pid)
     crashed.stop()
     # What the crash left behind may name a process that lives, as pids come round again.
-    pid_file = tmp_path / "server" / "cluster" / "postmaster.pid"
+    pid_file = server_folder / "server" / "cluster" / "postmaster.pid"
     if pid_file.exists():
         pid_file.write_text(pid_file.read_text().replace(str(crashed.pid), str(os.getppid()), 1))
-    with start(tmp_path / "server") as again:
+    with start(server_folder / "server") as again:
         assert ask(again)
 
 
 @both
-def test_says_why_it_did_not_start(start: Start, tmp_path: Path) -> None:
-    with start(tmp_path / "one") as server, pytest.raises(process.EmbeddedError, match="in use"):
-        start(tmp_path / "two", server.port)
+def test_says_why_it_did_not_start(start: Start, server_folder: Path) -> None:
+    with start(server_folder / "one") as server, pytest.raises(process.EmbeddedError, match="in use"):
+        start(server_folder / "two", server.port)
 
 
-def test_a_cluster_half_made_is_made_anew(tmp_path: Path) -> None:
-    (tmp_path / "server" / "cluster" / "base").mkdir(parents=True)
-    with start_postgres(tmp_path / "server") as server:
+def test_a_cluster_half_made_is_made_anew(server_folder: Path) -> None:
+    (server_folder / "server" / "cluster" / "base").mkdir(parents=True)
+    with start_postgres(server_folder / "server") as server:
         assert ask(server)
 
 
@@ -147,9 +147,9 @@ time.sleep(120)
 """
 
 
-def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:
+def test_nothing_outlives_a_killed_parent(server_folder: Path) -> None:
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PARENT, str(server_folder)], stdout=subprocess.PIPE, text=True
     )
     with parent:
         assert parent.stdout is not None
@@ -157,13 +157,13 @@ def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:
         assert len(pids) == 4
         parent.kill()
     assert [pid for pid in pids if not gone(pid)] == []
-    with start_postgres(tmp_path / "postgres") as again:
+    with start_postgres(server_folder / "postgres") as again:
         assert ask(again)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
-def test_a_server_does_not_outlive_its_guard(tmp_path: Path) -> None:
-    server = start_valkey(tmp_path)
+def test_a_server_does_not_outlive_its_guard(server_folder: Path) -> None:
+    server = start_valkey(server_folder)
     server._guard.kill()
     assert gone(server.pid)
     server.stop()
@@ -180,8 +180,8 @@ def test_a_missing_wheel_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root starts PostgreSQL as another user")
-def test_root_runs_it_as_another_user_below_a_closed_folder(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
+def test_root_runs_it_as_another_user_below_a_closed_folder(server_folder: Path) -> None:
+    closed = server_folder / "closed"
     closed.mkdir(mode=0o700)
     with start_postgres(closed / "server") as server:
         assert psutil.Process(server.pid).username() == postgres.SYSTEM_USER

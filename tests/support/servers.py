@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 import redis
 
-FAST_POSTGRES = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "80"}
+FAST_POSTGRES = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "80",
+}
 
 
 def required(variable: str) -> bool:
@@ -36,6 +41,17 @@ def free_port() -> int:
 
 
 @contextmanager
+def folder() -> Iterator[Path]:
+    """A folder for an embedded server, right below the system's temporary folder.
+
+    Not pytest's: it closes its own to every other user whenever another run starts, and PostgreSQL runs as
+    another user when we are root.
+    """
+    with tempfile.TemporaryDirectory(prefix="cachewarden-test-", ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
+
+@contextmanager
 def redis_server(*arguments: str, port: int | None = None, folder: Path | None = None) -> Iterator[int]:
     """A Redis 7 of the system's package; yields its port."""
     program = shutil.which("redis-server")
@@ -45,7 +61,18 @@ def redis_server(*arguments: str, port: int | None = None, folder: Path | None =
     port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="cachewarden-redis-") as made:
         process = subprocess.Popen(
-            [program, *arguments, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder or made)],
+            [
+                program,
+                *arguments,
+                "--port",
+                str(port),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--dir",
+                str(folder or made),
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
