@@ -590,7 +590,7 @@ def _keys(facts: Facts) -> Verdict | None:
             f"KEYS was not called in {span}.",
             f"{_times(total, 'call', 'calls')} since the server's counters started.",
         )
-    return Verdict("ok", code, "KEYS was never called.")
+    return Verdict("ok", code, "KEYS was not called since the server's counters started.")
 
 
 def _fragmentation(facts: Facts) -> Verdict | None:
