@@ -56,8 +56,6 @@ class SampleRow(Base):
     evicted_keys: Mapped[int | None] = _big()
     rejected_connections: Mapped[int | None] = _big()
     total_error_replies: Mapped[int | None] = _big()
-    errors_oom: Mapped[int | None] = _big()
-    keys_calls: Mapped[int | None] = _big()
     used_cpu_usec: Mapped[int | None] = _big()
     d_keyspace_hits: Mapped[int | None] = _big()
     d_keyspace_misses: Mapped[int | None] = _big()
@@ -141,7 +139,6 @@ class _Rollup:
     used_memory_max: Mapped[float | None] = mapped_column(REAL)
     rss_max: Mapped[float | None] = mapped_column(REAL)
     fragmentation_max: Mapped[float | None] = mapped_column(REAL)
-    clients_min: Mapped[float | None] = mapped_column(REAL)
     clients_avg: Mapped[float | None] = mapped_column(REAL)
     clients_max: Mapped[float | None] = mapped_column(REAL)
     blocked_max: Mapped[float | None] = mapped_column(REAL)
@@ -151,7 +148,6 @@ class _Rollup:
     ratio_max: Mapped[float | None] = mapped_column(REAL)
     commands_rate_min: Mapped[float | None] = mapped_column(REAL)
     commands_rate_max: Mapped[float | None] = mapped_column(REAL)
-    hits_rate_max: Mapped[float | None] = mapped_column(REAL)
     misses_rate_max: Mapped[float | None] = mapped_column(REAL)
     evicted_rate_max: Mapped[float | None] = mapped_column(REAL)
     expired_rate_max: Mapped[float | None] = mapped_column(REAL)
@@ -177,7 +173,7 @@ class RollupHourRow(_Rollup, Base):
 
 
 class CommandSampleRow(Base):
-    """Growth of the command statistics in five minutes: {command: [calls, usec, rejected, failed]}."""
+    """Growth of the command statistics in ten minutes: {command: [calls, usec, rejected, failed]}."""
 
     __tablename__ = "command_sample"
     __table_args__ = ({"postgresql_partition_by": "RANGE (bucket)"},)

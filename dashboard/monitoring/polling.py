@@ -20,6 +20,7 @@ from dashboard.monitoring.info import parse_info, read
 from dashboard.monitoring.store import (
     STORED_COUNTERS,
     STORED_GAUGES,
+    STORED_GROWTH,
     NodeSample,
     PollState,
     Session,
@@ -29,7 +30,7 @@ from dashboard.monitoring.store import (
 )
 from dashboard.monitoring.types import ClientRow, CommandStat, Delta, Event, EventKind, Reading, SlowEntry
 
-COMMANDS_BUCKET = timedelta(minutes=5)
+COMMANDS_BUCKET = timedelta(minutes=10)
 MOST_COMMANDS = 100
 MOST_CLIENTS = 200
 MOST_SLOW_ENTRIES = 128
@@ -187,6 +188,7 @@ def _sample(reading: Reading, delta: Delta) -> dict[str, Any]:
     values: dict[str, Any] = {"dt_s": delta.dt_s, "flags": int(delta.flags)}
     for name in STORED_COUNTERS:
         values[name] = _bounded(getattr(reading, name))
+    for name in STORED_GROWTH:
         values[f"d_{name}"] = _bounded(getattr(delta, name))
     for name in STORED_GAUGES:
         value = getattr(reading, name)
@@ -208,7 +210,7 @@ def _topology(kind: Kind, nodes: int) -> str:
 def _add_commands(
     before: PollState, at: datetime, total: Delta
 ) -> tuple[datetime, dict[str, Any], list[tuple[datetime, dict[str, Any]]]]:
-    """Add an interval's command statistics to the five minutes they belong to; those that are over come apart."""
+    """Add an interval's command statistics to the ten minutes they belong to; those that are over come apart."""
     bucket = _EPOCH + (at - _EPOCH) // COMMANDS_BUCKET * COMMANDS_BUCKET
     finished = []
     kept = before.commands

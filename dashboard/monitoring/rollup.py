@@ -38,7 +38,6 @@ SUMS: Mapping[str, str] = {
 
 _RATES = {
     "commands_rate": "commands",
-    "hits_rate": "hits",
     "misses_rate": "misses",
     "evicted_rate": "evicted",
     "expired_rate": "expired",
@@ -58,7 +57,7 @@ _GAUGES = {
 }
 _ALL_SUMS = ("hits", "misses", *SUMS)
 _LASTS = ("used_memory_last", "maxmemory_last", "keys_last", "expires_last")
-_MINS = ("used_memory_min", "clients_min", "ratio_min", "commands_rate_min")
+_MINS = ("used_memory_min", "ratio_min", "commands_rate_min")
 _AVERAGES = ("used_memory_avg", "clients_avg", "round_trip_avg")
 _MAXES = (
     "used_memory_max",
@@ -69,7 +68,6 @@ _MAXES = (
     "round_trip_max",
     "ratio_max",
     "commands_rate_max",
-    "hits_rate_max",
     "misses_rate_max",
     "evicted_rate_max",
     "expired_rate_max",
@@ -82,11 +80,13 @@ COLUMNS = (*_ALL_SUMS, *_LASTS, *_MINS, *_AVERAGES, *_MAXES, "dt_s", "polls", "p
 
 def _polls() -> str:
     """One row per cache and poll, from the samples of its nodes."""
-    own = {"hits": ("d_keyspace_hits", "self_hits"), "misses": ("d_keyspace_misses", "self_misses")}
+    # Half of a pair would bend the ratio: a node counts with both or not at all.
+    is_paired = "FILTER (WHERE d_keyspace_hits IS NOT NULL AND d_keyspace_misses IS NOT NULL)"
     sums = [
         # greatest() passes NULL over, and what is not reported must not become 0.
-        f"CASE WHEN sum({ours}) IS NOT NULL THEN greatest(sum({ours}) - sum({probes}), 0) END::bigint AS {name}"
-        for name, (ours, probes) in own.items()
+        f"CASE WHEN sum(d_keyspace_{name}) {is_paired} IS NOT NULL THEN greatest("
+        f"sum(d_keyspace_{name}) {is_paired} - sum(self_{name}) {is_paired}, 0) END::bigint AS {name}"
+        for name in ("hits", "misses")
     ]
     sums += [f"sum(d_{counter})::bigint AS {name}" for name, counter in SUMS.items()]
     gauges = [
@@ -161,8 +161,10 @@ def _insert(table: str, level: str, seconds: int) -> str:
     bucket = f"date_bin('{seconds} seconds', at, timestamptz 'epoch')"
     return (
         f"INSERT INTO {table} ({', '.join(columns)})"
-        f" SELECT cache_id, bucket, {seconds} / poll_interval_s, {', '.join(COLUMNS)}"
-        f" FROM ({aggregate(level, bucket)}) AS made JOIN poll_state USING (cache_id)"
+        f" SELECT made.cache_id, bucket, {seconds} / state.poll_interval_s,"
+        f" {', '.join(f'made.{name}' for name in COLUMNS)}"
+        # Nothing is made for a cache that was removed.
+        f" FROM ({aggregate(level, bucket)}) AS made JOIN poll_state AS state ON state.cache_id = made.cache_id"
         " ON CONFLICT (cache_id, bucket) DO UPDATE SET "
         + ", ".join(f"{name} = excluded.{name}" for name in columns[2:])
         # A bucket that is made again and comes out the same leaves no dead row behind.
@@ -192,7 +194,7 @@ def _roll_up(
     session: Session, sql: str, seconds: int, cache_ids: Sequence[int], start: datetime, end: datetime
 ) -> int:
     at, changed = _floor(start, seconds), 0
-    end = _floor(end, seconds) + timedelta(seconds=seconds)
+    end = _floor(end + timedelta(seconds=seconds, microseconds=-1), seconds)
     while at < end:
         chunk_end = min(at + _CHUNK, end)
         changed += execute(session, sql, cache_ids=list(cache_ids), start=at, end=chunk_end)
@@ -201,9 +203,11 @@ def _roll_up(
 
 
 def roll_up(session: Session, now: datetime) -> None:
-    """Bring minutes and hours up to ``now``, from where the last run ended; the current ones as far as they are.
+    """Bring minutes and hours up to ``now``, from where the last run ended.
 
-    Idempotent: buckets are made whole from what they are made of. To be called by the holder of the poller's lock.
+    A minute is made when it is over: made at each poll it would leave five dead rows for one. The current hour is
+    there as far as it has come. Idempotent: buckets are made whole from what they are made of. To be called by
+    the holder of the poller's lock.
     """
     state = store.worker_state(session)
     cache_ids = list(store.poll_states(session))
@@ -211,11 +215,12 @@ def roll_up(session: Session, now: datetime) -> None:
         return
     # A clock that stepped back: what is written now lies before the mark.
     minutes = min(state.minutes_until or _oldest_sample(session, cache_ids, now), now) - LOOKBACK
-    roll_up_minutes(session, cache_ids, minutes, now)
+    until = _floor(now, 60)
+    roll_up_minutes(session, cache_ids, minutes, until)
     hours = min(state.hours_until or minutes, minutes)
-    roll_up_hours(session, cache_ids, hours, now)
-    store.set_watermark(session, "minutes_until", now)
-    store.set_watermark(session, "hours_until", now)
+    roll_up_hours(session, cache_ids, hours, until)
+    store.set_watermark(session, "minutes_until", until)
+    store.set_watermark(session, "hours_until", until)
 
 
 def _oldest_sample(session: Session, cache_ids: Sequence[int], now: datetime) -> datetime:

@@ -29,8 +29,8 @@ SHORTEST = timedelta(seconds=30)
 RAW_UP_TO = timedelta(minutes=90)
 MINUTES_UP_TO = timedelta(days=8)
 _GAP_INTERVALS = 2.5
-_ROLLUP_LAG_S = 90.0
-"""How old the rollups may be: the last bucket is not called a gap before."""
+_ROLLUP_LAG_S = 150.0
+"""How far the rollups may lie behind: the last bucket is not called a gap before."""
 
 Level = Literal["raw", "minute", "hour"]
 _LEVEL_S: Mapping[Level, int] = {"raw": 0, "minute": 60, "hour": 3600}
@@ -53,7 +53,6 @@ EXPRESSIONS: Mapping[str, str] = {
     "hit_ratio_max": "ratio_max",
     "lookups": "hits + misses",
     "hits_per_s": _rate("hits"),
-    "hits_per_s_max": "hits_rate_max",
     "misses_per_s": _rate("misses"),
     "misses_per_s_max": "misses_rate_max",
     "commands_per_s": _rate("commands"),
@@ -80,7 +79,6 @@ EXPRESSIONS: Mapping[str, str] = {
     "keys": "keys_last",
     "expires": "expires_last",
     "connected_clients": "clients_avg",
-    "connected_clients_min": "clients_min",
     "connected_clients_max": "clients_max",
     "blocked_clients_max": "blocked_max",
     "round_trip_s": "round_trip_avg",

@@ -203,7 +203,8 @@ def _facts(
     return replace(
         _poll_facts(work, cache, state),
         nodes=_readings(work, state.readings),
-        window=sums[0],
+        # Of a cache that was added two minutes ago, two minutes can be known.
+        window=replace(sums[0], start=min(max(sums[0].start, cache.created_at), work.now)),
         before=sums[1],
         monitors=_monitors(state.clients),
         restarted_at=restarted_at,

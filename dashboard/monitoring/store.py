@@ -38,10 +38,11 @@ STORED_COUNTERS: tuple[str, ...] = (
     "evicted_keys",
     "rejected_connections",
     "total_error_replies",
-    "errors_oom",
-    "keys_calls",
     "used_cpu_usec",
 )
+"""Kept as they are and as growth."""
+STORED_GROWTH: tuple[str, ...] = (*STORED_COUNTERS, "errors_oom", "keys_calls")
+"""Kept as growth (``d_``)."""
 STORED_GAUGES: tuple[str, ...] = (
     "used_memory",
     "used_memory_rss",
@@ -246,7 +247,7 @@ def write_poll(
     Args:
         before, after: the state the differences were taken from, and the new one.
         events: (node, event).
-        command_samples: finished five-minute sums of the command statistics.
+        command_samples: finished ten-minute sums of the command statistics.
 
     Returns:
         False when somebody stored a poll since ``before`` was read; nothing is written then.

@@ -36,17 +36,22 @@ def _minute(at: datetime) -> datetime:
     return at.replace(second=0, microsecond=0)
 
 
+def _next_minute(at: datetime) -> datetime:
+    """The first whole minute of a span that begins at ``at``."""
+    return _minute(at + timedelta(seconds=59, microseconds=999_999))
+
+
 def recent(session: Session, cache_ids: Sequence[int], now: datetime) -> dict[int, tuple[Window, Window]]:
     """For each cache the last fifteen minutes and the hour before them; one query for all."""
-    split = _minute(now - RECENT)
+    split = now - RECENT
     start = split - BEFORE
     rows = fetch(
         session,
         f"SELECT cache_id, bucket >= :split AS is_recent, sum(dt_s::float8) AS covered_s, {_SUM_SQL}"
         " FROM rollup_minute WHERE cache_id = ANY(:cache_ids) AND bucket >= :start AND bucket < :end GROUP BY 1, 2",
         cache_ids=list(cache_ids),
-        split=split,
-        start=start,
+        split=_next_minute(split),
+        start=_next_minute(start),
         end=now,
     )
     found = {(row.cache_id, row.is_recent): row for row in rows}
@@ -99,7 +104,7 @@ def over_span(
         from_hours: the span is too long or too old for minutes; an hour then counts as sixty minutes or none.
     """
     table, minutes = ("rollup_hour", 60) if from_hours else ("rollup_minute", 1)
-    begin = start.replace(minute=0, second=0, microsecond=0) if from_hours else _minute(start)
+    begin = start.replace(minute=0, second=0, microsecond=0) if from_hours else _next_minute(start)
     row = fetch(
         session,
         f"SELECT sum(dt_s::float8) AS covered_s, {_SUM_SQL}, min(ratio_min) AS ratio_min,"
@@ -113,7 +118,7 @@ def over_span(
         enough=MIN_LOOKUPS,
     )[0]
     return SpanSums(
-        window=_window(row, begin, end),
+        window=_window(row, start, end),
         ratio_min=row.ratio_min,
         minutes_known=row.known * minutes,
         minutes_below_target=row.below * minutes,

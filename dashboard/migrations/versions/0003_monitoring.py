@@ -31,6 +31,9 @@ _COUNTERS = (
     "used_cpu_usec",
 )
 
+# From the command and error statistics; only their growth is kept.
+_GROWTH_ONLY = ("errors_oom", "keys_calls")
+
 _SUMS = (
     "hits",
     "misses",
@@ -57,7 +60,6 @@ _EXTREMES = (
     "used_memory_max",
     "rss_max",
     "fragmentation_max",
-    "clients_min",
     "clients_avg",
     "clients_max",
     "blocked_max",
@@ -67,7 +69,6 @@ _EXTREMES = (
     "ratio_max",
     "commands_rate_min",
     "commands_rate_max",
-    "hits_rate_max",
     "misses_rate_max",
     "evicted_rate_max",
     "expired_rate_max",
@@ -109,7 +110,7 @@ def upgrade() -> None:
     op.create_table(
         "sample",
         sa.Column("ts", _TIME, nullable=False),
-        *(sa.Column(column, sa.BigInteger) for column in _COUNTERS),
+        *(sa.Column(column, sa.BigInteger) for column in _COUNTERS if column not in _GROWTH_ONLY),
         *(sa.Column(f"d_{column}", sa.BigInteger) for column in _COUNTERS),
         sa.Column("used_memory", sa.BigInteger),
         sa.Column("used_memory_rss", sa.BigInteger),

@@ -1,0 +1,304 @@
+"""Rollups against a reference in plain Python, retention by partitions, and what a month costs."""
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, text
+from sqlalchemy.orm import Session
+
+from dashboard.db.session import Database
+from dashboard.monitoring import rollup, store
+from dashboard.monitoring.models import SampleRow
+from tests.support import history
+from tests.support.history import NOW, one
+
+START = NOW - timedelta(hours=2)
+
+
+@pytest.fixture
+def session(database: Database) -> Any:
+    with database.transaction() as session:
+        yield session
+
+
+def random_samples(
+    rng: random.Random, cache_id: int, nodes: int, *, reports: bool = True, hours: float = 2.0
+) -> list[dict[str, Any]]:
+    """Polls of several nodes with what goes wrong in life: gaps, silent nodes, unknown differences."""
+    rows = []
+    at = START + timedelta(seconds=rng.random())
+    while at < START + timedelta(hours=hours):
+        at += timedelta(seconds=10 + rng.uniform(-0.2, 0.2))
+        if rng.random() < 0.01:
+            at += timedelta(minutes=rng.choice((1, 3, 20)))
+        for node in range(nodes):
+            if nodes > 1 and rng.random() < 0.05:
+                continue
+            row: dict[str, Any] = {
+                "cache_id": cache_id,
+                "ts": at,
+                "node_run_id": node + 1,
+                "dt_s": rng.choice((10.0, 10.25, 9.5)),
+                "flags": rng.choice((0, 0, 0, 32, 128)),
+                "nodes_expected": nodes,
+                "self_hits": rng.choice((0, 0, 7)),
+                "self_misses": rng.choice((0, 0, 3)),
+                "round_trip_s": rng.choice((0.25, 0.5, 0.125)),
+                "connected_clients": rng.randint(0, 50),
+                "blocked_clients": rng.choice((None, 0, 2)),
+                "used_memory": rng.randint(10**8, 10**9),
+                "used_memory_rss": rng.randint(10**8, 10**9),
+                "maxmemory": 2**30,
+                "keys": rng.randint(0, 10**6),
+                "expires": rng.randint(0, 10**6),
+                "mem_fragmentation_ratio": rng.choice((1.5, 1.25, None)),
+            }
+            is_known = rng.random() > 0.05
+            for counter in store.STORED_COUNTERS:
+                row[counter] = rng.randint(0, 10**12)
+            for counter in store.STORED_GROWTH:
+                row[f"d_{counter}"] = rng.choice((0, 5, 40, 4000, None)) if is_known else None
+            if not is_known:
+                row["dt_s"] = None
+            if not reports:
+                row["d_keyspace_hits"] = row["keyspace_hits"] = None
+            rows.append(row)
+    return [row for row in rows if row["ts"] < NOW]
+
+
+def add(values: Sequence[Any]) -> Any:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def best(choose: Any, values: Sequence[Any]) -> Any:
+    known = [value for value in values if value is not None]
+    return choose(known) if known else None
+
+
+def reference(rows: list[dict[str, Any]], seconds: int) -> dict[tuple[int, datetime], dict[str, Any]]:
+    """What the rollups promise, straight from their description: per poll over nodes, then per bucket over polls."""
+    polls: dict[tuple[int, datetime], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        polls[row["cache_id"], row["ts"]].append(row)
+    buckets: dict[tuple[int, datetime], list[dict[str, Any]]] = defaultdict(list)
+    for (cache_id, ts), nodes in sorted(polls.items()):
+        poll: dict[str, Any] = {"dt_s": best(max, [node["dt_s"] for node in nodes])}
+        for name, counter in rollup.SUMS.items():
+            poll[name] = add([node[f"d_{counter}"] for node in nodes])
+        paired = [node for node in nodes if None not in (node["d_keyspace_hits"], node["d_keyspace_misses"])]
+        for name in ("hits", "misses"):
+            gross = add([node[f"d_keyspace_{name}"] for node in paired])
+            poll[name] = None if gross is None else max(0, gross - sum(node[f"self_{name}"] for node in paired))
+        poll["is_complete"] = len(nodes) >= nodes[0]["nodes_expected"]
+        for name in ("used_memory", "maxmemory", "keys", "expires"):
+            poll[name] = add([node[name] for node in nodes]) if poll["is_complete"] else None
+        poll["clients"] = add([node["connected_clients"] for node in nodes]) if poll["is_complete"] else None
+        poll["round_trip"] = best(max, [node["round_trip_s"] for node in nodes]) if poll["is_complete"] else None
+        lookups = None if poll["hits"] is None or poll["misses"] is None else poll["hits"] + poll["misses"]
+        poll["ratio"] = poll["hits"] / lookups if lookups is not None and lookups >= rollup.MIN_LOOKUPS else None
+        for name in ("commands", "misses", "evicted", "net_output_bytes"):
+            poll[f"{name}_rate"] = poll[name] / poll["dt_s"] if poll["dt_s"] and poll[name] is not None else None
+        poll["flags"] = 0
+        for node in nodes:
+            poll["flags"] |= node["flags"]
+        epoch = ts.timestamp() // seconds * seconds
+        buckets[cache_id, datetime.fromtimestamp(epoch, UTC)].append(poll)
+    made = {}
+    for key, members in buckets.items():
+        complete = [poll for poll in members if poll["is_complete"]]
+        row = {name: add([poll[name] for poll in members]) for name in ("hits", "misses", *rollup.SUMS)}
+        row["dt_s"] = add([poll["dt_s"] for poll in members])
+        row["polls"], row["polls_complete"] = len(members), len(complete)
+        row["flags"] = 0
+        for poll in members:
+            row["flags"] |= poll["flags"]
+        for name in ("used_memory", "maxmemory", "keys", "expires"):
+            row[f"{name}_last"] = complete[-1][name] if complete else None
+        for name in ("used_memory", "clients", "round_trip"):
+            row[f"{name}_avg"] = sum(poll[name] for poll in complete) / len(complete) if complete else None
+            row[f"{name}_max"] = best(max, [poll[name] for poll in complete])
+        row["used_memory_min"] = best(min, [poll["used_memory"] for poll in complete])
+        row["ratio_min"] = best(min, [poll["ratio"] for poll in members])
+        row["ratio_max"] = best(max, [poll["ratio"] for poll in members])
+        row["commands_rate_min"] = best(min, [poll["commands_rate"] for poll in members])
+        for name, source in (
+            ("commands_rate_max", "commands_rate"),
+            ("misses_rate_max", "misses_rate"),
+            ("evicted_rate_max", "evicted_rate"),
+            ("net_output_rate_max", "net_output_bytes_rate"),
+        ):
+            row[name] = best(max, [poll[source] for poll in members])
+        made[key] = row
+    return made
+
+
+def stored(session: Session, table: str) -> dict[tuple[int, datetime], dict[str, Any]]:
+    rows = session.execute(text(f"SELECT * FROM {table}")).mappings()
+    return {(row["cache_id"], row["bucket"]): dict(row) for row in rows}
+
+
+def assert_same(found: dict[Any, dict[str, Any]], wanted: dict[Any, dict[str, Any]]) -> None:
+    assert found.keys() == wanted.keys()
+    for key, row in wanted.items():
+        for name, value in row.items():
+            # Gauges are single precision: seven digits.
+            assert found[key][name] == (value if value is None else pytest.approx(value, rel=1e-6)), (key, name)
+
+
+def load(session: Session, rows: list[dict[str, Any]]) -> None:
+    history.ensure_partitions(session, START, NOW)
+    session.execute(insert(SampleRow), rows)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_minutes_and_hours_are_what_the_reference_says(session: Session, seed: int) -> None:
+    rng = random.Random(seed)
+    alone, cluster, silent = (history.add_cache(session, name) for name in ("alone", "cluster", "silent"))
+    rows = (
+        random_samples(rng, alone, 1)
+        + random_samples(rng, cluster, 3)
+        + random_samples(rng, silent, 1, reports=False)
+    )
+    rng.shuffle(rows)
+    load(session, rows)
+    store.beat(session, "test", NOW, is_new=True)
+
+    rollup.roll_up(session, NOW)
+
+    assert_same(stored(session, "rollup_minute"), reference(rows, 60))
+    hours = reference(rows, 3600)
+    assert_same(stored(session, "rollup_hour"), hours)
+    assert any(row["hits"] is None for (cache_id, _), row in hours.items() if cache_id == silent)
+
+
+def test_rolling_up_again_changes_nothing_and_leaves_no_dead_rows(session: Session) -> None:
+    cache_id = history.add_cache(session)
+    load(session, random_samples(random.Random(1), cache_id, 2))
+    first = rollup.roll_up_minutes(session, [cache_id], START, NOW)
+    assert first > 60
+    rollup.roll_up_hours(session, [cache_id], START, NOW)
+    before = stored(session, "rollup_minute"), stored(session, "rollup_hour")
+
+    assert rollup.roll_up_minutes(session, [cache_id], START, NOW) == 0
+    assert rollup.roll_up_hours(session, [cache_id], START, NOW) == 0
+    assert (stored(session, "rollup_minute"), stored(session, "rollup_hour")) == before
+
+
+def test_late_samples_are_taken_in(session: Session) -> None:
+    cache_id = history.add_cache(session)
+    rows = random_samples(random.Random(4), cache_id, 1)
+    late = [row for row in rows if row["ts"] > NOW - timedelta(seconds=90)]
+    assert late
+    load(session, [row for row in rows if row not in late])
+    store.beat(session, "test", NOW, is_new=True)
+    rollup.roll_up(session, NOW)
+
+    session.execute(insert(SampleRow), late)
+    rollup.roll_up(session, NOW + timedelta(seconds=10))
+
+    assert_same(stored(session, "rollup_minute"), reference(rows, 60))
+    assert_same(stored(session, "rollup_hour"), reference(rows, 3600))
+
+
+def test_it_catches_up_after_a_day_without_a_worker(session: Session) -> None:
+    cache_id = history.add_cache(session)
+    history.ensure_partitions(session, NOW - timedelta(days=2), NOW)
+    store.beat(session, "test", NOW - timedelta(days=1), is_new=True)
+    history.insert_samples(session, cache_id, NOW - timedelta(days=1, hours=1), NOW - timedelta(days=1))
+    rollup.roll_up(session, NOW - timedelta(days=1))
+    history.insert_samples(session, cache_id, NOW - timedelta(days=1), NOW)
+    rollup.roll_up(session, NOW)
+
+    assert one(session, "SELECT count(*) FROM rollup_minute") == 25 * 60
+    assert one(session, "SELECT sum(polls) FROM rollup_hour") == 25 * 360
+    assert one(session, "SELECT sum(hits) FROM rollup_hour") == one(
+        session, "SELECT sum(d_keyspace_hits) FROM sample"
+    )
+
+
+def test_a_removed_cache_is_not_rolled_up_and_leaves_with_the_partitions(session: Session) -> None:
+    cache_id = history.add_cache(session)
+    load(session, random_samples(random.Random(3), cache_id, 1))
+    session.execute(text("DELETE FROM cache"))
+
+    assert rollup.roll_up_minutes(session, [cache_id], START, NOW) == 0
+    assert one(session, "SELECT count(*) FROM poll_state") == 0
+    store.drop_partitions(session, "sample", NOW + timedelta(days=9))
+    assert one(session, "SELECT count(*) FROM sample") == 0
+
+
+def test_retention_drops_whole_partitions_and_only_what_is_rolled_up(session: Session) -> None:
+    cache_id = history.add_cache(session)
+    history.ensure_partitions(session, NOW - timedelta(days=6), NOW)
+    for day in range(6):
+        history.insert_samples(session, cache_id, NOW - timedelta(days=day + 1), NOW - timedelta(days=day), 600)
+    store.beat(session, "test", NOW, is_new=True)
+
+    def keep() -> list[str]:
+        return rollup.drop_old(session, NOW, raw_hours=48, minute_days=31, hour_days=730)
+
+    assert keep() == []  # nothing was rolled up yet: nothing may go
+    rollup.roll_up(session, NOW)
+    dropped = keep()
+
+    assert "sample_p20250612" in dropped
+    oldest = one(session, "SELECT min(ts) FROM sample")
+    assert datetime(2025, 6, 13, tzinfo=UTC) <= oldest <= NOW - timedelta(hours=48)
+    assert one(session, "SELECT count(*) FROM rollup_minute") == 6 * 144
+    assert keep() == []
+    later = NOW + timedelta(days=40)
+    assert rollup.drop_old(session, later, raw_hours=48, minute_days=31, hour_days=730)
+    ahead = store.partitions(session, "sample")
+    assert f"sample_p{later + timedelta(days=2):%Y%m%d}" in ahead
+
+
+def test_a_clock_far_ahead_costs_no_history(session: Session) -> None:
+    real_now = one(session, "SELECT now()")
+    cache_id = history.add_cache(session)
+    store.ensure_partitions(session, real_now)
+    history.insert_samples(session, cache_id, real_now - timedelta(hours=1), real_now)
+    store.beat(session, "test", real_now, is_new=True)
+    store.set_watermark(session, "minutes_until", real_now + timedelta(days=5000))
+    store.set_watermark(session, "hours_until", real_now + timedelta(days=5000))
+
+    rollup.drop_old(session, real_now + timedelta(days=5000), raw_hours=48, minute_days=31, hour_days=730)
+
+    assert one(session, "SELECT count(*) FROM sample") == 360
+
+
+def test_a_sample_of_an_unexpected_day_finds_its_partition(session: Session) -> None:
+    for at in (datetime(1999, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(2071, 1, 1, tzinfo=UTC)):
+        store.ensure_partitions(session, at)
+        for table in store.PARTITION_DAYS:
+            ranges = store.partitions(session, table).values()
+            assert any(start <= at < end for start, end in ranges)
+
+
+def test_a_month_of_one_cache_stays_under_25_mb(session: Session) -> None:
+    cache_id = history.add_cache(session)
+    start, end = NOW - timedelta(days=30), NOW.replace(hour=23, minute=59, second=59)
+    history.ensure_partitions(session, start, end)
+    store.beat(session, "test", start, is_new=True)
+    empty = sum(history.total_size(session).values())
+    day = start
+    while day < end:
+        until = min(day + timedelta(days=1), end)
+        history.insert_samples(session, cache_id, day, until)
+        history.insert_command_samples(session, cache_id, day, until)
+        rollup.roll_up(session, until)
+        rollup.drop_old(session, until, raw_hours=48, minute_days=31, hour_days=730)
+        day = until
+
+    # Measured at the worst moment: a day's partition is about to be over, nearly 72 hours are kept.
+    sizes = history.total_size(session)
+    total = sum(sizes.values())
+    shown = ", ".join(f"{table} {size / 2**20:.1f}" for table, size in sizes.items())
+    print(f"30 days of one cache at 10 s: {total / 2**20:.1f} MB ({shown}), empty partitions {empty / 2**20:.1f}")  # noqa: T201
+    assert one(session, "SELECT count(*) FROM rollup_minute") >= 30 * 1440
+    assert one(session, "SELECT count(*) FROM sample") > 48 * 360
+    assert total < 25 * 10**6
