@@ -20,6 +20,8 @@ PUBLIC = {
 
 
 ENDS_THE_SESSION = {"auth.sign_out", "auth.account_sign_out_everywhere"}
+# These work for everybody who is signed in, and end that.
+ENDS_THE_SESSION = {"auth.sign_out", "auth.account_sign_out_everywhere"}
 
 
 def routes(app: Flask) -> list[Rule]:
