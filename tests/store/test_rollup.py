@@ -93,16 +93,24 @@ def reference(rows: list[dict[str, Any]], seconds: int) -> dict[tuple[int, datet
         paired = [node for node in nodes if None not in (node["d_keyspace_hits"], node["d_keyspace_misses"])]
         for name in ("hits", "misses"):
             gross = add([node[f"d_keyspace_{name}"] for node in paired])
-            poll[name] = None if gross is None else max(0, gross - sum(node[f"self_{name}"] for node in paired))
+            poll[name] = (
+                None if gross is None else max(0, gross - sum(node[f"self_{name}"] for node in paired))
+            )
         poll["is_complete"] = len(nodes) >= nodes[0]["nodes_expected"]
         for name in ("used_memory", "maxmemory", "keys", "expires"):
             poll[name] = add([node[name] for node in nodes]) if poll["is_complete"] else None
         poll["clients"] = add([node["connected_clients"] for node in nodes]) if poll["is_complete"] else None
-        poll["round_trip"] = best(max, [node["round_trip_s"] for node in nodes]) if poll["is_complete"] else None
+        poll["round_trip"] = (
+            best(max, [node["round_trip_s"] for node in nodes]) if poll["is_complete"] else None
+        )
         lookups = None if poll["hits"] is None or poll["misses"] is None else poll["hits"] + poll["misses"]
-        poll["ratio"] = poll["hits"] / lookups if lookups is not None and lookups >= rollup.MIN_LOOKUPS else None
+        poll["ratio"] = (
+            poll["hits"] / lookups if lookups is not None and lookups >= rollup.MIN_LOOKUPS else None
+        )
         for name in ("commands", "misses", "evicted", "net_output_bytes"):
-            poll[f"{name}_rate"] = poll[name] / poll["dt_s"] if poll["dt_s"] and poll[name] is not None else None
+            poll[f"{name}_rate"] = (
+                poll[name] / poll["dt_s"] if poll["dt_s"] and poll[name] is not None else None
+            )
         poll["flags"] = 0
         for node in nodes:
             poll["flags"] |= node["flags"]
@@ -147,7 +155,10 @@ def assert_same(found: dict[Any, dict[str, Any]], wanted: dict[Any, dict[str, An
     for key, row in wanted.items():
         for name, value in row.items():
             # Gauges are single precision: seven digits.
-            assert found[key][name] == (value if value is None else pytest.approx(value, rel=1e-6)), (key, name)
+            assert found[key][name] == (value if value is None else pytest.approx(value, rel=1e-6)), (
+                key,
+                name,
+            )
 
 
 def load(session: Session, rows: list[dict[str, Any]]) -> None:
@@ -236,7 +247,9 @@ def test_retention_drops_whole_partitions_and_only_what_is_rolled_up(session: Se
     cache_id = history.add_cache(session)
     history.ensure_partitions(session, NOW - timedelta(days=6), NOW)
     for day in range(6):
-        history.insert_samples(session, cache_id, NOW - timedelta(days=day + 1), NOW - timedelta(days=day), 600)
+        history.insert_samples(
+            session, cache_id, NOW - timedelta(days=day + 1), NOW - timedelta(days=day), 600
+        )
     store.beat(session, "test", NOW, is_new=True)
 
     def keep() -> list[str]:
@@ -298,7 +311,9 @@ def test_a_month_of_one_cache_stays_under_25_mb(session: Session) -> None:
     sizes = history.total_size(session)
     total = sum(sizes.values())
     shown = ", ".join(f"{table} {size / 2**20:.1f}" for table, size in sizes.items())
-    print(f"30 days of one cache at 10 s: {total / 2**20:.1f} MB ({shown}), empty partitions {empty / 2**20:.1f}")  # noqa: T201
+    print(
+        f"30 days of one cache at 10 s: {total / 2**20:.1f} MB ({shown}), empty partitions {empty / 2**20:.1f}"
+    )  # noqa: T201
     assert one(session, "SELECT count(*) FROM rollup_minute") >= 30 * 1440
     assert one(session, "SELECT count(*) FROM sample") > 48 * 360
     assert total < 25 * 10**6
