@@ -23,6 +23,8 @@ def list_caches(session: Session) -> Sequence[CacheRow]:
 
 def find_cache(session: Session, cache_id: int, *, lock: bool = False) -> CacheRow | None:
     """The cache, or None; locked, nobody else changes it until the transaction ends."""
+    if not 0 < cache_id < 2**31:
+        return None  # comes from a URL; PostgreSQL would refuse to compare it
     query = select(CacheRow).where(CacheRow.id == cache_id)
     if lock:
         query = query.with_for_update()
