@@ -10,7 +10,7 @@ from dashboard.caches import views as caches_views
 from dashboard.monitoring import views as monitoring_views
 from dashboard.overview import chrome, connections, health, settings
 from dashboard.overview import views as overview_views
-from dashboard.web import context, errors, guard, resources, security, templating
+from dashboard.web import context, errors, guard, params, resources, security, templating
 from dashboard.work import Runtime
 
 
@@ -18,6 +18,7 @@ def create_app(runtime: Runtime) -> Flask:
     """Build the web application around ``runtime``."""
     app = Flask("dashboard", static_folder=None, template_folder=str(resources.folder("templates")))
     app.url_map.strict_slashes = False
+    app.url_map.converters["int"] = params.IdConverter
     security.install(app, runtime.settings)
     context.install(app, runtime, auth_service.load_actor)
     templating.install(app, chrome.build)

@@ -2,12 +2,22 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from flask import request
+from werkzeug.routing import IntegerConverter, Map
 
 from dashboard.errors import InvalidInput
 
 _LONGEST = 1000
+_LARGEST_ID = 2**63 - 1
+
+
+class IdConverter(IntegerConverter):
+    """``<int:...>`` in addresses: a number PostgreSQL can't hold is not found, and no error."""
+
+    def __init__(self, map: Map, *args: Any, **kwargs: Any) -> None:
+        super().__init__(map, *args, **{"max": _LARGEST_ID, **kwargs})
 
 
 def text_arg(name: str, default: str = "", *, longest: int = _LONGEST) -> str:
