@@ -47,7 +47,9 @@ def signed_in(chromium: Browser, dashboard: live.Live) -> dict[str, object]:
 
 
 @pytest.fixture
-def context(chromium: Browser, dashboard: live.Live, signed_in: dict[str, object]) -> Iterator[BrowserContext]:
+def context(
+    chromium: Browser, dashboard: live.Live, signed_in: dict[str, object]
+) -> Iterator[BrowserContext]:
     context = chromium.new_context(
         base_url=dashboard.url,
         storage_state=signed_in,  # type: ignore[arg-type]
@@ -59,12 +61,17 @@ def context(chromium: Browser, dashboard: live.Live, signed_in: dict[str, object
 
 
 @pytest.fixture
-def page(context: BrowserContext, dashboard: live.Live) -> Iterator[Page]:
-    """A page; the test fails when the page logs an error, breaks the policy or asks another host."""
-    page = context.new_page()
-    watched = Watched(page, dashboard.url)
-    yield page
+def watched(context: BrowserContext, dashboard: live.Live) -> Iterator[Watched]:
+    """A page and what it must not do; the test fails when it logs an error, breaks the policy or asks another host."""
+    watched = Watched(context.new_page(), dashboard.url)
+    yield watched
     assert watched.complaints == []
+
+
+@pytest.fixture
+def page(watched: Watched) -> Page:
+    """A watched page, signed in."""
+    return watched.page
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ def test_the_overview_is_live(page: Page, dashboard: live.Live) -> None:
 
 def test_range_and_cache_are_in_the_address(page: Page, dashboard: live.Live) -> None:
     page.goto("/")
-    expect(page).to_have_url(re.compile(rf"/caches/\d+/overview"))
+    expect(page).to_have_url(re.compile(r"/caches/\d+/overview"))
     page.get_by_role("group", name="Time range").get_by_role("link", name="1h").click()
     expect(page).to_have_url(re.compile(r"range=1h"))
     page.reload()

@@ -1,21 +1,27 @@
 """A whole dashboard on loopback: web server, worker, real servers. For browser tests, screenshots, benchmarks."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dashboard.worker import start_worker
 from waitress.server import create_server
 
 from dashboard import migrations
 from dashboard.access import Actor, Role
 from dashboard.app import create_app
 from dashboard.auth import service as auth
+from dashboard.caches import service as caches
+from dashboard.caches.types import CacheForm, Environment
 from dashboard.config import load_settings
+from dashboard.demo.traffic import Traffic
 from dashboard.embedded import postgres, valkey
+from dashboard.fleet.url import parse_url
+from dashboard.monitoring import service as monitoring
 from dashboard.work import Runtime, build_runtime, unit_of_work
+from dashboard.worker import start_worker
 from tests.support import servers
 
 SECRET_KEY = "a secret key that only the tests know, 32+"
@@ -57,3 +63,42 @@ def dashboard(folder: Path, *, with_worker: bool = True, poll_timeout_s: float =
             worker = start_worker(runtime)
             stack.callback(worker.stop)
         yield Live(f"http://127.0.0.1:{server.effective_port}", runtime, cache.url)
+
+
+@contextmanager
+def demonstration(folder: Path) -> Iterator[Live]:
+    """A dashboard whose one cache, ``demo-store``, is polled every 5 s under the demo's traffic."""
+    with dashboard(folder) as live:
+        with unit_of_work(live.runtime, ACTOR) as work:
+            caches.create_cache(work, cache_form(live, "demo-store"))
+        traffic = Traffic(live.valkey_url)
+        traffic.start()
+        try:
+            _wait_for_readings(live)
+            yield live
+        finally:
+            traffic.stop()
+
+
+def cache_form(live: Live, name: str, *, poll_interval_s: int = 5) -> CacheForm:
+    """What an administrator would type to connect the dashboard's Valkey under ``name``."""
+    return CacheForm(
+        name=name,
+        url=parse_url(live.valkey_url),
+        environment=Environment.DEVELOPMENT,
+        poll_interval_s=poll_interval_s,
+        read_only=False,
+        hit_ratio_target=0.8,
+        forget_password=False,
+        revision=None,
+    )
+
+
+def _wait_for_readings(live: Live) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with unit_of_work(live.runtime, ACTOR) as work:
+            if all(status.hit_ratio is not None for status in monitoring.fleet_status(work).values()):
+                return
+        time.sleep(0.5)
+    raise TimeoutError("the worker made no readings within a minute")
