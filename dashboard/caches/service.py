@@ -232,10 +232,14 @@ def typed_drawer(
     *,
     errors: Mapping[str, str] | None = None,
     report: CheckReport | None = None,
+    is_test: bool = False,
 ) -> Drawer:
     """The form as it was sent, without its passwords.
 
     When somebody else changed the cache meanwhile, it says what, and the next save replaces it.
+
+    Args:
+        is_test: the form was sent for the connection test.
 
     Raises:
         NotFound: the cache was removed.
@@ -257,6 +261,7 @@ def typed_drawer(
         revision=revision,
         changes=changes,
         report=report,
+        is_test_refused=is_test and bool(errors),
     )
 
 

@@ -123,6 +123,7 @@ class Drawer:
         has_password: a password is stored and kept unless another is typed.
         changes: what somebody else changed meanwhile, in words.
         report: the connection test's result; None before it ran.
+        is_test_refused: the test was asked for and could not start; ``errors`` says why.
     """
 
     cache_id: int | None
@@ -133,6 +134,7 @@ class Drawer:
     has_password: bool = False
     changes: tuple[str, ...] = ()
     report: CheckReport | None = None
+    is_test_refused: bool = False
 
     @property
     def action(self) -> str:

@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 import redis
 
 from dashboard.fleet import replies
 from dashboard.fleet.errors import Cause, Problem, as_error, explain, quoted
-from dashboard.fleet.permissions import acl_line, grant
+from dashboard.fleet.permissions import acl_line
 from dashboard.fleet.registry import Command, Node
 from dashboard.fleet.replies import Client, SlowEntry
 from dashboard.fleet.url import Kind
@@ -22,16 +23,27 @@ INFO_VARIANTS: tuple[Command, ...] = (("INFO", "everything"), ("INFO", "all"), (
 Monotonic = Callable[[], float]
 
 
+class Why(StrEnum):
+    """Why a fact is missing; the first two last, and are not asked again for a day."""
+
+    FORBIDDEN = "forbidden"
+    UNKNOWN = "unknown"
+    FAILED = "failed"
+    NOT_ASKED = "not-asked"
+
+
 @dataclass(frozen=True, slots=True)
 class Missing:
     """A fact the server would not give.
 
     Args:
+        why: what kind of reason it is.
         command: what was asked.
         reason: why it is missing, in words.
         grant: the ACL SETUSER line that would allow it; None where no ACL line helps.
     """
 
+    why: Why
     command: str
     reason: str
     grant: str | None = None
@@ -70,7 +82,6 @@ class PollReply:
     taken_monotonic_s: float
 
 
-_NOT_ASKED = "was not asked for"
 _CLIENT_LIST: Command = ("CLIENT", "LIST")
 _SLOWLOG_GET: Command = ("SLOWLOG", "GET", replies.MOST_SLOW_ENTRIES)
 _NAMES = {_CLIENT_LIST: "CLIENT LIST", _SLOWLOG_GET: "SLOWLOG GET"}
@@ -114,7 +125,7 @@ def poll(
 
     def part(command: Command, asked_for: bool) -> Any:
         if not asked_for:
-            return Missing(_NAMES[command], f"{_NAMES[command]} {_NOT_ASKED}.")
+            return Missing(Why.NOT_ASKED, _NAMES[command], f"{_NAMES[command]} was not asked for.")
         return known[command] or _judged(node, command, got[command], monotonic())
 
     listed = part(_CLIENT_LIST, wants.clients)
@@ -182,7 +193,11 @@ def _ask(node: Node, command: Command, monotonic: Monotonic) -> Any:
 
 
 def _missing_or_unreadable(reply: object, name: str) -> Missing:
-    return reply if isinstance(reply, Missing) else Missing(name, f"{name} was answered with something else.")
+    return (
+        reply
+        if isinstance(reply, Missing)
+        else Missing(Why.FAILED, name, f"{name} was answered with something else.")
+    )
 
 
 def _name(command: Command) -> str:
@@ -198,7 +213,9 @@ def _known_missing(
     connected = node.memory.get("connected_clients") or 0
     if limit_clients and command == _CLIENT_LIST and connected > MOST_CLIENTS_POLLED:
         return Missing(
-            "CLIENT LIST", f"with {connected:,} clients, CLIENT LIST is read for the Clients page only."
+            Why.NOT_ASKED,
+            "CLIENT LIST",
+            f"with {connected:,} clients, CLIENT LIST is read for the Clients page only.",
         )
     return None
 
@@ -210,28 +227,32 @@ def _judged(node: Node, command: Command, reply: Any, now_s: float) -> Any:
     if isinstance(reply, expected):
         return reply
     if not isinstance(reply, redis.ResponseError):
-        return Missing(name, f"{name} was answered with something else.")
+        return Missing(Why.FAILED, name, f"{name} was answered with something else.")
     text = quoted(reply, node.url)
     if isinstance(reply, redis.exceptions.NoPermissionError):
         missing = Missing(
+            Why.FORBIDDEN,
             name,
             f"NOPERM: this user may not run {name}.",
-            acl_line(node.url.username, (name,)) if grant(name) else None,
+            acl_line(node.url.username, (name,)),
         )
     elif "unknown command" in text.lower() or "unknown subcommand" in text.lower():
-        missing = Missing(name, f"this server does not offer {name}; managed services often take it away.")
+        missing = Missing(
+            Why.UNKNOWN, name, f"this server does not offer {name}; managed services often take it away."
+        )
     else:
         # Anything else may pass: it is asked again next time.
-        return Missing(name, f"{name} failed: {text}")
+        return Missing(Why.FAILED, name, f"{name} failed: {text}")
     node.memory[f"missing {name}"] = (missing, now_s)
     return missing
 
 
 def _is_empty(reply: Any) -> bool:
     """Whether this variant of INFO is not known to the server; no rights is another matter."""
-    if isinstance(reply, redis.exceptions.NoPermissionError):
-        return False
-    return isinstance(reply, redis.ResponseError) or (isinstance(reply, bytes) and not reply.strip())
+    if isinstance(reply, redis.ResponseError):
+        # Not BUSY, LOADING and the like: those would only be said again.
+        return getattr(reply, "status_code", None) == "ERR"
+    return isinstance(reply, bytes) and not reply.strip()
 
 
 def _info_bytes(node: Node, reply: Any) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 from dashboard.caches.types import Cache
 from dashboard.clock import Clock
 from dashboard.errors import CacheUnavailable, DashboardError
-from dashboard.fleet.commands import Missing, PollReply, poll
+from dashboard.fleet.commands import Missing, PollReply, Why, poll
 from dashboard.fleet.errors import FleetError
 from dashboard.fleet.permissions import grant
 from dashboard.fleet.registry import Fleet, Node
@@ -251,9 +251,9 @@ def _missing(answers: Sequence[Answer]) -> list[dict[str, str]]:
 
 def _reason(part: Missing) -> str:
     """The end of "CLIENT LIST is …"."""
-    if part.reason.startswith("NOPERM"):
+    if part.why is Why.FORBIDDEN:
         return "forbidden"
-    if "does not offer" in part.reason:
+    if part.why is Why.UNKNOWN:
         return "not known to this server"
     return f"not read: {part.reason.rstrip('.')}"
 

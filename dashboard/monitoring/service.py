@@ -288,6 +288,7 @@ def fleet_status(work: UnitOfWork) -> dict[int, CacheStatus]:
             since=worst.since if worst is not None and worst.kind in ("crit", "warn") else None,
             hit_ratio=its.window.hit_ratio if its.window is not None else None,
             hit_ratio_spark=sparks[cache_id],
+            vendor=its.nodes[0][1].vendor if its.nodes else None,
         )
     return statuses
 

@@ -469,6 +469,7 @@ class CacheStatus:
         hit_ratio: of the last window, 0..1, None without lookups.
         hit_ratio_spark: oldest first, None for a gap.
         is_up: whether the last poll succeeded, None before the first.
+        vendor: as in Reading, None when unknown.
     """
 
     cache_id: int
@@ -483,6 +484,7 @@ class CacheStatus:
     used_memory_bytes: int | None = None
     maxmemory_bytes: int | None = None
     is_up: bool | None = None
+    vendor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

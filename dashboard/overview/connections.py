@@ -13,7 +13,9 @@ from dashboard.errors import Conflict, InvalidInput
 from dashboard.fleet.url import Kind
 from dashboard.monitoring import service as monitoring
 from dashboard.monitoring.types import CacheStatus, StatusKind
+from dashboard.overview import present
 from dashboard.web.context import open_work
+from dashboard.web.formats import since as since_words
 from dashboard.web.guard import requires
 from dashboard.web.htmx import notify, redirect_to
 from dashboard.web.params import choice_arg, text_arg
@@ -33,6 +35,8 @@ class Row:
     """One cache in the table.
 
     Args:
+        product: what answers and its version; empty while it is not known.
+        spark: the hit ratio in time; empty when nothing was measured.
         memory_share: used memory of the cache's own limit, 0..1; None without a limit or a reading.
         is_below_target: its hit ratio is under its target.
     """
@@ -40,6 +44,8 @@ class Row:
     cache: Cache
     status: CacheStatus
     topology: str
+    product: str
+    spark: tuple[float | None, ...]
     memory_share: float | None
     is_below_target: bool
 
@@ -149,7 +155,7 @@ def test() -> Response:
         with open_work() as work:
             run = caches.plan_test(work, request.form, cache_id)
     except InvalidInput as error:
-        return _again(cache_id, error.fields, error.status, fragment="caches/_check.html")
+        return _again(cache_id, error.fields, error.status, is_test=True)
     report = run()
     with open_work() as work:
         drawer = caches.typed_drawer(work, request.form, cache_id, report=report)
@@ -158,11 +164,12 @@ def test() -> Response:
 
 
 def _again(
-    cache_id: int | None, errors: Mapping[str, str], status: int, fragment: str = "caches/_drawer.html"
+    cache_id: int | None, errors: Mapping[str, str], status: int, *, is_test: bool = False
 ) -> Response:
     with open_work() as work:
-        drawer = caches.typed_drawer(work, request.form, cache_id, errors=errors)
+        drawer = caches.typed_drawer(work, request.form, cache_id, errors=errors, is_test=is_test)
         page = connections_page(work, drawer=drawer)
+    fragment = "caches/_check.html" if is_test else "caches/_drawer.html"
     return render("caches/page.html", page, fragment=fragment, status=status)
 
 
@@ -219,10 +226,13 @@ def lede(rows: list[Row], now: datetime) -> Lede | None:
     if healthy:
         rest.append(f"{_count(healthy, 'is', 'are')} healthy")
     if waiting:
-        rest.append(f"{_count(waiting, 'has', 'have')} not been polled yet")
+        rest.append(f"{_count(waiting, 'waits', 'wait')} for the first numbers")
     if away:
         first = away[0].status
-        since = f" stopped answering at {_clock(first.since, now)}" if first.since else " does not answer"
+        # One that never answered has not stopped to.
+        since = " does not answer"
+        if first.since is not None and first.last_poll_at is not None:
+            since = f" stopped answering at {since_words(first.since, now)}"
         if len(away) > 1:
             since += f", and {_count(len(away) - 1, 'other', 'others')}"
         bold = f"{_count(len(away), 'cache is', 'caches are').capitalize()} away."
@@ -249,10 +259,6 @@ def _count(number: int, one: str, many: str) -> str:
     return f"{word} {one if number == 1 else many}"
 
 
-def _clock(moment: datetime, now: datetime) -> str:
-    return f"{moment:%H:%M}" if moment.date() == now.date() else f"{moment:%H:%M on %Y-%m-%d}"
-
-
 def _row(cache: Cache, status: CacheStatus | None) -> Row:
     status = status or CacheStatus(cache.id, "unknown", "Not polled yet")
     limit = status.maxmemory_bytes
@@ -261,6 +267,8 @@ def _row(cache: Cache, status: CacheStatus | None) -> Row:
         cache=cache,
         status=status,
         topology=status.topology or _TOPOLOGY[kind],
+        product=present.product(status.vendor, status.version),
+        spark=status.hit_ratio_spark if any(value is not None for value in status.hit_ratio_spark) else (),
         memory_share=status.used_memory_bytes / limit
         if limit and status.used_memory_bytes is not None
         else None,

@@ -72,12 +72,17 @@ def range_query(span: Span) -> str:
     return urlencode(query)
 
 
+def product(vendor: str | None, version: str | None) -> str:
+    """What answers and in which version, such as "Valkey 9.1.2"; empty when neither is known."""
+    vendor = vendor or ""
+    name = "" if vendor in ("", "unknown") else _VENDORS.get(vendor, vendor.capitalize())
+    return f"{name} {version or ''}".strip()
+
+
 def meta(summary: Summary) -> str:
     """What the cache is: "Redis 7.2.5 · 512 MB · allkeys-lru · up 41 d"; without what is not known."""
-    vendor = summary.vendor or ""
-    product = "" if vendor in ("", "unknown") else _VENDORS.get(vendor, vendor.capitalize())
     parts = [
-        f"{product} {summary.version or ''}".strip(),
+        product(summary.vendor, summary.version),
         "no memory limit" if summary.maxmemory_bytes == 0 else "",
         byte_size(summary.maxmemory_bytes) if summary.maxmemory_bytes else "",
         summary.maxmemory_policy or "",

@@ -12,7 +12,7 @@ import redis
 from dashboard.embedded import valkey
 from dashboard.errors import CacheDenied, CacheTimeout, CacheUnavailable
 from dashboard.fleet import commands
-from dashboard.fleet.commands import Missing, Wants, poll
+from dashboard.fleet.commands import Missing, Wants, Why, poll
 from dashboard.fleet.errors import Cause, FleetError
 from dashboard.fleet.registry import Fleet, Node
 from dashboard.fleet.url import CacheUrl, parse_url
@@ -128,6 +128,7 @@ def test_forbidden_part_is_missing_and_asked_once_a_day(
     for reply in (first, second):
         assert isinstance(reply.clients, list)
         assert reply.slowlog == Missing(
+            Why.FORBIDDEN,
             "SLOWLOG GET",
             "NOPERM: this user may not run SLOWLOG GET.",
             "ACL SETUSER limited +slowlog|get",
@@ -295,7 +296,7 @@ def test_new_server_behind_the_address_is_asked_for_what_the_old_one_forbade() -
     with servers.redis_server("--rename-command", "SLOWLOG", "", port=port):
         reply = poll(node_of(fleet, url))
         assert isinstance(reply.slowlog, Missing)
-        assert "does not offer SLOWLOG GET" in reply.slowlog.reason and reply.slowlog.grant is None
+        assert reply.slowlog.why is Why.UNKNOWN and reply.slowlog.grant is None
     with servers.redis_server(port=port):
         poll(node_of(fleet, url))  # finds the other run_id
         assert isinstance(poll(node_of(fleet, url)).slowlog, list)

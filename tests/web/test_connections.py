@@ -85,8 +85,8 @@ NOW = datetime(2026, 3, 4, 14, 26, tzinfo=UTC)
 def row(runtime: Runtime, name: str, kind: str, *, up: bool | None = True, word: str = "Word") -> Row:
     cache = add_cache(runtime, name, URL)
     since = NOW - timedelta(minutes=17) if kind == "crit" else None
-    status = CacheStatus(cache.id, kind, word, since=since, is_up=up)  # type: ignore[arg-type]
-    return Row(cache, status, "Server", None, False)
+    status = CacheStatus(cache.id, kind, word, since=since, last_poll_at=since, is_up=up)  # type: ignore[arg-type]
+    return Row(cache, status, "Server", "", (), None, False)
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,11 @@ def row(runtime: Runtime, name: str, kind: str, *, up: bool | None = True, word:
         ),
         (["warn", "ok"], "One cache needs a look. a: memory full; one is healthy."),
         (["crit", "warn"], "Two caches need a look. a: memory full."),
-        (["unknown"], "Waiting for the first reading. One has not been polled yet."),
-        (["unknown", "ok"], "Waiting for the first reading. One is healthy, one has not been polled yet."),
+        (["unknown"], "Waiting for the first reading. One waits for the first numbers."),
+        (
+            ["unknown", "ok"],
+            "Waiting for the first reading. One is healthy, one waits for the first numbers.",
+        ),
     ],
 )
 def test_the_sentence_on_top(runtime: Runtime, kinds: list[str], words: str) -> None:
