@@ -347,8 +347,9 @@ def _configured(event: StoredEvent) -> str:
 
 def _was_down(event: StoredEvent) -> str:
     error = str(event.details.get("error") or "").rstrip(".")
-    lasted = f"For {duration((event.until - event.at).total_seconds())}" if event.until else "Not back yet"
-    return f"{error}. {lasted}" if error else lasted
+    # An open page is not told when an outage ends, so one that lasts says nothing about its length.
+    lasted = f"For {duration((event.until - event.at).total_seconds())}" if event.until else ""
+    return ". ".join(part for part in (error, lasted) if part)
 
 
 _KINDS: dict[str, _Kind] = {

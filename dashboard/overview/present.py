@@ -21,6 +21,7 @@ from dashboard.web.formats import (
     time,
 )
 
+FAILURES_TO_NOTICE = 2
 RANGE_NAMES = ("15m", "1h", "6h", "24h", "7d", "30d")
 _SPOKEN = {"15m": "15 min", "1h": "1 h", "6h": "6 h", "24h": "24 h", "7d": "7 d", "30d": "30 d"}
 _VENDORS = {
@@ -98,12 +99,14 @@ def stale(
 
     Args:
         name, address: of the cache, the address without credentials.
-        verdicts: of the cache; the one about polling decides.
+        poll: two failures in a row are enough: the numbers are old from then on, whatever the verdict.
+        verdicts: of the cache; the one about polling decides when nobody polls at all.
 
     Returns:
         None while all is well, and before the first poll.
     """
-    if not any(verdict.code == "poll" and verdict.kind == "crit" for verdict in verdicts):
+    is_silent = any(verdict.code == "poll" and verdict.kind == "crit" for verdict in verdicts)
+    if not is_silent and (poll.failures < FAILURES_TO_NOTICE or poll.last_success_at is None):
         return None
     if poll.error is None or poll.failing_since is None:
         return Stale(

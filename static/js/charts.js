@@ -20,7 +20,8 @@
   function take(part) {
     const names = [...new Set([...Object.keys(S.c), ...Object.keys(part.c)])], column = k => part.c[k] ?? part.c[k.replace(/_(min|max)$/, '')], since = part.t.length ? part.t[0] / 10 : Infinity, keep = S.t.findIndex(t => t >= since), n = keep < 0 ? S.t.length : keep;
     S.t.length = n; for (const k of names) { S.c[k] ??= Array(n).fill(null); S.c[k].length = n; }
-    Object.assign(S, { from: part.from, to: part.to, step: part.step, e: part.e });
+    const marks = new Map([...S.e, ...part.e].map(e => [e.t + e.title, e]));    // an append brings only the latest
+    Object.assign(S, { from: part.from, to: part.to, step: part.step, e: [...marks.values()].filter(e => e.t >= part.from).sort((a, b) => a.t - b.t) });
     const push = (t, i) => { S.t.push(t); for (const k of names) S.c[k].push(i < 0 ? null : column(k)?.[i] ?? null); };
     let n10 = 0;                                                 // tenths of a second, so that sums stay exact
     part.t.forEach((d, i) => { n10 += d; const t = n10 / 10, last = S.t.at(-1); if (last != null && t - last > 2.5 * part.step) push(last + part.step, -1); push(t, i); });

@@ -176,7 +176,7 @@ def test_an_empty_span_is_drawn_so_that_it_can_fill():
             "No answer",
             "Connection refused. For 3 m",
         ),
-        (event("down"), "No answer", "Not back yet"),
+        (event("down", error="Refused."), "No answer", "Refused"),
         (
             event("resetstat", node="a:1"),
             "Statistics reset",

@@ -116,7 +116,7 @@ AWAY = (Verdict("crit", "poll", "No answer since 14:09."),)
 
 
 def test_no_banner_while_readings_come_in():
-    assert present.stale("shop", "cache-01:6379", poll(), OK, NOW) is None
+    assert present.stale("shop", "cache-01:6379", poll(failures=0), OK, NOW) is None
 
 
 def test_the_banner_names_the_address_and_the_tries():
@@ -124,6 +124,11 @@ def test_the_banner_names_the_address_and_the_tries():
     assert made.title == "shop does not answer at cache-01:6379."
     assert made.detail == "Timed out after 2 s, 34 tries since 14:10."
     assert "1 try since" in present.stale("shop", "a:1", poll(failures=1), AWAY, NOW).detail
+
+
+def test_one_failed_poll_is_no_outage_but_two_are():
+    assert present.stale("shop", "a:1", poll(failures=1), OK, NOW) is None
+    assert present.stale("shop", "a:1", poll(failures=2), OK, NOW) is not None
 
 
 def test_a_worker_that_is_away_is_not_blamed_on_the_cache():
