@@ -1,22 +1,22 @@
-"""Every action the audit log knows, written ``area:subject:verb``.
+"""Every action the audit log knows, written ``area:subject:verb``, and what it says in words.
 
 One list, so that a filter can offer them all and a typing mistake in a call of ``record`` is
 found by the first test that runs it instead of by somebody looking for an entry in a year.
 """
 
-ACTIONS: frozenset[str] = frozenset(
-    {
-        "auth:password:change",
-        "auth:password:reset",
-        "auth:session:end-all",
-        "auth:session:sign-in",
-        "auth:session:sign-out",
-        "auth:user:change-role",
-        "auth:user:create",
-        "auth:user:disable",
-        "auth:user:enable",
-        "caches:cache:create",
-        "caches:cache:delete",
-        "caches:cache:update",
-    }
-)
+from collections.abc import Mapping
+
+ACTIONS: Mapping[str, str] = {
+    "auth:password:change": "Own password changed",
+    "auth:password:reset": "New password given",
+    "auth:session:end-all": "Signed out everywhere",
+    "auth:session:sign-in": "Signed in",
+    "auth:session:sign-out": "Signed out",
+    "auth:user:change-role": "Role changed",
+    "auth:user:create": "Account added",
+    "auth:user:disable": "Account disabled",
+    "auth:user:enable": "Account enabled",
+    "caches:cache:create": "Cache added",
+    "caches:cache:delete": "Cache removed",
+    "caches:cache:update": "Cache changed",
+}

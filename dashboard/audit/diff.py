@@ -23,10 +23,10 @@ class DiffLine:
 def diff_lines(
     before: Mapping[str, object] | None, after: Mapping[str, object] | None
 ) -> tuple[DiffLine, ...]:
-    """The fields of both sides in the order of ``after``, what is gone first where it was."""
+    """The fields of both sides, one line each, two where they differ."""
     old, new = before or {}, after or {}
     lines: list[DiffLine] = []
-    for name in [*(n for n in old if n not in new), *new]:
+    for name in _names(old, new):
         was, now = old.get(name, _NOTHING), new.get(name, _NOTHING)
         if not _differs(was, now):
             lines.append(DiffLine("", f"{name}: {_written(now)}"))
@@ -47,12 +47,13 @@ def changed_count(before: Mapping[str, object] | None, after: Mapping[str, objec
 def summary(before: Mapping[str, object] | None, after: Mapping[str, object] | None, reason: str) -> str:
     """One row's "what": the changed fields in words, then the reason in quotation marks."""
     old, new = before or {}, after or {}
-    names = [*new, *(n for n in old if n not in new)]
-    changed = [name for name in names if _differs(old.get(name, _NOTHING), new.get(name, _NOTHING))]
+    changed = [
+        name for name in _names(old, new) if _differs(old.get(name, _NOTHING), new.get(name, _NOTHING))
+    ]
     if before and after:
-        parts = [f"{_words(name)} {_side(old, name)} to {_side(new, name)}" for name in changed]
+        parts = [f"{_label(name)} {_side(old, name)} to {_side(new, name)}" for name in changed]
     elif after:
-        parts = [f"{_words(name)} {_side(new, name)}" for name in changed]
+        parts = [f"{_label(name)} {_side(new, name)}" for name in changed]
     else:
         parts = []  # removed: the subject says what, the open row says the rest
     text = ", ".join(parts[:3]) + (f" and {len(parts) - 3} more" if len(parts) > 3 else "")
@@ -66,13 +67,22 @@ def _differs(was: object, now: object) -> bool:
     return type(was) is not type(now) or was != now
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ")
+def _names(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    # PostgreSQL keeps the fields of a jsonb value in an order of its own; the name belongs on top.
+    return sorted({**new, **old}, key=lambda name: name != "name")
+
+
+def _label(name: str) -> str:
+    words = name.removeprefix("is_").removesuffix("_s").replace("_", " ")
+    return "URL" if words == "url" else words
 
 
 def _side(values: Mapping[str, object], name: str) -> str:
     value = values.get(name, _NOTHING)
-    return "nothing" if value is _NOTHING else _written(value, bare=True)
+    if value is _NOTHING:
+        return "nothing"
+    unit = " s" if name.endswith("_s") and value is not None else ""
+    return _written(value, bare=True) + unit
 
 
 def _written(value: object, *, bare: bool = False) -> str:

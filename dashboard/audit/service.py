@@ -195,7 +195,8 @@ def _row(entry: Entry, form: FilterForm, here: Mapping[str, object], *, is_open:
         actor_name=entry.actor_name,
         action=entry.action,
         subject=entry.subject,
-        what=diff.summary(entry.before, entry.after, entry.reason),
+        # An action of an older release may be none of today's.
+        what=diff.summary(entry.before, entry.after, entry.reason) or ACTIONS.get(entry.action, "n/a"),
         result_kind=kind,
         result_word=word,
         toggle_url=f"{target}#entry-{entry.id}",

@@ -43,8 +43,10 @@ def test_it_lists_the_accounts_by_name(admin: FlaskClient, runtime: Runtime) -> 
         service.disable_user(work, gone.id)
     text = words(admin.get("/users"))
     assert "3 accounts, 1 disabled" in text
-    assert text.index("bob Viewer Disabled never") < text.index("the-admin you Administrator Active now")
-    assert text.index("the-admin") < text.index("Zoe Operator Active never")
+    assert text.index("bob Viewer Disabled Disabled never") < text.index(
+        "the-admin you Administrator Active Active now"
+    )
+    assert text.index("the-admin") < text.index("Zoe Operator Active Active never")
 
 
 def test_it_says_what_each_role_may(admin: FlaskClient) -> None:

@@ -7,11 +7,11 @@ def test_a_changed_field_shows_both_values_among_the_others() -> None:
     before = {"name": "shop", "ttl_s": 120, "gone": True}
     after = {"name": "shop", "ttl_s": 30, "new": None}
     assert diff_lines(before, after) == (
-        DiffLine("del", "gone: yes"),
         DiffLine("", 'name: "shop"'),
         DiffLine("del", "ttl_s: 120"),
         DiffLine("ins", "ttl_s: 30"),
         DiffLine("ins", "new: none"),
+        DiffLine("del", "gone: yes"),
     )
     assert changed_count(before, after) == 3
 
@@ -30,6 +30,11 @@ def test_the_summary_says_what_changed_and_why() -> None:
     assert summary({"role": "viewer"}, {"role": "admin"}, "") == "Role viewer to admin"
     assert summary({"disabled": False}, {"disabled": True}, "Left us") == "Disabled no to yes. “Left us”"
     assert summary(None, {"role": "viewer"}, "") == "Role viewer"
+    assert summary(None, {"url": "redis://h", "name": "shop"}, "") == "Name shop, URL redis://h"
+    assert summary({"poll_interval_s": 10}, {"poll_interval_s": 30}, "") == "Poll interval 10 s to 30 s"
+    assert summary({"is_read_only": False, "ttl_s": 1}, {"is_read_only": True}, "") == (
+        "Read only no to yes, ttl 1 s to nothing"
+    )
     assert summary({"role": "viewer"}, None, "Moved") == "“Moved”"
     assert summary(None, None, "") == ""
 
