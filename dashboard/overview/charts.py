@@ -37,6 +37,7 @@ COLUMNS: tuple[str, ...] = (
 _SPREAD = frozenset(
     name for name in COLUMNS if name.endswith(("_min", "_max")) and name != "blocked_clients_max"
 )
+_RATIOS = frozenset(name for name in COLUMNS if name.startswith("hit_ratio"))
 _TENTHS = 10
 """Times travel as whole tenths of a second: exact in JSON and in sums of differences."""
 
@@ -55,7 +56,7 @@ def payload(series: Series) -> Json:
     return {
         "t": [at - before for before, at in zip([0, *tenths], tenths, strict=False)],
         "c": {
-            name: [_shorter(value) for value in column]
+            name: [_shorter(value, is_ratio=name in _RATIOS) for value in column]
             for name, column in series.columns.items()
             if name in COLUMNS and not (single and name in _SPREAD)
         },
@@ -66,11 +67,11 @@ def payload(series: Series) -> Json:
     }
 
 
-def _shorter(value: float | None) -> float | int | None:
-    """Five digits are more than a chart can show."""
+def _shorter(value: float | None, is_ratio: bool) -> float | int | None:
+    """Four digits, and tenths of a per cent, are more than a chart can show."""
     if value is None:
         return None
-    short = float(f"{value:.5g}")
+    short = round(value, 3) if is_ratio else float(f"{value:.4g}")
     return int(short) if short.is_integer() else short
 
 

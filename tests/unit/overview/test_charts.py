@@ -81,9 +81,13 @@ def test_no_point_is_no_trouble():
     assert (sent["t"], sent["c"]) == ([], {"hit_ratio": []})
 
 
-def test_values_keep_their_holes_and_five_digits():
+def test_values_keep_their_holes_and_four_digits():
     sent = charts.payload(series({"used_memory_bytes": (532676608.0, None, 0.0)}))
-    assert sent["c"]["used_memory_bytes"] == [532680000, None, 0]
+    assert sent["c"]["used_memory_bytes"] == [532700000, None, 0]
+
+
+def test_nearly_all_hits_are_not_all_hits():
+    assert charts.payload(series({"hit_ratio": (0.91449, 1.0)}))["c"]["hit_ratio"] == [0.914, 1]
 
 
 def test_extremes_that_equal_the_line_are_not_sent():
