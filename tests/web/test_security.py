@@ -12,7 +12,8 @@ from tests.support.shared import shared_data
 
 @pytest.mark.parametrize("path", ["/sign-in", "/healthz", "/nowhere", "/static/x/css/app.css", "/"])
 def test_every_answer_has_the_headers(client: FlaskClient, path: str) -> None:
-    headers = client.get(path).headers
+    with client.get(path) as answer:
+        headers = answer.headers
     policy = headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
     assert headers["X-Content-Type-Options"] == "nosniff"
@@ -70,13 +71,16 @@ def test_pages_are_not_kept_by_any_cache(viewer: FlaskClient) -> None:
 def test_static_files_are_kept_for_a_year_under_their_version_only(app: Flask, client: FlaskClient) -> None:
     from dashboard.web import resources
 
-    current = client.get(f"/static/{resources.version()}/css/app.css")
-    assert current.status_code == 200 and "immutable" in current.headers["Cache-Control"]
-    other = client.get("/static/0123456789ab/css/app.css")
-    assert other.status_code == 200 and "immutable" not in other.headers["Cache-Control"]
-    assert "no-cache" in other.headers["Cache-Control"]
-    missing = client.get(f"/static/{resources.version()}/css/none.css")
-    assert missing.status_code == 404 and "immutable" not in missing.headers.get("Cache-Control", "")
+    def cached(address: str) -> tuple[int, str]:
+        with client.get(address) as answer:
+            return answer.status_code, answer.headers.get("Cache-Control", "")
+
+    status, current = cached(f"/static/{resources.version()}/css/app.css")
+    assert status == 200 and "immutable" in current
+    status, other = cached("/static/0123456789ab/css/app.css")
+    assert status == 200 and "immutable" not in other and "no-cache" in other
+    status, missing = cached(f"/static/{resources.version()}/css/none.css")
+    assert status == 404 and "immutable" not in missing
 
 
 @pytest.mark.parametrize(
