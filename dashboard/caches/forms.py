@@ -20,15 +20,24 @@ LONGEST_PASSWORD = 1024
 
 def typed(values: Mapping[str, str]) -> TypedCache:
     """What to show again in a refused form: all but the passwords, wherever they were typed."""
+    url = values.get("url", "")[:4096]
     return TypedCache(
         name=values.get("name", "")[:200],
-        url=redacted(values.get("url", "")[:4096]),
+        url=redacted(url),
         environment=values.get("environment", ""),
         poll_interval_s=values.get("poll_interval_s", "")[:20],
         hit_ratio_target=values.get("hit_ratio_target", "")[:20],
         read_only="read_only" in values,
         forget_password="forget_password" in values,
+        had_password=bool(values.get("password")) or _has_password(url),
     )
+
+
+def _has_password(url: str) -> bool:
+    try:
+        return bool(parse_url(url).secrets)
+    except InvalidInput:
+        return redacted(url) != url.strip()
 
 
 def parse(values: Mapping[str, str]) -> CacheForm:

@@ -99,6 +99,7 @@ class TypedCache:
 
     Args:
         hit_ratio_target: in per cent.
+        had_password: a password was typed, and must be typed again.
     """
 
     name: str = ""
@@ -108,6 +109,7 @@ class TypedCache:
     hit_ratio_target: str = ""
     read_only: bool = False
     forget_password: bool = False
+    had_password: bool = False
 
 
 @dataclass(frozen=True, slots=True)

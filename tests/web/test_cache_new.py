@@ -75,6 +75,7 @@ def test_bad_input_keeps_what_was_typed(admin: FlaskClient, runtime: Runtime) ->
     assert "&lt;keep&gt;" in page and 'value="1"' in page and 'value="77.5"' in page
     assert 'value="redis://me@host:x"' in page and SECRET not in page
     assert 'value="production" checked' in page
+    assert "Type it again: a password is never sent back." in page
     assert "The port is not a number" in page and "outside 5 to 3600" in page
     assert page.count('aria-invalid="true"') == 2 and 'role="alert"' in page
     assert count(runtime, "cache") == 0
