@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime, timedelta
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
-from sqlalchemy.exc import IntegrityError
+from psycopg.errors import ForeignKeyViolation
 
 from dashboard.access import Actor, Role
 from dashboard.caches import service as caches
@@ -229,13 +229,12 @@ class Poller:
             self._store_answers()
         except StoreUnavailable as error:
             self._store_failed(error)
-        except IntegrityError:
-            # Removed while it was polled: its state is gone, and with it the right to store.
-            log.debug("%s is gone", cache.name)
+        except Exception as error:
             self._states.pop(cache_id, None)
-        except Exception:
+            if isinstance(getattr(error, "orig", None), ForeignKeyViolation):
+                log.debug("%s was removed while it was polled", cache.name)
+                return
             log.exception("polling %s failed", cache.name)
-            self._states.pop(cache_id, None)
 
     def _poll_and_store(self, cache: Cache) -> None:
         clock = self._runtime.clock

@@ -167,25 +167,27 @@ def _current_rates(work: UnitOfWork, cache: Cache, as_of: datetime | None) -> di
 
 def facts(work: UnitOfWork, cache_ids: Sequence[int] | None = None) -> dict[int, Facts]:
     """All that verdicts are made from, for the given caches or for all, in a fixed number of queries."""
-    wanted = {
-        cache.id: cache
-        for cache in caches.list_caches(work)
-        if cache_ids is None or cache.id in set(cache_ids)
-    }
-    ids = list(wanted)
-    states = store.poll_states(work.session, ids, also=("readings", "clients"))
+    return _facts_of(
+        work,
+        [cache for cache in caches.list_caches(work) if cache_ids is None or cache.id in cache_ids],
+        store.poll_states(work.session, cache_ids, also=("readings", "clients")),
+    )
+
+
+def _facts_of(work: UnitOfWork, listed: Sequence[Cache], states: Mapping[int, Any]) -> dict[int, Facts]:
+    ids = [cache.id for cache in listed]
     sums = windows.recent(work.session, ids, work.now)
     happened = store.last_events(work.session, ("restart", "flush"), work.now - _EVENTS_BACK)
     return {
-        cache_id: _facts(
+        cache.id: _facts(
             work,
             cache,
-            states.get(cache_id),
-            sums[cache_id],
-            restarted_at=happened.get((cache_id, "restart")),
-            flushed_at=happened.get((cache_id, "flush")),
+            states.get(cache.id),
+            sums[cache.id],
+            restarted_at=happened.get((cache.id, "restart")),
+            flushed_at=happened.get((cache.id, "flush")),
         )
-        for cache_id, cache in wanted.items()
+        for cache in listed
     }
 
 
@@ -273,8 +275,10 @@ def _light_status(work: UnitOfWork, cache: Cache, state: Any) -> CacheStatus:
 
 def fleet_status(work: UnitOfWork) -> dict[int, CacheStatus]:
     """Every cache with its state, numbers and sparkline, judged anew, in a fixed number of queries."""
-    known = facts(work)
-    light = cache_states(work)
+    listed = caches.list_caches(work)
+    states = store.poll_states(work.session, also=("readings", "clients"))
+    known = _facts_of(work, listed, states)
+    light = {cache.id: _light_status(work, cache, states.get(cache.id)) for cache in listed}
     sparks = windows.sparks(work.session, list(known), work.now)
     statuses = {}
     for cache_id, its in known.items():

@@ -67,20 +67,20 @@ def recent(session: Session, cache_ids: Sequence[int], now: datetime) -> dict[in
 
 def sparks(session: Session, cache_ids: Sequence[int], now: datetime) -> dict[int, tuple[float | None, ...]]:
     """The hit ratio of each cache over the last six hours, one value per 15 minutes; one query for all."""
-    first = (now - SPARK).timestamp() // SPARK_STEP_S + 1
-    last = now.timestamp() // SPARK_STEP_S
+    last = int(now.timestamp()) // SPARK_STEP_S * SPARK_STEP_S
+    first = last - int(SPARK.total_seconds()) + SPARK_STEP_S
     rows = fetch(
         session,
-        "SELECT cache_id, floor(extract(epoch FROM bucket) / :step)::bigint AS slot,"
+        "SELECT cache_id,"
+        f" extract(epoch FROM date_bin('{SPARK_STEP_S} seconds', bucket, timestamptz 'epoch'))::bigint AS slot,"
         " sum(hits)::float8 / nullif(sum(hits + misses), 0)::float8 AS ratio"
         " FROM rollup_minute WHERE cache_id = ANY(:cache_ids) AND bucket >= :start AND bucket < :end GROUP BY 1, 2",
         cache_ids=list(cache_ids),
-        step=SPARK_STEP_S,
-        start=datetime.fromtimestamp(first * SPARK_STEP_S, UTC),
+        start=datetime.fromtimestamp(first, UTC),
         end=now,
     )
     ratios = {(row.cache_id, row.slot): row.ratio for row in rows}
-    slots = range(int(first), int(last) + 1)
+    slots = range(first, last + 1, SPARK_STEP_S)
     return {cache_id: tuple(ratios.get((cache_id, slot)) for slot in slots) for cache_id in cache_ids}
 
 

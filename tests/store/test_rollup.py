@@ -316,4 +316,6 @@ def test_a_month_of_one_cache_stays_under_25_mb(
     record_property("bytes", total)
     assert one(session, "SELECT count(*) FROM rollup_minute") >= 30 * 1440
     assert one(session, "SELECT count(*) FROM sample") > 48 * 360
-    assert total < 25 * 10**6, f"{total / 2**20:.1f} MB: {shown}, of which empty partitions {empty / 2**20:.1f}"
+    assert total < 25 * 10**6, (
+        f"{total / 2**20:.1f} MB: {shown}, of which empty partitions {empty / 2**20:.1f}"
+    )

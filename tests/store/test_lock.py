@@ -1,0 +1,78 @@
+"""The lock that one process holds."""
+
+import time
+
+import psycopg
+import pytest
+
+from dashboard.db.lock import AdvisoryLock
+from dashboard.db.session import Database
+
+KEY = 4711
+
+
+@pytest.fixture
+def engine(fresh_database_url: str):  # type: ignore[no-untyped-def]
+    database = Database(fresh_database_url)
+    yield database.engine
+    database.dispose()
+
+
+def test_one_holds_it_and_it_passes_on(engine) -> None:  # type: ignore[no-untyped-def]
+    one, two = AdvisoryLock(engine, KEY), AdvisoryLock(engine, KEY)
+    try:
+        assert one.acquire() and one.is_held
+        assert not two.acquire() and not two.is_held
+        assert one.acquire() and one.confirm(), "asking again changes nothing"
+        one.release()
+        assert not one.is_held and not one.confirm()
+        assert two.acquire() and two.confirm()
+    finally:
+        one.release()
+        two.release()
+
+
+def test_a_holder_whose_connection_ends_knows_it(engine) -> None:  # type: ignore[no-untyped-def]
+    one, two = AdvisoryLock(engine, KEY), AdvisoryLock(engine, KEY)
+    try:
+        assert one.acquire()
+        with psycopg.connect(engine.url.set(drivername="postgresql").render_as_string(False)) as admin:
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cachewarden lock'"
+                " AND datname = current_database()"
+            )
+        assert not one.confirm() and not one.is_held
+        deadline = time.monotonic() + 10
+        while not two.acquire():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert not one.acquire()
+    finally:
+        one.release()
+        two.release()
+
+
+def test_a_silent_holder_stops_before_the_server_gives_the_lock_away(engine) -> None:  # type: ignore[no-untyped-def]
+    one, two = AdvisoryLock(engine, KEY, patience_s=1.0), AdvisoryLock(engine, KEY, patience_s=1.0)
+    try:
+        assert one.acquire()
+        began = time.monotonic()
+        while one.is_held:
+            assert not two.acquire(), "never two at a time"
+            time.sleep(0.02)
+        while not two.acquire():
+            assert time.monotonic() - began < 10
+            time.sleep(0.05)
+        assert not one.confirm(), "the old holder finds out"
+        assert not one.acquire()
+    finally:
+        one.release()
+        two.release()
+
+
+def test_postgresql_away_is_no_error(engine) -> None:  # type: ignore[no-untyped-def]
+    nowhere = Database("postgresql://postgres@127.0.0.1:1/nothing")
+    lock = AdvisoryLock(nowhere.engine, KEY)
+    assert not lock.acquire()
+    assert not lock.confirm()
+    lock.release()
