@@ -52,15 +52,21 @@ def demo(port: int | None, password: str | None, no_traffic: bool) -> None:
             signal.signal(number, signal.default_int_handler)
     stack = ExitStack()
     try:
-        _run(stack, port, password, with_traffic=not no_traffic)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+        with contextlib.suppress(KeyboardInterrupt):
+            _run(stack, port, password, with_traffic=not no_traffic)
+        _ignore_signals()
         _say("\nStopping ...")
         stack.close()
         _say("Stopped.")
+    finally:
+        _ignore_signals()
+        stack.close()  # after an error; empty otherwise
+
+
+def _ignore_signals() -> None:
+    """A second Ctrl-C must not interrupt the orderly end."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _run(stack: ExitStack, port: int | None, password: str | None, *, with_traffic: bool) -> None:

