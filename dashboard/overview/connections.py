@@ -1,7 +1,7 @@
 """The Connections page: the table of all caches with what monitoring knows of each, and the form below it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from flask import Blueprint, Response, request
@@ -91,8 +91,11 @@ class ConnectionsPage:
 @requires(Role.VIEWER)
 def connections() -> Response:
     """All caches, worst first."""
+    environment = choice_arg("environment", list(Environment), "")
     with open_work() as work:
-        page = connections_page(work, choice_arg("environment", list(Environment), ""))
+        page = connections_page(work, environment)
+        if not page.total and page.may_edit:
+            page = replace(page, drawer=caches.new_drawer(work))
     return render("caches/page.html", page, fragment="caches/_table.html")
 
 
