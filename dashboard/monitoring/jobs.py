@@ -274,7 +274,7 @@ class Poller:
         self._upkeep("rolling up", service.roll_up, service.refresh_statuses)
 
     def _apply_retention(self) -> None:
-        self._upkeep("retention", service.apply_retention)
+        self._upkeep("retention", service.prepare_partitions, service.apply_retention)
 
     def _upkeep(self, what: str, *steps: Callable[[UnitOfWork], object]) -> None:
         for step in steps:

@@ -214,7 +214,8 @@ def roll_up(session: Session, now: datetime) -> None:
     if state is None or not cache_ids:
         return
     # A clock that stepped back: what is written now lies before the mark.
-    minutes = min(state.minutes_until or _oldest_sample(session, cache_ids, now), now) - LOOKBACK
+    oldest = _oldest_sample(session, cache_ids, now)
+    minutes = max(min(state.minutes_until or oldest, now) - LOOKBACK, min(oldest, now))
     until = _floor(now, 60)
     roll_up_minutes(session, cache_ids, minutes, until)
     hours = min(state.hours_until or minutes, minutes)
@@ -235,7 +236,7 @@ def _oldest_sample(session: Session, cache_ids: Sequence[int], now: datetime) ->
 def drop_old(
     session: Session, now: datetime, *, raw_hours: int, minute_days: int, hour_days: int
 ) -> list[str]:
-    """Make the partitions that come next and drop those whose every row is too old.
+    """Drop the partitions whose every row is too old.
 
     Samples that were not rolled up yet stay, whatever their age. ``now`` is held against PostgreSQL's own clock:
     a clock that is ahead by mistake must not cost the history.
@@ -243,7 +244,6 @@ def drop_old(
     Returns:
         The names of the dropped partitions.
     """
-    store.ensure_partitions(session, now)
     state = store.worker_state(session)
     now = min(now, fetch(session, "SELECT now() AS now")[0].now)
     minutes_until = (state.minutes_until if state else None) or _EPOCH

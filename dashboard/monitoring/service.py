@@ -464,8 +464,13 @@ def refresh_statuses(work: UnitOfWork) -> None:
     store.write_status(work.session, statuses)
 
 
+def prepare_partitions(work: UnitOfWork) -> None:
+    """Make the partitions that come next."""
+    store.ensure_partitions(work.session, work.now)
+
+
 def apply_retention(work: UnitOfWork) -> list[str]:
-    """Make the partitions that come next and drop those that are over; the names of the latter."""
+    """Drop the partitions that are over; their names."""
     return rollup.drop_old(
         work.session,
         work.now,

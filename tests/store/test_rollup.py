@@ -265,6 +265,7 @@ def test_retention_drops_whole_partitions_and_only_what_is_rolled_up(session: Se
     assert one(session, "SELECT count(*) FROM rollup_minute") == 6 * 144
     assert keep() == []
     later = NOW + timedelta(days=40)
+    store.ensure_partitions(session, later)
     assert rollup.drop_old(session, later, raw_hours=48, minute_days=31, hour_days=730)
     ahead = store.partitions(session, "sample")
     assert f"sample_p{later + timedelta(days=2):%Y%m%d}" in ahead
@@ -306,6 +307,7 @@ def test_a_month_of_one_cache_stays_under_25_mb(
         history.insert_samples(session, cache_id, day, until)
         history.insert_command_samples(session, cache_id, day, until)
         rollup.roll_up(session, until)
+        store.ensure_partitions(session, until)
         rollup.drop_old(session, until, raw_hours=48, minute_days=31, hour_days=730)
         day = until
 
