@@ -8,11 +8,11 @@ from dashboard.access import Role, require
 from dashboard.audit import service as audit
 from dashboard.caches import forms, store
 from dashboard.caches.models import CacheRow
-from dashboard.caches.types import Cache, CacheForm, Drawer, Environment, RemovePage, TypedCache
-from dashboard.errors import ConfigError, Conflict, InvalidInput, NotFound, Refused
+from dashboard.caches.types import Cache, CacheForm, Drawer, Environment, RemovePage, SealedUrl, TypedCache
+from dashboard.errors import Conflict, InvalidInput, NotFound, Refused
 from dashboard.fleet.check import CheckReport, check_connection
 from dashboard.fleet.registry import Connection
-from dashboard.fleet.url import CacheUrl, parse_url, redacted
+from dashboard.fleet.url import CacheUrl, redacted
 from dashboard.work import UnitOfWork
 
 
@@ -277,15 +277,10 @@ def remove_page(work: UnitOfWork, cache_id: int, error: str = "") -> RemovePage:
 
 
 def _cache(work: UnitOfWork, row: CacheRow) -> Cache:
-    try:
-        url = parse_url(work.cipher.decrypt(row.url))
-    except (ConfigError, InvalidInput):
-        # One cache that can't be read must not take the list of all of them away.
-        url = None
     return Cache(
         id=row.id,
         name=row.name,
-        stored_url=url,
+        sealed=SealedUrl(row.url, work.cipher.decrypt),
         environment=Environment(row.environment),
         poll_interval_s=row.poll_interval_s,
         read_only=row.read_only,

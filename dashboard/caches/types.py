@@ -1,12 +1,13 @@
 """What the other areas and the templates know about a cache."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from dashboard.errors import ConfigError
+from dashboard.errors import ConfigError, InvalidInput
 from dashboard.fleet.check import CheckReport
-from dashboard.fleet.url import CacheUrl
+from dashboard.fleet.url import CacheUrl, parse_url
 
 SHORTEST_POLL_S = 5
 LONGEST_POLL_S = 3600
@@ -25,12 +26,37 @@ class Environment(StrEnum):
         return self.value.capitalize()
 
 
+class SealedUrl:
+    """A stored URL, decrypted when it is first looked at: most pages need the names only."""
+
+    def __init__(self, token: bytes, decrypt: Callable[[bytes], str]) -> None:
+        self._token = token
+        self._decrypt = decrypt
+        self._opened: tuple[CacheUrl | None] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SealedUrl) and self._token == other._token
+
+    def __hash__(self) -> int:
+        return hash(self._token)
+
+    def open(self) -> CacheUrl | None:
+        """The URL, or None when it was encrypted with another secret key."""
+        if self._opened is None:
+            try:
+                self._opened = (parse_url(self._decrypt(self._token)),)
+            except (ConfigError, InvalidInput):
+                # One cache that can't be read must not take the list of all of them away.
+                self._opened = (None,)
+        return self._opened[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Cache:
     """One connection an operator names.
 
     Args:
-        stored_url: None when it was encrypted with another secret key.
+        sealed: its URL, encrypted.
         poll_interval_s: seconds between two polls.
         read_only: nothing may be changed in Redis, by nobody.
         hit_ratio_target: 0..1.
@@ -39,7 +65,7 @@ class Cache:
 
     id: int
     name: str
-    stored_url: CacheUrl | None = field(repr=False)
+    sealed: SealedUrl = field(repr=False)
     environment: Environment
     poll_interval_s: int
     read_only: bool
@@ -49,23 +75,30 @@ class Cache:
     updated_at: datetime
 
     @property
+    def stored_url(self) -> CacheUrl | None:
+        """Where it is; None when it was encrypted with another secret key."""
+        return self.sealed.open()
+
+    @property
     def url(self) -> CacheUrl:
         """Where it is.
 
         Raises:
             ConfigError: it can't be decrypted with the present secret key.
         """
-        if self.stored_url is None:
+        url = self.stored_url
+        if url is None:
             raise ConfigError(
                 f"The stored URL of {self.name} can't be decrypted: CACHEWARDEN_SECRET_KEY has changed.",
                 what_to_do="Set the earlier key again, or enter the URL anew on the Connections page.",
             )
-        return self.stored_url
+        return url
 
     @property
     def address(self) -> str:
         """Short address for a table."""
-        return self.stored_url.address if self.stored_url is not None else "address can't be decrypted"
+        url = self.stored_url
+        return url.address if url is not None else "address can't be decrypted"
 
     @property
     def is_production(self) -> bool:

@@ -32,7 +32,7 @@ def overview_page(work: UnitOfWork, cache_id: int, within: Span) -> OverviewPage
     summary = monitoring.summary(work, cache_id, within)
     verdicts, headline = monitoring.verdicts(work, cache_id)
     poll = monitoring.poll_status(work, cache_id)
-    stale = present.stale(cache.name, cache.url.address, poll, verdicts, work.now)
+    stale = present.stale(cache.name, cache.address, poll, verdicts, work.now)
     words = present.span_words(within)
     is_waiting = summary.as_of is None
     path, query = f"/caches/{cache_id}", present.range_query(within)
