@@ -265,7 +265,7 @@ def _operations(summary: Summary, series: Series, words: str) -> Tile:
 
 
 def _evictions(summary: Summary, series: Series, verdicts: Sequence[Verdict], words: str) -> Tile:
-    if summary.evicting_since is not None:
+    if summary.evicting_since is not None and summary.rates.get("evicted_per_s") != 0:
         sub = f"since {since(summary.evicting_since, series.span.end)}"
     elif summary.window.evicted_keys == 0:
         sub = f"none in {words}"

@@ -78,7 +78,16 @@ def test_a_full_cache_is_no_alarm_but_pressure_is():
 
 def test_evictions_say_since_when():
     assert tile("Evictions").sub == "none in the last 1 h"
-    assert tile("Evictions", summary(evicting_since=NOW - timedelta(minutes=48))).sub == "since 13:38"
+    began = NOW - timedelta(minutes=48)
+    assert (
+        tile("Evictions", summary(evicting_since=began, rates={"evicted_per_s": 46.2})).sub == "since 13:38"
+    )
+
+
+def test_evictions_that_ended_are_counted():
+    window = Window(NOW - timedelta(hours=1), NOW, 3600.0, evicted_keys=1200)
+    over = summary(evicting_since=NOW - timedelta(minutes=48), rates={"evicted_per_s": 0.0}, window=window)
+    assert tile("Evictions", over).sub == "1,200 keys in the last 1 h"
 
 
 def test_reads_avoided_name_what_is_left_for_the_database():
