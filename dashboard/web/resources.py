@@ -50,6 +50,10 @@ def _static_file(version: str, name: str) -> Response:
         response = Response("No such file.\n", status=404, mimetype="text/plain")
         response.cache_control.no_store = True
         return response
+    if response.status_code == 200:
+        # Small files, read whole: a stream is not compressed with gzip.
+        response.direct_passthrough = False
+        response.get_data()
     if version == globals()["version"]():
         response.cache_control.public = True
         response.cache_control.immutable = True
