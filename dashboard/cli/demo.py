@@ -209,5 +209,11 @@ def _free_port_near(port: int) -> int:
 
 
 def _say(text: str) -> None:
-    with contextlib.suppress(OSError):  # the terminal may be gone
+    try:
         click.echo(text)
+    except OSError:
+        # The terminal is gone. What is still in the buffers must have somewhere to go, or Python ends with an error.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in (1, 2):
+            os.dup2(nowhere, descriptor)
+        os.close(nowhere)
