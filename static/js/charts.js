@@ -126,7 +126,7 @@
   }
 
   /* A span chosen by dragging goes into the address; double click takes it out again. */
-  function zoom(from, to) { const q = new URL(location.href); q.searchParams.set('from', new Date(from * 1e3).toISOString().slice(0, 19) + 'Z'); q.searchParams.set('to', new Date(to * 1e3).toISOString().slice(0, 19) + 'Z'); location.assign(q); }
+  function zoom(from, to) { const more = Math.max(0, 60 - (to - from)) / 2; from -= more; to += more; const q = new URL(location.href); q.searchParams.set('from', new Date(from * 1e3).toISOString().slice(0, 19) + 'Z'); q.searchParams.set('to', new Date(to * 1e3).toISOString().slice(0, 19) + 'Z'); location.assign(q); }
   function unzoom() { const q = new URL(location.href); if (q.searchParams.has('from')) { q.searchParams.delete('from'); q.searchParams.delete('to'); location.assign(q); } }
 
   function make(host) {
@@ -156,7 +156,7 @@
       series: [{}, ...lines, ...extra], bands,
       hooks: {
         drawAxes: [under(cfg)], draw: [over(cfg)], ready: [overlay(cfg)], setSize: [overlay(cfg)],
-        setSelect: [u => { if (u.select.width > 8) zoom(u.posToVal(u.select.left, 'x'), u.posToVal(u.select.left + u.select.width, 'x')); }],
+        setSelect: [u => { const { left, width } = u.select; if (width > 8) zoom(u.posToVal(left, 'x'), u.posToVal(left + width, 'x')); else if (width) u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false); }],
         setCursor: [u => {
           const i = u.cursor.idx, on = i != null && u.cursor.left >= 0;
           outs.forEach(o => { o.textContent = say(cfg, +o.dataset.v, on ? i : now()); });
@@ -174,7 +174,7 @@
     keys.onkeydown = e => { const to = { ArrowLeft: at - 1, ArrowRight: at + 1, PageUp: at - 10, PageDown: at + 10, Home: 0, End: S.t.length - 1 }[e.key]; if (to != null) { e.preventDefault(); show(to); } };
     keys.onblur = () => u.setCursor({ left: -10, top: -10 }, true, true);
     host.append(keys);
-    const refresh = () => { if (u.select.width > 0) return; data = columns(cfg); range = yRange(cfg, data); u.setData(data); overlay(cfg)(u); if (u.cursor.left < 0) outs.forEach(o => { o.textContent = say(cfg, +o.dataset.v, now()); }); read(Math.min(at, S.t.length - 1)); };
+    const refresh = () => { if (u.select.width > 0) return; data = columns(cfg); range = yRange(cfg, data); u.setData(data); overlay(cfg)(u); if (u.cursor.left < 0) outs.forEach(o => { o.textContent = say(cfg, +o.dataset.v, now()); }); read(document.activeElement === keys ? Math.min(at, S.t.length - 1) : now()); };
     new ResizeObserver(() => { if (host.clientWidth && (host.clientWidth !== u.width || host.clientHeight !== u.height)) u.setSize({ width: host.clientWidth, height: host.clientHeight }); }).observe(host);
     outs.forEach(o => { o.textContent = say(cfg, +o.dataset.v, now()); });
     all.push({ u, cfg, refresh });
