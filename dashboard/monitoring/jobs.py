@@ -235,14 +235,28 @@ class Poller:
                 log.debug("%s was removed while it was polled", cache.name)
                 return
             log.exception("polling %s failed", cache.name)
+            self._note_failure(cache)
+
+    def _note_failure(self, cache: Cache) -> None:
+        """Have the page say that it is us, or a reply that can't be used, and not a worker that is away."""
+        error = DashboardError(
+            "Its answer could not be read or stored.", what_to_do="The worker's log has the details."
+        )
+        try:
+            self._store(cache, error)
+        except Exception:
+            log.exception("and that could not be noted")
 
     def _poll_and_store(self, cache: Cache) -> None:
-        clock = self._runtime.clock
         asked: polling.Round | DashboardError
         try:
-            asked = polling.ask(self._runtime.fleet, cache, clock)
+            asked = polling.ask(self._runtime.fleet, cache, self._runtime.clock)
         except DashboardError as error:
             asked = error
+        self._store(cache, asked)
+
+    def _store(self, cache: Cache, asked: polling.Round | DashboardError) -> None:
+        clock = self._runtime.clock
         # A second try when somebody else, or a commit whose answer was lost, stored a poll since we looked.
         for _ in range(2):
             # Asked right before it is written: a poll may have taken longer than the lock lasted.

@@ -1,11 +1,17 @@
 """Readings as JSON, so that the poller can go on from the last one after a restart. Pure."""
 
 import dataclasses
+import heapq
+import itertools
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from dashboard.monitoring.types import CommandStat, DatabaseLine, Reading
+
+MOST_COMMANDS = 1000
+MOST_ERRORS = 200
+"""More than any server has; a hostile one must not fill the database."""
 
 _SPECIAL = frozenset({"taken_at", "clock_s", "databases", "commands", "errors"})
 _PLAIN = tuple(field.name for field in dataclasses.fields(Reading) if field.name not in _SPECIAL)
@@ -16,8 +22,9 @@ def reading_to_json(reading: Reading) -> dict[str, Any]:
     raw: dict[str, Any] = {name: value for name in _PLAIN if (value := getattr(reading, name)) is not None}
     raw["taken_at"] = reading.taken_at.isoformat()
     raw["databases"] = [dataclasses.astuple(line) for line in reading.databases]
-    raw["commands"] = {name: dataclasses.astuple(stat) for name, stat in reading.commands.items()}
-    raw["errors"] = dict(reading.errors)
+    busiest = heapq.nlargest(MOST_COMMANDS, reading.commands.items(), key=lambda item: item[1].calls)
+    raw["commands"] = {name: dataclasses.astuple(stat) for name, stat in busiest}
+    raw["errors"] = dict(itertools.islice(reading.errors.items(), MOST_ERRORS))
     return raw
 
 

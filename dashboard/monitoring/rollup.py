@@ -236,7 +236,7 @@ def _oldest_sample(session: Session, cache_ids: Sequence[int], now: datetime) ->
 def drop_old(
     session: Session, now: datetime, *, raw_hours: int, minute_days: int, hour_days: int
 ) -> list[str]:
-    """Drop the partitions whose every row is too old.
+    """Drop the partitions whose every row is too old, and what a removed cache left behind.
 
     Samples that were not rolled up yet stay, whatever their age. ``now`` is held against PostgreSQL's own clock:
     a clock that is ahead by mistake must not cost the history.
@@ -255,4 +255,5 @@ def drop_old(
     dropped += store.drop_partitions(session, "rollup_minute", minutes)
     dropped += store.drop_partitions(session, "rollup_hour", now - timedelta(days=hour_days))
     store.delete_old_events(session, now - timedelta(days=hour_days))
+    store.delete_orphans(session)
     return dropped

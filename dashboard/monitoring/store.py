@@ -135,6 +135,29 @@ def drop_partitions(session: Session, table: str, before: datetime) -> list[str]
     return old
 
 
+def delete_orphans(session: Session) -> int:
+    """Delete the rollups of one removed cache, if there is any left; the number of rows.
+
+    They can't be seen any more, but would stay for as long as rollups are kept. One cache is some ten thousand
+    rows; its samples leave with their partitions within days.
+    """
+    orphan = session.scalar(
+        text(
+            "SELECT id FROM generate_series(1, (SELECT max(id) FROM (SELECT max(cache_id) AS id FROM rollup_hour"
+            " UNION ALL SELECT max(cache_id) FROM rollup_minute) AS each)) AS id"
+            " WHERE NOT EXISTS (SELECT FROM cache WHERE cache.id = id.id)"
+            " AND (EXISTS (SELECT FROM rollup_hour WHERE cache_id = id.id)"
+            " OR EXISTS (SELECT FROM rollup_minute WHERE cache_id = id.id)) LIMIT 1"
+        )
+    )
+    if orphan is None:
+        return 0
+    return sum(
+        execute(session, f"DELETE FROM {table} WHERE cache_id = :orphan", orphan=orphan)
+        for table in ("rollup_minute", "rollup_hour")
+    )
+
+
 # --- the poller's state -------------------------------------------------------------------------------------
 
 

@@ -235,10 +235,17 @@ def test_it_catches_up_after_a_day_without_a_worker(session: Session) -> None:
 def test_a_removed_cache_is_not_rolled_up_and_leaves_with_the_partitions(session: Session) -> None:
     cache_id = history.add_cache(session)
     load(session, random_samples(random.Random(3), cache_id, 1))
+    rollup.roll_up_minutes(session, [cache_id], START, NOW - timedelta(minutes=30))
     session.execute(text("DELETE FROM cache"))
 
     assert rollup.roll_up_minutes(session, [cache_id], START, NOW) == 0
     assert one(session, "SELECT count(*) FROM poll_state") == 0
+    assert one(session, "SELECT count(*) FROM rollup_minute") > 0
+    assert store.delete_orphans(session) > 60
+    assert (
+        one(session, "SELECT (SELECT count(*) FROM rollup_minute) + (SELECT count(*) FROM rollup_hour)") == 0
+    )
+    assert store.delete_orphans(session) == 0
     store.drop_partitions(session, "sample", NOW + timedelta(days=9))
     assert one(session, "SELECT count(*) FROM sample") == 0
 
