@@ -101,9 +101,10 @@ def server_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def template_url(postgres_url: str) -> str:
+def template_url(postgres_url: str, worker_id: str) -> Iterator[str]:
     """URL of a migrated database that nobody is connected to: the template of fresh ones."""
-    name = "cachewarden_template"
+    # A server that is given serves every test process.
+    name = f"cachewarden_template_{worker_id}_{os.getpid()}"
     with psycopg.connect(postgres_url, autocommit=True) as admin:
         admin.execute(f'DROP DATABASE IF EXISTS "{name}"')
         admin.execute(f'CREATE DATABASE "{name}"')
@@ -111,7 +112,9 @@ def template_url(postgres_url: str) -> str:
     database = Database(url)
     migrations.upgrade(database)
     database.dispose()
-    return url
+    yield url
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f'DROP DATABASE "{name}"')
 
 
 _numbers = itertools.count()
