@@ -22,6 +22,7 @@ from dashboard.web.formats import (
 )
 
 FAILURES_TO_NOTICE = 2
+_NO_MINUTE_YET = "the first minute is not over"
 RANGE_NAMES = ("15m", "1h", "6h", "24h", "7d", "30d")
 _SPOKEN = {"15m": "15 min", "1h": "1 h", "6h": "6 h", "24h": "24 h", "7d": "7 d", "30d": "30 d"}
 _VENDORS = {
@@ -192,8 +193,14 @@ def _hit_ratio(
     }.get(verdict.kind if verdict else "", ("", ""))
     if window.hit_ratio is not None:
         sub = f"mean {percent(window.hit_ratio)} of {compact(window.lookups)} reads"
+    elif window.lookups == 0:
+        sub = f"no reads in {words}"
     else:
-        sub = f"no reads in {words}" if window.lookups == 0 else "hits and misses are not reported"
+        sub = (
+            "hits and misses are not reported"
+            if window.covered_s and summary.ratio is None
+            else _NO_MINUTE_YET
+        )
     none = "no reads" if window.lookups is not None else "n/a"
     return Tile(
         label="Hit ratio",
@@ -269,6 +276,8 @@ def _evictions(summary: Summary, series: Series, verdicts: Sequence[Verdict], wo
         sub = f"since {since(summary.evicting_since, series.span.end)}"
     elif summary.window.evicted_keys == 0:
         sub = f"none in {words}"
+    elif summary.window.evicted_keys is None:
+        sub = "not reported" if summary.window.covered_s else _NO_MINUTE_YET
     else:
         sub = f"{compact(summary.window.evicted_keys)} keys in {words}"
     tile = _rate_tile(

@@ -47,10 +47,20 @@ def test_no_reads_are_said():
     )
 
 
-def test_unreported_lookups_are_not_available():
-    window = Window(NOW - timedelta(hours=1), NOW, 3600.0)
-    made = tile("Hit ratio", summary(ratio=None, window=window), verdicts=())
+def test_unreported_counters_are_not_available():
+    unreported = summary(ratio=None, rates={}, window=Window(NOW - timedelta(hours=1), NOW, 3600.0))
+    made = tile("Hit ratio", unreported, verdicts=())
     assert (made.value, made.sub) == ("n/a", "hits and misses are not reported")
+    assert (tile("Evictions", unreported).value, tile("Evictions", unreported).sub) == ("n/a", "not reported")
+
+
+def test_the_first_minute_has_a_ratio_but_no_mean():
+    begun = summary(window=Window(NOW - timedelta(hours=1), NOW, 0.0))
+    assert (tile("Hit ratio", begun).value, tile("Hit ratio", begun).sub) == (
+        "91.4",
+        "the first minute is not over",
+    )
+    assert tile("Evictions", begun).sub == "the first minute is not over"
 
 
 @pytest.mark.parametrize(
