@@ -90,7 +90,8 @@ def hit_ratio_chart(
     if is_stale and summary.as_of is not None:
         note = f"no data since {since(summary.as_of, now)}"
     elif not known:
-        note = "no reads in this span"
+        # Minutes are known only once the first is over.
+        note = "no reads in this span" if summary.window.lookups == 0 else ""
     elif not below:
         note = "never below target"
     else:
@@ -101,7 +102,7 @@ def hit_ratio_chart(
         title="Hit ratio",
         note=note,
         lines=(ChartLine("Hit ratio", latest),),
-        sentence=f"Hit ratio over {words}: {latest} now{lowest}, target {percent(target)}, {note}.",
+        sentence=f"Hit ratio over {words}: {latest} now{lowest}, target {percent(target)}{note and ', ' + note}.",
         is_main=True,
         **_drawing(
             series,

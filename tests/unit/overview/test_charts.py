@@ -116,9 +116,18 @@ def test_hit_ratio_in_words():
 
 
 def test_no_traffic_is_neither_zero_nor_no_data():
-    view = hit_ratio(series({"hit_ratio": (None,)}), summary(ratio=None, ratio_min=None, minutes_known=0))
+    silent = Window(NOW - timedelta(hours=1), NOW, 3600.0, hits=0, misses=0)
+    facts = summary(ratio=None, ratio_min=None, minutes_known=0, window=silent)
+    view = hit_ratio(series({"hit_ratio": (None,)}), facts)
     assert view.lines[0].now == "no reads"
     assert view.note == "no reads in this span"
+
+
+def test_the_first_minute_says_nothing_about_minutes():
+    begun = summary(minutes_known=0, ratio_min=None, window=Window(NOW - timedelta(hours=1), NOW, 0.0))
+    view = hit_ratio(series({"hit_ratio": (0.9,)}), begun)
+    assert view.note == ""
+    assert view.sentence == "Hit ratio over the last 1 h: 91.4% now, target 80%."
 
 
 def test_stale_says_since_when():
