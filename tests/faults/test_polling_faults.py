@@ -15,6 +15,7 @@ from dashboard.access import Actor, Role
 from dashboard.db.session import Database
 from dashboard.embedded import postgres
 from dashboard.monitoring import service
+from dashboard.monitoring.jobs import LOCK_KEY
 from dashboard.monitoring.types import Flag
 from dashboard.work import Runtime, unit_of_work
 from tests.support import odd_servers, servers
@@ -145,12 +146,13 @@ def test_polling_passes_on_when_the_holder_dies(
         first = pid()
         assert first in workers
         # Only one of them polls.
-        assert (
-            value(
-                database, "SELECT count(DISTINCT pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-            )
-            == 1
+        holders = value(
+            database,
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = :key"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            key=LOCK_KEY & 0xFFFF_FFFF,
         )
+        assert holders == 1
         workers[first].send_signal(death)
         died_at = datetime.now(UTC)
         wait_until(
