@@ -1,8 +1,8 @@
 """What we ask of a node. All of it only looks: no key is read, and nothing here counts as a hit or a miss."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -17,7 +17,8 @@ from dashboard.fleet.replies import Client, SlowEntry
 from dashboard.fleet.url import Kind
 
 PROBE_AGAIN_S = 24 * 3600.0
-MOST_CLIENTS_POLLED = 2000
+SETTINGS_AGAIN_S = 3600.0
+MOST_CLIENTS_POLLED = 5000
 INFO_VARIANTS: tuple[Command, ...] = (("INFO", "everything"), ("INFO", "all"), ("INFO",))
 
 Monotonic = Callable[[], float]
@@ -55,6 +56,7 @@ class Wants:
 
     clients: bool = True
     slowlog: bool = True
+    settings: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class PollReply:
         round_trip_s: seconds from the first byte sent to the last received.
         taken_at: when the reply was complete, aware, UTC.
         taken_monotonic_s: the same moment on the monotonic clock.
+        settings: the server's settings ``save`` and ``slowlog-…``, read anew every hour.
     """
 
     node_id: str
@@ -80,11 +83,13 @@ class PollReply:
     round_trip_s: float
     taken_at: datetime
     taken_monotonic_s: float
+    settings: Mapping[str, str] | Missing = field(default_factory=dict)
 
 
 _CLIENT_LIST: Command = ("CLIENT", "LIST")
 _SLOWLOG_GET: Command = ("SLOWLOG", "GET", replies.MOST_SLOW_ENTRIES)
-_NAMES = {_CLIENT_LIST: "CLIENT LIST", _SLOWLOG_GET: "SLOWLOG GET"}
+# One pattern, because Redis 6 takes only one: "save" and "slowlog-…" match, and nothing that is secret.
+_CONFIG_GET: Command = ("CONFIG", "GET", "s[al][vo]*")
 
 
 def poll(
@@ -102,121 +107,66 @@ def poll(
     Raises:
         FleetError: the node can't be reached, refuses INFO, or is not a cache.
     """
+    parts: dict[Command, Any] = {
+        command: _held(node, command, monotonic()) if is_wanted else _not_asked(command, "was not asked for")
+        for command, is_wanted in (
+            (_CLIENT_LIST, wants.clients),
+            (_SLOWLOG_GET, wants.slowlog),
+            (_CONFIG_GET, wants.settings),
+        )
+    }
+    asked = [command for command, held in parts.items() if held is None]
     variant: int = node.memory.get("info_variant", 0)
-    while True:
-        wanted = [
-            command
-            for command, asked in ((_CLIENT_LIST, wants.clients), (_SLOWLOG_GET, wants.slowlog))
-            if asked
-        ]
-        known = {command: _known_missing(node, command, monotonic()) for command in wanted}
-        asked = [command for command in wanted if known[command] is None]
+    answers, took_s = node.run([INFO_VARIANTS[variant], *asked])
+    while _is_empty(answers[0]) and variant + 1 < len(INFO_VARIANTS):
+        variant += 1
         answers, took_s = node.run([INFO_VARIANTS[variant], *asked])
-        info = answers[0]
-        if _is_empty(info) and variant + 1 < len(INFO_VARIANTS):
-            variant += 1
-            continue
-        break
     taken_at, taken_monotonic_s = now(), monotonic()
-    raw = _info_bytes(node, info)
+    raw = _info_bytes(node, answers[0])
     node.memory["info_variant"] = variant
     _learn(node, raw)
-    got = dict(zip(asked, answers[1:], strict=True))
+    for command, reply in zip(asked, answers[1:], strict=True):
+        parts[command] = _judged(node, command, reply, monotonic())
 
-    def part(command: Command, asked_for: bool) -> Any:
-        if not asked_for:
-            return Missing(Why.NOT_ASKED, _NAMES[command], f"{_NAMES[command]} was not asked for.")
-        return known[command] or _judged(node, command, got[command], monotonic())
-
-    listed = part(_CLIENT_LIST, wants.clients)
-    total = None
-    if isinstance(listed, bytes):
-        listed, total = replies.clients(listed)
-    slow = part(_SLOWLOG_GET, wants.slowlog)
+    clients, total = parts[_CLIENT_LIST], None
+    if isinstance(clients, bytes):
+        clients, total = replies.clients(clients)
+    slowlog, settings = parts[_SLOWLOG_GET], parts[_CONFIG_GET]
+    if isinstance(settings, list):
+        settings = replies.pairs(settings)
+        node.memory["settings"] = (settings, taken_monotonic_s)
     return PollReply(
         node_id=node.id,
         info=replies.info_text(raw),
-        clients=listed,
+        clients=clients,
         clients_total=total,
-        slowlog=slow if isinstance(slow, Missing) else replies.slow_log(slow),
+        slowlog=slowlog if isinstance(slowlog, Missing) else replies.slow_log(slowlog),
         round_trip_s=took_s,
         taken_at=taken_at,
         taken_monotonic_s=taken_monotonic_s,
-    )
-
-
-def client_list(node: Node, *, monotonic: Monotonic = time.monotonic) -> tuple[list[Client], int] | Missing:
-    """(at most MOST_CLIENTS clients, how many there are), read now.
-
-    Raises:
-        FleetError: the node can't be reached.
-    """
-    reply = _ask(node, _CLIENT_LIST, monotonic)
-    return (
-        replies.clients(reply) if isinstance(reply, bytes) else _missing_or_unreadable(reply, "CLIENT LIST")
-    )
-
-
-def slow_log(node: Node, *, monotonic: Monotonic = time.monotonic) -> list[SlowEntry] | Missing:
-    """The newest entries of the slow log, newest first, read now.
-
-    Raises:
-        FleetError: the node can't be reached.
-    """
-    reply = _ask(node, _SLOWLOG_GET, monotonic)
-    return (
-        replies.slow_log(reply) if isinstance(reply, list) else _missing_or_unreadable(reply, "SLOWLOG GET")
-    )
-
-
-def config(node: Node, pattern: str, *, monotonic: Monotonic = time.monotonic) -> dict[str, str] | Missing:
-    """The server's settings whose names match ``pattern``, e.g. ``slowlog-*``.
-
-    Passwords in redis.conf are left out.
-
-    Raises:
-        FleetError: the node can't be reached.
-    """
-    reply = _ask(node, ("CONFIG", "GET", pattern), monotonic)
-    if not isinstance(reply, list):
-        return _missing_or_unreadable(reply, "CONFIG GET")
-    secret = ("requirepass", "masterauth", "masteruser", "tls-key-file-pass", "tls-client-key-file-pass")
-    return {name: value for name, value in replies.pairs(reply).items() if name not in secret}
-
-
-def _ask(node: Node, command: Command, monotonic: Monotonic) -> Any:
-    known = _known_missing(node, command, monotonic(), limit_clients=False)
-    if known is not None:
-        return known
-    answers, _ = node.run([command])
-    return _judged(node, command, answers[0], monotonic())
-
-
-def _missing_or_unreadable(reply: object, name: str) -> Missing:
-    return (
-        reply
-        if isinstance(reply, Missing)
-        else Missing(Why.FAILED, name, f"{name} was answered with something else.")
+        settings=settings,
     )
 
 
 def _name(command: Command) -> str:
-    return _NAMES.get(command) or " ".join(str(word) for word in command[:2])
+    return " ".join(str(word) for word in command[:2])
 
 
-def _known_missing(
-    node: Node, command: Command, now_s: float, *, limit_clients: bool = True
-) -> Missing | None:
-    held: tuple[Missing, float] | None = node.memory.get(f"missing {_name(command)}")
-    if held is not None and now_s - held[1] < PROBE_AGAIN_S:
-        return held[0]
+def _not_asked(command: Command, why: str) -> Missing:
+    return Missing(Why.NOT_ASKED, _name(command), f"{_name(command)} {why}.")
+
+
+def _held(node: Node, command: Command, now_s: float) -> Missing | Mapping[str, str] | None:
+    """What need not be asked for: it is known to be refused, would cost too much, or was read a while ago."""
+    refused: tuple[Missing, float] | None = node.memory.get(f"missing {_name(command)}")
+    if refused is not None and now_s - refused[1] < PROBE_AGAIN_S:
+        return refused[0]
     connected = node.memory.get("connected_clients") or 0
-    if limit_clients and command == _CLIENT_LIST and connected > MOST_CLIENTS_POLLED:
-        return Missing(
-            Why.NOT_ASKED,
-            "CLIENT LIST",
-            f"with {connected:,} clients, CLIENT LIST is read for the Clients page only.",
-        )
+    if command == _CLIENT_LIST and connected > MOST_CLIENTS_POLLED:
+        return _not_asked(command, f"would weigh on the server with its {connected:,} clients")
+    settings: tuple[Mapping[str, str], float] | None = node.memory.get("settings")
+    if command == _CONFIG_GET and settings is not None and now_s - settings[1] < SETTINGS_AGAIN_S:
+        return settings[0]
     return None
 
 
@@ -285,7 +235,8 @@ def info_denied(username: str | None) -> Problem:
 def _learn(node: Node, info: bytes) -> None:
     run_id = replies.info_field(info, b"run_id")
     if node.memory.get("run_id") not in (None, run_id):
-        for key in [key for key in node.memory if key.startswith("missing ")]:
+        # Another server, or one that was configured anew: ask for everything again.
+        for key in [key for key in node.memory if key == "settings" or key.startswith("missing ")]:
             del node.memory[key]
     node.memory["run_id"] = run_id
     connected = replies.info_field(info, b"connected_clients") or ""

@@ -27,7 +27,7 @@ READ_ONLY = (
     Permission("+client|setname", "CLIENT SETNAME", "our connections are called cachewarden in CLIENT LIST"),
     Permission("+client|list", "CLIENT LIST", "the Clients page, and noticing MONITOR"),
     Permission("+slowlog|get", "SLOWLOG GET", "the Slow log page"),
-    Permission("+config|get", "CONFIG GET", "the slow log's threshold, and limits that INFO leaves out"),
+    Permission("+config|get", "CONFIG GET", "whether snapshots are wanted, and the slow log's threshold"),
     Permission("+scan", "SCAN", "finding keys without blocking the server"),
     Permission("+memory|usage", "MEMORY USAGE", "the size of a key, without reading its value"),
     Permission("+cluster|slots", "CLUSTER SLOTS", "finding the nodes of a Cluster; not needed elsewhere"),

@@ -230,6 +230,7 @@ class PollStateRow(Base):
     status_word: Mapped[str | None]
     verdict_since: Mapped[dict[str, Any]] = mapped_column(_JSON)
     missing: Mapped[list[Any]] = mapped_column(_JSON)
+    settings: Mapped[dict[str, Any]] = mapped_column(_JSON)
     readings: Mapped[dict[str, Any]] = mapped_column(_JSON)
     clients: Mapped[dict[str, Any] | None] = mapped_column(_JSON)
     slow_log: Mapped[dict[str, Any] | None] = mapped_column(_JSON)

@@ -146,6 +146,7 @@ def record(session: Session, cache: Cache, before: PollState, asked: Round) -> P
         problem=asked.problem,
         nodes_expected=asked.expected,
         missing=_missing(asked.answers),
+        settings=_settings(asked.answers),
         clients=_clients(asked.answers),
         slow_log=_slow_log(asked.answers),
         round_trip_s=max(answer.reply.round_trip_s for answer in asked.answers),
@@ -239,7 +240,7 @@ def _missing(answers: Sequence[Answer]) -> list[dict[str, str]]:
     """What the nodes would not give, once per command, as MissingFact."""
     found: dict[str, dict[str, str]] = {}
     for answer in answers:
-        for part in (answer.reply.clients, answer.reply.slowlog):
+        for part in (answer.reply.clients, answer.reply.slowlog, answer.reply.settings):
             if isinstance(part, Missing) and part.command not in found:
                 found[part.command] = {
                     "what": part.command,
@@ -256,6 +257,15 @@ def _reason(part: Missing) -> str:
     if part.why is Why.UNKNOWN:
         return "not known to this server"
     return f"not read: {part.reason.rstrip('.')}"
+
+
+def _settings(answers: Iterable[Answer]) -> dict[str, str]:
+    """``save`` and the slow log's threshold; nodes of one cache are taken to be configured alike."""
+    for answer in answers:
+        if not isinstance(answer.reply.settings, Missing) and answer.reply.settings:
+            names = ("save", "slowlog-log-slower-than")
+            return {name: answer.reply.settings[name] for name in names if name in answer.reply.settings}
+    return {}
 
 
 def _clients(answers: Iterable[Answer]) -> dict[str, Any] | None:

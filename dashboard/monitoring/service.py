@@ -224,6 +224,7 @@ def _poll_facts(work: UnitOfWork, cache: Cache, state: Any) -> Facts:
         last_poll_at=state.last_success_at,
         last_error=state.error,
         missing=_missing(state.missing),
+        save_config=state.settings.get("save"),
         since={code: datetime.fromisoformat(at) for code, at in state.verdict_since.items()},
     )
 
@@ -359,7 +360,15 @@ def slow_log_page(work: UnitOfWork, cache_id: int) -> SlowLogPage:
     rows = tuple(
         SlowEntry(**{**row, "at": datetime.fromisoformat(row["at"])}) for row in state.slow_log["rows"]
     )
-    return TablePage(**page, rows=rows, total=_if_more(state.slow_log["total"], rows))
+    threshold_s = _threshold_s(state.settings.get("slowlog-log-slower-than", ""))
+    return TablePage(
+        **page, rows=rows, total=_if_more(state.slow_log["total"], rows), threshold_s=threshold_s
+    )
+
+
+def _threshold_s(microseconds: str) -> float | None:
+    """Seconds from which on a command is slow; None when it is unknown, or nothing is kept (-1)."""
+    return int(microseconds) / 1e6 if microseconds.isdecimal() and len(microseconds) < 16 else None
 
 
 def clients_page(work: UnitOfWork, cache_id: int) -> ClientsPage:

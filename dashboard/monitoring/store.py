@@ -188,6 +188,7 @@ class Success:
     problem: str | None
     nodes_expected: int
     missing: list[dict[str, str]]
+    settings: dict[str, str]
     clients: dict[str, Any] | None
     slow_log: dict[str, Any] | None
     round_trip_s: float
@@ -298,6 +299,7 @@ def write_poll(
         "used_memory": _total(sample.reading.used_memory for sample in samples),
         "maxmemory": _total(sample.reading.maxmemory for sample in samples),
         "missing": success.missing,
+        "settings": clean(success.settings),
         "readings": clean({node: reading_to_json(reading) for node, reading in after.readings.items()}),
         "clients": clean(success.clients),
         "commands_bucket": after.commands_bucket,

@@ -201,6 +201,7 @@ def upgrade() -> None:
         sa.Column("status_word", sa.Text),
         sa.Column("verdict_since", JSONB, nullable=False, server_default="{}"),
         sa.Column("missing", JSONB, nullable=False, server_default="[]"),
+        sa.Column("settings", JSONB, nullable=False, server_default="{}"),
         sa.Column("readings", JSONB, nullable=False, server_default="{}"),
         sa.Column("clients", JSONB),
         sa.Column("slow_log", JSONB),
