@@ -1,0 +1,328 @@
+"""Names and layouts on the wire: what applications and the dashboard agree on, next to the policy document.
+
+Everything here is data; nothing does I/O.
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import Enum
+from typing import Any, Final
+
+from dashboard.caching.policy import prefix_from_text, prefix_to_text
+
+POLICIES_KEY: Final = b"cachewarden:policies"
+"""String: the policy document."""
+POLICIES_CHANNEL: Final = b"cachewarden:policies"
+"""Channel: a message (the version as text) says that the document was replaced."""
+INSTANCES_KEY: Final = b"cachewarden:instances"
+"""Hash: instance id -> ``Instance`` as JSON."""
+COUNTERS_KEY: Final = b"cachewarden:counters"
+"""Hash: ``counter_field`` -> a number that only grows."""
+TAG_KEY: Final = b"cachewarden:tag:"
+"""Start of a tag's key; see ``tags``."""
+GUARD_KEY: Final = b"cachewarden:guard:"
+"""Start of the key that keeps processes from refreshing one key twice."""
+
+INSTANCE_TTL_S: Final = 86_400
+"""Application instances that were not seen for so long are dropped from the hash."""
+
+# --- counters --------------------------------------------------------------------------------------------------
+
+COUNTERS: Final = (
+    "hits",  # reads that the cache answered, stale ones among them
+    "misses",  # reads that it could not answer
+    "loads",  # runs of the loader that ended well
+    "load_us",  # microseconds that they took
+    "load_errors",  # runs of the loader that raised
+    "waits",  # reads that waited for somebody else's load: stampedes avoided
+    "wait_timeouts",  # those among them that gave up and loaded themselves
+    "rejected_fills",  # loads whose value was not stored, because the key was invalidated or the lease was over
+    "overrun_leases",  # loads that took longer than their lease
+    "not_stored",  # values that the codec refused, or Redis did (OOM, READONLY, MISCONF)
+    "stale_served",  # reads answered with a value in its grace time
+    "refreshes",  # loads in the background, before or after the end of the TTL
+    "bypasses",  # reads that went around the cache: no-cache tier or a running bypass
+    "errors",  # reads and fills that failed because of Redis
+    "writes",  # write-through
+    "invalidations",  # keys invalidated by this library
+    "invalidation_errors",  # those among them that did not reach Redis at once
+    "own_hits",  # lookups that the server counts as hits and that are none of the application's
+    "own_misses",  # the same for misses
+)
+"""Names of the counters per prefix; they contain no colon."""
+
+OTHER: Final = r"\other"
+"""Stands for the prefix where a process follows more prefixes than it counts; no prefix is written so."""
+MAX_COUNTED_PREFIXES: Final = 1_000
+"""A process counts the first so many prefixes of a document apart, the rest under OTHER."""
+
+
+def counter_field(name: str, prefix: bytes | None) -> str:
+    """The field of COUNTERS_KEY for a counter of a prefix: ``hits:product:``; ``hits:`` is the default's.
+
+    Args:
+        name: one of COUNTERS.
+        prefix: a policy's prefix, empty for the default, None for the rest (OTHER).
+    """
+    return f"{name}:{OTHER if prefix is None else prefix_to_text(prefix)}"
+
+
+def parse_counter_field(field: bytes | str) -> tuple[str, bytes | None] | None:
+    """The (name, prefix) of a field of COUNTERS_KEY; None for a field that is not one of ours."""
+    try:
+        text = field.decode() if isinstance(field, bytes) else field
+        name, colon, prefix = text.partition(":")
+        if not colon or name not in COUNTERS:
+            return None
+        return name, None if prefix == OTHER else prefix_from_text(prefix)
+    except ValueError:
+        return None
+
+
+# --- application instances -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an application instance does not follow the published document."""
+
+    version: int | None
+    """The refused document's, as far as it could be read."""
+    reason: str
+    at: float
+    """Epoch seconds of the application's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One process that uses the library."""
+
+    id: str
+    host: str
+    pid: int
+    program: str
+    library: str
+    """The library's version."""
+    started_at: float
+    """Epoch seconds of the application's clock, as all times here."""
+    seen_at: float
+    policy_version: int | None = None
+    """The document it follows; None: it has none and uses the defaults in its code."""
+    applied_at: float | None = None
+    refusal: Refusal | None = None
+    """The newest document was refused and ``policy_version`` stays in force."""
+
+    def to_json(self) -> bytes:
+        """As it is stored."""
+        return json.dumps(asdict(self), separators=(",", ":")).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> "Instance | None":
+        """Read a field's value; None when it is not one, or not one this version understands."""
+        try:
+            found = json.loads(text)
+            refusal = found.get("refusal")
+            known = {item.name for item in fields(cls)}
+            made = {name: value for name, value in found.items() if name in known}
+            made["refusal"] = None if refusal is None else _refusal(refusal)
+            return cls(**made) if _is_sound(made) else None
+        except (ValueError, TypeError, AttributeError, KeyError):
+            return None
+
+
+def _refusal(found: Mapping[str, Any]) -> Refusal:
+    return Refusal(found.get("version"), str(found["reason"]), float(found["at"]))
+
+
+def _is_sound(made: Mapping[str, Any]) -> bool:
+    numbers = (int, float)
+    return (
+        isinstance(made["id"], str)
+        and isinstance(made["pid"], int)
+        and isinstance(made["seen_at"], numbers)
+        and isinstance(made["started_at"], numbers)
+        and isinstance(made.get("policy_version"), int | None)
+    )
+
+
+# --- placeholders ----------------------------------------------------------------------------------------------
+
+MAGIC: Final = b"\x00cachewarden:"
+"""How every placeholder begins; no JSON begins with a NUL byte."""
+
+
+class Kind(Enum):
+    """What a placeholder says."""
+
+    LOAD = b"load"
+    """Somebody loads the value."""
+    WRITE = b"write"
+    """A write is committing."""
+    HOLD = b"hold"
+    """Load, but store nothing: replicas of the database may lag."""
+
+
+def placeholder(kind: Kind) -> bytes:
+    """A new placeholder; no two are alike."""
+    return MAGIC + kind.value + b":" + secrets.token_hex(16).encode()
+
+
+def kind_of(value: bytes) -> Kind | None:
+    """The kind of a placeholder, None for a value. One of an unknown kind counts as a hold: store nothing."""
+    if not value.startswith(MAGIC):
+        return None
+    name = value[len(MAGIC) :].partition(b":")[0]
+    return next((kind for kind in Kind if kind.value == name), Kind.HOLD)
+
+
+# --- scripts: each touches one key ------------------------------------------------------------------------------
+
+
+class Script:
+    """A Lua script, called by its digest."""
+
+    __slots__ = ("digest", "name", "source")
+
+    def __init__(self, name: str, source: str) -> None:
+        self.name = name
+        self.source = source.strip().encode()
+        self.digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
+
+    def __repr__(self) -> str:
+        return f"Script({self.name})"
+
+
+ACQUIRE: Final = Script(
+    "acquire",
+    """
+local held = redis.call('GET', KEYS[1])
+if held then return held end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return false
+""",
+)
+"""For servers whose SET doesn't take NX and GET together (before 7.0). ARGV: placeholder, ms."""
+
+TAKE: Final = Script(
+    "take",
+    """
+local held = redis.call('GET', KEYS[1])
+if held and held ~= ARGV[1] then return held end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return false
+""",
+)
+"""Replace a useless value (unreadable, or of a purged tag) by a placeholder. ARGV: value seen, placeholder, ms."""
+
+FILL: Final = Script(
+    "fill",
+    """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+""",
+)
+"""Store only if the key still holds the own placeholder. ARGV: placeholder, value, ms."""
+
+ABORT: Final = Script(
+    "abort",
+    """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+""",
+)
+"""Give the own placeholder back. ARGV: placeholder."""
+
+COMMIT: Final = Script(
+    "commit",
+    """
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+  return 1
+end
+redis.call('DEL', KEYS[1])
+return 0
+""",
+)
+"""End a write: store where the own placeholder is, else delete whatever is there. ARGV: placeholder, value, ms."""
+
+_EXPIRY = """
+local function expiry(key)
+  local left = redis.call('PTTL', key)
+  if left < 0 then return left end
+  local now = redis.call('TIME')
+  return now[1] * 1000 + math.floor(now[2] / 1000) + left
+end
+"""
+
+CLAIM: Final = Script(
+    "claim",
+    _EXPIRY
+    + """
+local held = redis.call('GET', KEYS[1])
+if not held or redis.sha1hex(held) ~= ARGV[1] then return false end
+return tostring(expiry(KEYS[1]))
+""",
+)
+"""Begin a refresh: when exactly the value that was read expires; nil if it is not there. ARGV: its SHA-1."""
+
+REFRESH: Final = Script(
+    "refresh",
+    _EXPIRY
+    + """
+local held = redis.call('GET', KEYS[1])
+if not held or redis.sha1hex(held) ~= ARGV[1] then return 0 end
+if math.abs(expiry(KEYS[1]) - tonumber(ARGV[2])) > 2 then return 0 end
+redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+return 1
+""",
+)
+"""End a refresh: store if the key still holds what CLAIM saw. ARGV: SHA-1, expiry, value, ms.
+
+The bytes alone would not do: a value that changed and changed back meanwhile has the same bytes. The moment of
+expiry tells the two apart. (PTTL counts from a clock that may be a millisecond off TIME's.)"""
+
+TAG_OPEN: Final = Script(
+    "tag open",
+    """
+local version = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not version then
+  version = ARGV[2]
+  redis.call('ZADD', KEYS[1], version, ARGV[1])
+end
+local now = redis.call('TIME')
+local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+local stays = tonumber(ARGV[4])
+local old = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ms, 'LIMIT', 0, 10)
+if #old > 0 then redis.call('ZREM', KEYS[1], unpack(old)) end
+if redis.call('ZCARD', KEYS[1]) <= tonumber(ARGV[5]) then
+  redis.call('ZADD', KEYS[1], string.format('%.0f', ms + stays), ARGV[3])
+end
+if redis.call('PTTL', KEYS[1]) < stays then redis.call('PEXPIRE', KEYS[1], stays) end
+return version
+""",
+)
+"""Before a load of a tagged key: the tag's version, made if it is gone. Also writes the key into the tag's index and
+reaps a few of those that expired. ARGV: version member, fresh version, key, ms that the key may live, most members."""
+
+TAG_PURGE: Final = Script(
+    "tag purge",
+    """
+if ARGV[2] ~= '' then
+  redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+  if redis.call('PTTL', KEYS[1]) < 1000 then redis.call('PEXPIRE', KEYS[1], 60000) end
+end
+local now = redis.call('TIME')
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now[1] * 1000)
+local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '4000000000000000', 'LIMIT', 0, tonumber(ARGV[3]))
+if #found > 0 then redis.call('ZREM', KEYS[1], unpack(found)) end
+return found
+""",
+)
+"""Purge a tag: a new version makes every value of the tag useless at once; the members come back in batches, to be
+removed. ARGV: version member, new version (empty: only the next batch), batch."""
+
+SCRIPTS: Final = (ACQUIRE, TAKE, FILL, ABORT, COMMIT, CLAIM, REFRESH, TAG_OPEN, TAG_PURGE)
