@@ -56,7 +56,7 @@ def web(workers: int, threads: int) -> None:
         )
     start_logging(settings)
 
-    class Server(WSGIApplication):  # type: ignore[misc]  # gunicorn has no types
+    class Server(WSGIApplication):
         def load_config(self) -> None:
             self.cfg.set("bind", f"{settings.host}:{settings.port}")
             self.cfg.set("workers", workers)

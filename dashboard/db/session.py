@@ -60,9 +60,8 @@ class Database:
         Raises:
             StoreUnavailable: PostgreSQL can't be reached, is shutting down or out of connections.
         """
-        with translated():
-            with self._sessions() as session, session.begin():
-                yield session
+        with translated(), self._sessions() as session, session.begin():
+            yield session
 
     def check_version(self) -> int:
         """Return PostgreSQL's major version.

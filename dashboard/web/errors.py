@@ -56,7 +56,7 @@ def _dashboard_error(error: DashboardError) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     if error.code is None or error.code < 400:
-        return Response(error.get_response())
+        return make_response(error.get_response())
     title, message, way_out = _WORDS.get(error.code, (error.name, error.description or error.name, ""))
     if error.code == 400 and type(error).description != error.description and error.description:
         message = error.description
@@ -68,7 +68,7 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    log.exception("unexpected error [%s] at %s %s", request_id(), request.method, request.path)
+    log.error("unexpected error [%s] at %s %s", request_id(), request.method, request.path, exc_info=error)
     return _answer(
         500,
         "Something went wrong",
@@ -108,5 +108,5 @@ def _answer(status: int, title: str, message: str, what_to_do: str) -> Response:
         return response
     # Only what is in the log needs a reference.
     page = ErrorPage(status, title, message, what_to_do, request_id() if status >= 500 else "")
-    template = "errors/_panel.html" if htmx.is_partial() else "errors/error.html"
+    template = "errors/_error.html" if htmx.is_partial() else "errors/error.html"
     return make_response(render_template(template, page=page), status)

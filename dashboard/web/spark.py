@@ -43,9 +43,7 @@ def spark_path(
 
     def y_of(value: float) -> float:
         if span <= 0:
-            return (
-                HEIGHT - _EDGE if value <= 0 else HEIGHT / 2
-            )  # flat: on the ground only when it is zero
+            return HEIGHT - _EDGE if value <= 0 else HEIGHT / 2  # flat: on the ground only when it is zero
         share = min(max((value - bottom) / span, 0.0), 1.0)
         return HEIGHT - _EDGE - share * (HEIGHT - 2 * _EDGE)
 
@@ -62,9 +60,7 @@ def spark_path(
         areas.append(
             f"{path}L{_short(points[-1][0])} {_short(HEIGHT)}L{_short(points[0][0])} {_short(HEIGHT)}Z"
         )
-    return SparkPath(
-        "".join(lines), "".join(areas), None if target is None else _short(y_of(target))
-    )
+    return SparkPath("".join(lines), "".join(areas), None if target is None else _short(y_of(target)))
 
 
 def bar_width(share: float | None) -> str:

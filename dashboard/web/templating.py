@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-
 from flask import Flask, Response, make_response, render_template
 from jinja2 import StrictUndefined
 

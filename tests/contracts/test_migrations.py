@@ -14,10 +14,9 @@ def test_there_is_one_head() -> None:
 
 
 def test_models_and_migrations_agree(migrated: Database) -> None:
-    import dashboard.caches.models
-
     import dashboard.audit.models
     import dashboard.auth.models
+    import dashboard.caches.models
     import dashboard.monitoring.models  # noqa: F401
 
     def is_ours(item: object, name: str | None, kind: str, reflected: bool, compare_to: object) -> bool:

@@ -71,7 +71,7 @@ def test_what_is_printed_hides_every_secret(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("DATABASE_URL", "postgresql://me:hunter2@db/x")
     monkeypatch.setenv("CACHEWARDEN_METRICS_TOKEN", "hunter3")
     monkeypatch.setenv("CACHEWARDEN_ALLOWED_HOSTS", "a.example, b.example")
-    shown = dict((name, value) for name, value, _ in describe(load_settings()))
+    shown = {name: value for name, value, _ in describe(load_settings())}
     assert KEY not in str(shown) and "hunter" not in str(shown)
     assert shown["DATABASE_URL"] == "(set, hidden)"
     assert shown["CACHEWARDEN_ALLOWED_HOSTS"] == "a.example,b.example"

@@ -24,13 +24,13 @@ def test_numbers(ask) -> None:  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize("value", ["x", "1.5", "11", "-1", "٣", "9" * 30, "1e3"])
 def test_wrong_whole_numbers(ask, value: str) -> None:  # type: ignore[no-untyped-def]
-    with ask(n=value), pytest.raises(InvalidInput, match="^n is "):
+    with ask(n=value), pytest.raises(InvalidInput, match=r"^n is "):
         params.int_arg("n", low=0, high=10)
 
 
 @pytest.mark.parametrize("value", ["x", "nan", "inf", "-0.1", "11"])
 def test_wrong_numbers(ask, value: str) -> None:  # type: ignore[no-untyped-def]
-    with ask(f=value), pytest.raises(InvalidInput, match="^f is "):
+    with ask(f=value), pytest.raises(InvalidInput, match=r"^f is "):
         params.float_arg("f", low=0, high=10)
 
 
@@ -49,7 +49,7 @@ def test_times(ask, value: str, moment: datetime) -> None:  # type: ignore[no-un
 
 @pytest.mark.parametrize("value", ["yesterday", "9" * 30, "2026-13-01", "²"])
 def test_wrong_times(ask, value: str) -> None:  # type: ignore[no-untyped-def]
-    with ask(t=value), pytest.raises(InvalidInput, match="^t is "):
+    with ask(t=value), pytest.raises(InvalidInput, match=r"^t is "):
         params.time_arg("t")
 
 
