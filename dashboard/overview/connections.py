@@ -234,8 +234,8 @@ def lede(rows: list[Row], now: datetime) -> Lede | None:
         first = away[0].status
         # One that never answered has not stopped to.
         since = " does not answer"
-        if first.since is not None and first.last_poll_at is not None:
-            since = f" stopped answering at {since_words(first.since, now)}"
+        if first.last_poll_at is not None:
+            since = f" stopped answering at {since_words(first.last_poll_at, now)}"
         if len(away) > 1:
             since += f", and {_count(len(away) - 1, 'other', 'others')}"
         bold = f"{_count(len(away), 'cache is', 'caches are').capitalize()} away."

@@ -53,6 +53,8 @@ def test_unknown_id(admin: FlaskClient) -> None:
     assert admin.get("/caches/1/edit").status_code == 404
     assert admin.post("/caches/1/edit", data=edited()).status_code == 404
     assert admin.get("/caches/99999999999999999999/edit").status_code == 404
+    panel = admin.get("/caches/1/edit", headers=FRAGMENT)
+    assert panel.status_code == 404 and "<html" not in panel.get_data(as_text=True)
 
 
 def test_saves_with_an_audit_entry_and_keeps_the_password(admin: FlaskClient, runtime: Runtime) -> None:

@@ -9,9 +9,12 @@ from flask.testing import FlaskClient
 
 from dashboard.access import Role
 from dashboard.caches.types import Environment
+from dashboard.errors import CacheUnavailable
+from dashboard.monitoring import rollup
 from dashboard.monitoring.types import CacheStatus
 from dashboard.overview.connections import Row, lede
 from dashboard.work import Runtime
+from tests.support.polled import pass_time, poll, polled_cache
 from tests.support.some_caches import SECRET, URL, add_cache
 
 FRAGMENT = {"HX-Request": "true", "HX-Request-Type": "partial"}
@@ -81,13 +84,44 @@ def test_a_cache_that_can_not_be_decrypted_takes_no_page_away(viewer: FlaskClien
     assert "address can&#39;t be decrypted" in page and "other" in page
 
 
+def words(page: str) -> str:
+    """The text of a page, on one line."""
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+def test_what_monitoring_knows(viewer: FlaskClient, runtime: Runtime, valkey_url: str) -> None:
+    cache = polled_cache(runtime, valkey_url, polls=13)
+    with runtime.database.transaction() as session:
+        now = runtime.clock.now()
+        rollup.roll_up_minutes(session, [cache.id], now - timedelta(minutes=5), now)
+    page = viewer.get("/caches", headers=FRAGMENT).get_data(as_text=True)
+    text = words(page)
+    assert "1 connected, 1 answers" in text and "polled 1 s ago" in text
+    assert "Server Valkey 9." in text and "90%" in text and "of 64 MB" in text
+    assert 'class="spark inl"' in page
+
+
+def test_redis_away_keeps_the_row_and_says_since_when(
+    viewer: FlaskClient, runtime: Runtime, valkey_url: str
+) -> None:
+    cache = polled_cache(runtime, valkey_url)
+    add_cache(runtime, "other")
+    for _ in range(3):
+        pass_time(runtime, 60)
+        poll(runtime, cache, CacheUnavailable("It refused the connection."))
+    text = words(viewer.get("/caches", headers=FRAGMENT).get_data(as_text=True))
+    assert text.startswith("One cache is away. shop-prod stopped answering at 12:00;")
+    assert "2 connected, 0 answer" in text and "polled 3 m ago" in text
+    assert text.index("127.0.0.1:1 ") > text.index("No answer since 12:00")
+
+
 NOW = datetime(2026, 3, 4, 14, 26, tzinfo=UTC)
 
 
 def row(runtime: Runtime, name: str, kind: str, *, up: bool | None = True, word: str = "Word") -> Row:
     cache = add_cache(runtime, name, URL)
-    since = NOW - timedelta(minutes=17) if kind == "crit" else None
-    status = CacheStatus(cache.id, kind, word, since=since, last_poll_at=since, is_up=up)  # type: ignore[arg-type]
+    last = NOW - timedelta(minutes=17)
+    status = CacheStatus(cache.id, kind, word, last_poll_at=last, is_up=up)  # type: ignore[arg-type]
     return Row(cache, status, "Server", "", (), None, False)
 
 
