@@ -11,7 +11,8 @@ import os
 import random
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -117,6 +118,12 @@ class Poller:
         if self._is_due("follow", FOLLOW_EVERY_S):
             self._follow()
 
+    @contextmanager
+    def _work(self) -> Iterator[UnitOfWork]:
+        with unit_of_work(self._runtime, ACTOR) as work:
+            store.let_go_soon(work.session)
+            yield work
+
     def _is_due(self, what: str, every_s: float) -> bool:
         now_s = self._runtime.clock.monotonic()
         if now_s < self._due.get(what, now_s):
@@ -127,7 +134,7 @@ class Poller:
     def _take_over(self) -> None:
         log.info("%s polls now", self._holder)
         self._forget()
-        with unit_of_work(self._runtime, ACTOR) as work:
+        with self._work() as work:
             store.ensure_partitions(work.session, work.now)
             store.beat(work.session, self._holder, work.now, is_new=True)
         self._clock_offset_s = self._offset_s()
@@ -151,7 +158,7 @@ class Poller:
 
     def _follow(self) -> None:
         """Give the sign of life and make the jobs match the table of caches."""
-        with unit_of_work(self._runtime, ACTOR) as work:
+        with self._work() as work:
             store.beat(work.session, self._holder, work.now, is_new=False)
             found = {cache.id: cache for cache in caches.list_caches(work)}
         self._store_answers()
@@ -262,7 +269,8 @@ class Poller:
             # Asked right before it is written: a poll may have taken longer than the lock lasted.
             if not self.is_polling:
                 return
-            with self._runtime.database.transaction() as session:
+            with self._work() as work:
+                session = work.session
                 before = self._states.get(cache.id) or store.load_state(
                     session, cache.id, now=clock.now(), clock_s=clock.monotonic()
                 )
@@ -295,7 +303,7 @@ class Poller:
             if not self.is_polling:
                 return
             try:
-                with unit_of_work(self._runtime, ACTOR) as work:
+                with self._work() as work:
                     step(work)
             except StoreUnavailable as error:
                 # Also a lock that was not to be had in time: the next run tries again.

@@ -75,6 +75,19 @@ def execute(session: Session, sql: str, **parameters: Any) -> int:
     return int(getattr(result, "rowcount", 0))
 
 
+def let_go_soon(session: Session) -> None:
+    """Have the server end this transaction when we fall silent in its midst, and not wait long for another's.
+
+    A worker that is stopped between two statements would keep the rows that its successor needs.
+    """
+    session.execute(
+        text(
+            "SELECT set_config('idle_in_transaction_session_timeout', '4000', true),"
+            " set_config('lock_timeout', '5000', true)"
+        )
+    )
+
+
 # --- partitions ---------------------------------------------------------------------------------------------
 
 

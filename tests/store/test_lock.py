@@ -4,9 +4,12 @@ import time
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from dashboard.db.lock import AdvisoryLock
 from dashboard.db.session import Database
+from dashboard.errors import StoreUnavailable
+from dashboard.monitoring import store
 
 KEY = 4711
 
@@ -79,3 +82,23 @@ def test_postgresql_away_is_no_error(engine) -> None:  # type: ignore[no-untyped
     assert not lock.acquire()
     assert not lock.confirm()
     lock.release()
+
+
+def test_a_worker_that_is_stopped_in_a_transaction_loses_it(fresh_database_url: str) -> None:
+    one, two = Database(fresh_database_url), Database(fresh_database_url)
+    row = text(
+        "INSERT INTO worker_state VALUES ('poller', 'x', now(), now()) ON CONFLICT (name) DO UPDATE SET beat_at = now()"
+    )
+    try:
+        with pytest.raises(StoreUnavailable), one.transaction() as stopped:
+            store.let_go_soon(stopped)
+            stopped.execute(row)
+            began = time.monotonic()
+            with two.transaction() as successor:
+                store.let_go_soon(successor)
+                successor.execute(row)
+            assert time.monotonic() - began < 6
+            stopped.execute(row)
+    finally:
+        one.dispose()
+        two.dispose()
