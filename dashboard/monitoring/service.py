@@ -217,12 +217,14 @@ def _facts(
 
 def _poll_facts(work: UnitOfWork, cache: Cache, state: Any) -> Facts:
     """The part that says how polling goes; it needs none of the large columns."""
+    is_partial = state.error_code == store.PARTIAL
     return Facts(
         now=work.now,
         poll_interval_s=cache.poll_interval_s,
         hit_ratio_target=cache.hit_ratio_target,
         last_poll_at=state.last_success_at,
-        last_error=state.error,
+        last_error=None if is_partial else state.error,
+        silent_nodes=state.error if is_partial else None,
         missing=_missing(state.missing),
         save_config=state.settings.get("save"),
         since={code: datetime.fromisoformat(at) for code, at in state.verdict_since.items()},

@@ -56,6 +56,8 @@ STORED_GAUGES: tuple[str, ...] = (
     "avg_ttl_s",
     "expired_stale_perc",
 )
+PARTIAL = "partial"
+"""Error code of a poll that some nodes did not answer."""
 PARTITION_DAYS: Mapping[str, int] = {"sample": 1, "command_sample": 1, "rollup_minute": 7, "rollup_hour": 28}
 """Days one partition of a table spans, counted from 1970-01-01."""
 
@@ -301,7 +303,7 @@ def write_poll(
         "last_success_at": at,
         "failing_since": None,
         "failures": 0,
-        "error_code": None if success.problem is None else "partial",
+        "error_code": None if success.problem is None else PARTIAL,
         "error": success.problem,
         "what_to_do": None,
         "round_trip_s": success.round_trip_s,

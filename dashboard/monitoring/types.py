@@ -395,6 +395,7 @@ class Facts:
         hit_ratio_target: 0..1.
         last_poll_at: the last good poll, None before the first.
         last_error: why the last poll failed, in words; None when it did not fail.
+        silent_nodes: which part of a Cluster did not answer the last good poll, in words; None when all did.
         nodes: (node id, its last reading) of every primary; empty before the first good poll.
         window: the last 15 minutes or so; before: an equal or longer span that ends where window starts.
         monitors: clients that run MONITOR; None when CLIENT LIST could not be asked.
@@ -410,6 +411,7 @@ class Facts:
     hit_ratio_target: float
     last_poll_at: datetime | None = None
     last_error: str | None = None
+    silent_nodes: str | None = None
     nodes: tuple[tuple[str, Reading], ...] = ()
     window: Window | None = None
     before: Window | None = None

@@ -42,6 +42,7 @@ _ORDER: dict[VerdictKind, int] = {"crit": 0, "warn": 1, "unknown": 2, "info": 3,
 _WORDS = {
     "poll": "No answer",
     "state.loading": "Loading",
+    "poll.nodes": "Node away",
     "errors.oom": "Writes refused",
     "clients.rejected": "Rejecting clients",
     "persistence": "Saves fail",
@@ -59,6 +60,7 @@ _WORDS = {
 
 _CLAUSES = {
     "state.loading": "it is loading its data set",
+    "poll.nodes": "a part of the Cluster does not answer",
     "errors.oom": "writes are refused for lack of memory",
     "clients.rejected": "connections are rejected",
     "persistence": "saving to disk fails",
@@ -205,6 +207,18 @@ def _loading(facts: Facts) -> Verdict | None:
         f"Loading its data set{_on(facts, loading)}.",
         "Commands are refused until it is done.",
         "Wait; it follows a restart or a full resynchronisation.",
+    )
+
+
+def _silent_nodes(facts: Facts) -> Verdict | None:
+    if facts.silent_nodes is None:
+        return None
+    return Verdict(
+        "warn",
+        "poll.nodes",
+        "A part of the Cluster does not answer.",
+        _sentence(facts.silent_nodes),
+        "Check that node; its keys are out of reach until it is back or a replica is promoted.",
     )
 
 
@@ -630,6 +644,7 @@ def _fragmentation(facts: Facts) -> Verdict | None:
 
 _CHECKS: tuple[Callable[[Facts], Verdict | None], ...] = (
     _loading,
+    _silent_nodes,
     _oom,
     _rejected,
     _persistence,

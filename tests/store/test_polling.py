@@ -180,6 +180,8 @@ def test_nodes_of_a_cluster_are_each_subtracted_from_their_own(work: UnitOfWork)
     assert polling.record(work.session, cache, state(work, cache), asked) is not None
     status = service.poll_status(work, cache.id)
     assert status.error and "1 of 3" in status.error and status.failing_since is None
+    warnings = {each.code: each for each in service.verdicts(work, cache.id)[0] if each.kind == "warn"}
+    assert "1 of 3" in warnings["poll.nodes"].evidence
     poll(work, cache, *answers(300, 20), expected=3)
     # The node that was silent once is subtracted from its own last reading: nothing is lost.
     assert rows(work, "SELECT sum(d_keyspace_hits) FROM sample") == [(200 + 400 + 600,)]
