@@ -1,0 +1,676 @@
+"""What the other areas and the templates know about policies.
+
+``Policy``, ``Tier`` and ``PolicyDocument`` are the library's own (``dashboard.caching``). A prefix is bytes; wherever
+it is text here (``prefix``), it is written as ``caching.policy.prefix_to_text`` does, and so are prefixes in forms
+and URLs. The default, which applies to keys that no prefix matches, has the empty prefix.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from dashboard.caching.policy import Policy, PolicyDocument, Tier
+from dashboard.errors import Conflict
+
+MANY_KEYS = 1_000
+"""More keys than this without jitter are worth a warning."""
+LAGGING_AFTER_S = 10.0
+AWAY_AFTER_S = 60.0
+LONGEST_BYPASS_MIN = 24 * 60
+LONGEST_REASON = 500
+MAX_IMPORT_BYTES = 1_000_000
+"""The library refuses larger documents, so larger files need not be read."""
+
+
+class ItemKind(StrEnum):
+    """What a document is made of."""
+
+    TIER = "tier"
+    POLICY = "policy"
+    DEFAULT = "default"
+
+
+class ChangeKind(StrEnum):
+    """What happens to an item."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field that differs.
+
+    Args:
+        name: as in the document, e.g. ``protection.grace_s``.
+        label: as on screen.
+        before, after: in words with units; empty where the item is not there.
+    """
+
+    name: str
+    label: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemChange:
+    """How one item differs.
+
+    Args:
+        name: the prefix, the tier's name; empty for the default.
+        title: how people call it: ``news:``, "Hot", "Other keys".
+        summary: the change in one line: "2 h + up to 12 m to 1 h, no jitter".
+        by, at: who staged it and when; empty and None outside a draft.
+        published_meanwhile: since it was staged the published item changed, to what the fields' ``before`` says.
+    """
+
+    kind: ItemKind
+    name: str
+    title: str
+    change: ChangeKind
+    fields: tuple[FieldChange, ...]
+    summary: str
+    by: str = ""
+    at: datetime | None = None
+    published_meanwhile: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """All differences between two documents, tiers first, then policies by prefix, then the default."""
+
+    items: tuple[ItemChange, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the two are alike."""
+        return not self.items
+
+    def count(self, change: ChangeKind) -> int:
+        """How many items were added, changed or removed."""
+        return sum(item.change is change for item in self.items)
+
+    @property
+    def summary(self) -> str:
+        """E.g. "2 changed, 1 added"; "no change"."""
+        parts = [f"{self.count(kind)} {kind}" for kind in ChangeKind if self.count(kind)]
+        return ", ".join(parts) or "no change"
+
+
+class EditConflict(Conflict):
+    """Somebody else changed the item that a form was opened on. What was typed is not lost: the form shows both.
+
+    Args:
+        theirs: how their item differs from what the form was opened on.
+        seen: the revision to send with the next try, which then wins.
+    """
+
+    def __init__(self, message: str, *, theirs: ItemChange, seen: str, what_to_do: str = "") -> None:
+        super().__init__(message, what_to_do=what_to_do)
+        self.theirs = theirs
+        self.seen = seen
+
+
+class PublishConflict(Conflict):
+    """What would be published is not what was looked at.
+
+    Args:
+        changes: what changed meanwhile.
+    """
+
+    def __init__(self, message: str, *, changes: tuple[ItemChange, ...], what_to_do: str = "") -> None:
+        super().__init__(message, what_to_do=what_to_do)
+        self.changes = changes
+
+
+# --- counters of a prefix ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixUse:
+    """What applications counted for one prefix over a window; see ``caching.wire.COUNTERS``.
+
+    Args:
+        prefix: empty for the default, None for all that are not counted apart.
+        window_s: seconds that the window spans.
+        counts: growth per counter.
+        hit_ratio_line: hit ratio per step of the window, None without lookups: for a sparkline.
+    """
+
+    prefix: str | None
+    window_s: float
+    counts: Mapping[str, int]
+    hit_ratio_line: tuple[float | None, ...] = ()
+
+    @property
+    def reads(self) -> int:
+        """Reads that the cache was asked for."""
+        return self.counts.get("hits", 0) + self.counts.get("misses", 0)
+
+    @property
+    def hit_ratio(self) -> float | None:
+        """0..1; None without reads."""
+        return self.counts.get("hits", 0) / self.reads if self.reads else None
+
+
+# --- pages ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What every page of a cache's policies knows.
+
+    Args:
+        version: the published version; 0 before the first.
+        may_edit: the actor may stage, publish and bypass; a read-only cache still refuses the last two.
+    """
+
+    cache_id: int
+    cache_name: str
+    is_production: bool
+    is_read_only: bool
+    may_edit: bool
+    now: datetime
+    version: int
+    published_at: datetime | None
+    published_by: str
+    hit_ratio_target: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bypass:
+    """A prefix that goes around the cache for a while; it ends by itself."""
+
+    prefix: str
+    title: str
+    until: datetime
+    left_s: float
+    started_at: datetime | None
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Whether applications can find the published document in Redis.
+
+    Args:
+        kind: ok, warn, crit, info or unknown.
+        word: the status, e.g. "In force", "Not in Redis", "Never published".
+        detail: one sentence; empty when there is nothing to add.
+        what_to_do: the way out; may be empty.
+        found_version: what Redis held when it was last looked at; None: nothing or not readable.
+        checked_at: when Redis last answered.
+        republished_at, republish_reason: the last time the worker had to write it again, and why.
+    """
+
+    kind: str
+    word: str
+    detail: str = ""
+    what_to_do: str = ""
+    found_version: int | None = None
+    checked_at: datetime | None = None
+    republished_at: datetime | None = None
+    republish_reason: str = ""
+
+
+class InstanceState(StrEnum):
+    """How an application instance stands to the published version, worst first."""
+
+    REFUSED = "refused"
+    LAGGING = "lagging"
+    AWAY = "away"
+    UPDATING = "updating"
+    APPLIED = "applied"
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRow:
+    """One application instance.
+
+    Args:
+        title: ``program@host:pid``.
+        kind: of the status: ok, warn, crit or unknown.
+        word: the status: "Refused v9", "Lagging 1 h 6 m", "Away", "Updating", "Applied".
+        version: the one it follows; None: it has none and uses the defaults in its code.
+        applied_at: by its own clock; None where there is none.
+        last_seen_s: seconds since its last heartbeat, by our clock.
+        why: cause and way out; empty when there is nothing to say.
+    """
+
+    id: str
+    title: str
+    program: str
+    host: str
+    pid: int
+    library: str
+    state: InstanceState
+    kind: str
+    word: str
+    version: int | None
+    applied_at: datetime | None
+    last_seen_at: datetime
+    last_seen_s: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceCounts:
+    """How many application instances are in which state."""
+
+    total: int = 0
+    applied: int = 0
+    updating: int = 0
+    lagging: int = 0
+    refused: int = 0
+    away: int = 0
+
+    @property
+    def behind(self) -> int:
+        """Those that do not run the published version."""
+        return self.total - self.applied
+
+
+@dataclass(frozen=True, slots=True)
+class TierDot:
+    """A policy on a tier's time ruler."""
+
+    prefix: str
+    base_ttl_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class TierCard:
+    """A tier, as staged.
+
+    Args:
+        icon: name of its icon.
+        range_text: "1 to 6 h", "Never stored".
+        note: what it is for; empty for tiers of one's own.
+        keys: live keys of its prefixes, as far as counters tell; None when nobody knows.
+        staged: the staged change, if any; a removed tier keeps its card until it is published.
+        seen: the revision that its form sends along.
+    """
+
+    tier: Tier
+    icon: str
+    range_text: str
+    note: str
+    prefixes: int
+    keys: int | None
+    dots: tuple[TierDot, ...]
+    staged: ItemChange | None
+    seen: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRow:
+    """A policy, as staged; removed ones stay until that is published.
+
+    Args:
+        prefix: empty for the default.
+        tier_label, tier_icon: of its tier.
+        ttl_text: "1 h", "n/a" when it is not cached.
+        jitter_text: "up to 12 m", "None", "n/a".
+        is_burst_risk: no jitter on more than MANY_KEYS keys.
+        keys: live keys as far as counters tell; None when nobody knows.
+        use: the last 24 hours of its counters; None when nobody counted.
+        is_below_target: its hit ratio is below the cache's target.
+        bypass: the running bypass, if any.
+        staged: the staged change, if any.
+        changed_version, changed_at, changed_by: the version that last changed it; None and empty when none did.
+    """
+
+    policy: Policy
+    prefix: str
+    title: str
+    tier_label: str
+    tier_icon: str
+    ttl_text: str
+    jitter_text: str
+    strategy_label: str
+    is_burst_risk: bool
+    keys: int | None
+    use: PrefixUse | None
+    is_below_target: bool
+    bypass: Bypass | None
+    staged: ItemChange | None
+    changed_version: int | None
+    changed_at: datetime | None
+    changed_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class DraftSummary:
+    """The staged edits of a cache, shared by all operators.
+
+    Args:
+        revision: rises with every edit.
+        problems: why it can't be published as it is: field path -> message.
+        people: who staged something.
+    """
+
+    revision: int
+    next_version: int
+    items: tuple[ItemChange, ...]
+    problems: tuple[tuple[str, str], ...]
+    people: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PoliciesPage:
+    """templates/policies/page.html."""
+
+    frame: Frame
+    tiers: tuple[TierCard, ...]
+    rows: tuple[PolicyRow, ...]
+    default: PolicyRow
+    draft: DraftSummary | None
+    bypasses: tuple[Bypass, ...]
+    publication: Publication
+    instances: InstanceCounts
+    covered_ratio: float | None
+    """Share of the reads of the last 24 hours that fell under a policy with a prefix; None when nobody counted."""
+
+
+class KeysSource(StrEnum):
+    """Where a preview's number of keys comes from."""
+
+    SCANNED = "scanned"
+    COUNTED = "counted"
+    """Values stored within the last TTL, from the applications' counters."""
+    TYPED = "typed"
+    ASSUMED = "assumed"
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """When the keys of a burst of writes expire.
+
+    All keys are written within ``burst_s`` seconds and expire ``base + random(0, jitter)`` later. The bars are
+    expected values; ``likely_peak`` is what a single second may reach by chance, and does not exceed in 999 of
+    1,000 bursts.
+
+    Args:
+        keys: how many are written.
+        step_s: width of a bar.
+        starts_s: where each bar begins, seconds after the burst.
+        plain, jittered: keys expiring in each bar without and with the jitter.
+        plain_peak_s, jittered_peak_s: most keys expiring in a second, expected.
+        now_peak_s: the same for what is published; None for a new policy and for one that is not cached.
+        ttl_text, now_ttl_text: "1 h + up to 12 m".
+        kind, verdict: ok, warn, info; a sentence.
+    """
+
+    keys: int
+    source: KeysSource
+    burst_s: int
+    step_s: int
+    starts_s: tuple[int, ...]
+    plain: tuple[float, ...]
+    jittered: tuple[float, ...]
+    plain_peak_s: float
+    jittered_peak_s: float
+    likely_peak_s: int
+    now_peak_s: float | None
+    ttl_text: str
+    now_ttl_text: str
+    kind: str
+    verdict: str
+    is_waiting: bool = False
+    """What was typed can't be used; this is the last valid state."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixVersion:
+    """A version that changed one prefix, newest first."""
+
+    version: int
+    is_current: bool
+    change: ItemChange
+    at: datetime
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Editor:
+    """templates/policies/_editor.html: the form of one policy.
+
+    Args:
+        original: the prefix it was opened on; None for a new policy; empty for the default.
+        values: as in the document: what is staged, or a new policy's defaults; what was typed where that was
+            refused. Numbers may be text then.
+        errors: field path -> message, e.g. ``base_ttl_s``, ``protection.grace_s``.
+        warnings: what is allowed but unwise.
+        seen: the revision to send along.
+        theirs: what somebody else changed since the form was opened.
+        staged: the staged change of this policy, if any.
+        published: the policy as it is in force; None for a new one.
+    """
+
+    frame: Frame
+    original: str | None
+    title: str
+    values: Mapping[str, Any]
+    errors: Mapping[str, str]
+    warnings: tuple[str, ...]
+    seen: str
+    tiers: tuple[Tier, ...]
+    preview: Preview | None
+    versions: tuple[PrefixVersion, ...]
+    staged: ItemChange | None
+    published: Policy | None
+    next_version: int
+    theirs: ItemChange | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TierEditor:
+    """templates/policies/_tier.html: the form of one tier; arguments as in ``Editor``.
+
+    Args:
+        used_by: the prefixes that name it.
+    """
+
+    frame: Frame
+    original: str | None
+    title: str
+    values: Mapping[str, Any]
+    errors: Mapping[str, str]
+    seen: str
+    staged: ItemChange | None
+    used_by: tuple[str, ...]
+    next_version: int
+    theirs: ItemChange | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DraftPage:
+    """templates/policies/draft.html: the staged edits as a diff, and the form that publishes them."""
+
+    frame: Frame
+    draft: DraftSummary
+    warnings: tuple[str, ...]
+    reason: str = ""
+    errors: Mapping[str, str] = field(default_factory=dict)
+    meanwhile: tuple[ItemChange, ...] = ()
+    """What changed between the look and the try to publish."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRow:
+    """One published version.
+
+    Args:
+        kind: "publish", "revert", "apply" (import), "bypass" or "end-bypass".
+        summary: "2 changed, 1 added", or the one change in words.
+    """
+
+    version: int
+    at: datetime
+    by: str
+    reason: str
+    kind: str
+    reverts_to: int | None
+    summary: str
+    is_current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """templates/policies/history.html: versions, newest first."""
+
+    frame: Frame
+    rows: tuple[VersionRow, ...]
+    older_than: int | None
+    """``before`` of the next page; None on the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPage:
+    """templates/policies/version.html: one version, what it changed, and how to go back.
+
+    Args:
+        diff: to the version before it.
+        previous: that version's number; 0 for the first.
+        to_current: to the version in force; empty when it is the one.
+    """
+
+    frame: Frame
+    row: VersionRow
+    document: PolicyDocument
+    previous: int
+    diff: Diff
+    to_current: Diff
+    instances: InstanceCounts
+    reason: str = ""
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ComparePage:
+    """templates/policies/compare.html: any two versions."""
+
+    frame: Frame
+    older: VersionRow
+    newer: VersionRow
+    diff: Diff
+
+
+@dataclass(frozen=True, slots=True)
+class InstancesPage:
+    """templates/policies/instances.html: who runs which version, worst first."""
+
+    frame: Frame
+    rows: tuple[InstanceRow, ...]
+    counts: InstanceCounts
+    publication: Publication
+    first_applied_s: float | None
+    last_applied_s: float | None
+    """Seconds from the publication to the first and the last instance that applied it, by their clocks."""
+    note: str = ""
+    """Why the list may be incomplete; usually empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """Which policy applies to a key.
+
+    Args:
+        key: as it was asked for.
+        policy: the one in force (or staged, when the draft was asked).
+        prefix: its prefix; empty: the default.
+        shorter: prefixes that match as well but are shorter, longest first.
+        ttl_text: "1 h + up to 12 m", "Not cached".
+        is_bypassed: a bypass runs right now.
+        draft: what will apply when the draft is published, where that differs.
+    """
+
+    key: str
+    policy: Policy
+    prefix: str
+    title: str
+    tier: Tier
+    ttl_text: str
+    shorter: tuple[str, ...]
+    is_bypassed: bool
+    draft: Policy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A document as a file."""
+
+    name: str
+    media_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """What staging did.
+
+    Args:
+        change: the item's staged change; None when it is as published again.
+        warnings: what is allowed but unwise, in sentences.
+    """
+
+    change: ItemChange | None
+    revision: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A new version.
+
+    Args:
+        changes: how many items it changed.
+    """
+
+    version: int
+    changes: int
+    warnings: tuple[str, ...] = ()
+
+
+# dashboard/policies/service.py (cache_id: int everywhere; NotFound when there is no such cache).
+#
+# Looking (viewer):
+#   policies_page(work, cache_id) -> PoliciesPage
+#   editor(work, cache_id, original: str | None) -> Editor            None: add; "": the default; NotFound
+#   typed_editor(work, cache_id, original, values, *, errors, seen, theirs=None) -> Editor   after a refusal
+#   tier_editor(work, cache_id, original: str | None) -> TierEditor   and typed_tier_editor alike
+#   preview(work, cache_id, original: str | None, values, *, keys: int | None = None) -> Preview | None
+#   draft_page(work, cache_id, *, reason="", errors=None, meanwhile=()) -> DraftPage
+#   history_page(work, cache_id, *, before: int | None = None) -> HistoryPage
+#   version_page(work, cache_id, version, *, reason="", errors=None) -> VersionPage
+#   compare_page(work, cache_id, older, newer) -> ComparePage
+#   instances_page(work, cache_id) -> InstancesPage
+#   test_key(work, cache_id, key: str) -> Test     key written like a prefix: \xHH for bytes that are no text
+#   export(work, cache_id, format: "json" | "yaml", *, version: int | None = None) -> Export
+#   diff_import(work, cache_id, data: bytes, format) -> Diff          file against what is published
+#
+# Changing (operator; an audit entry in the same transaction; values and paths of errors are the document's):
+#   stage_policy(work, cache_id, values: Mapping[str, Any], *, original: str | None, seen: str) -> Staged
+#   stage_removal(work, cache_id, prefix: str, *, seen: str) -> Staged
+#   stage_tier(work, cache_id, values, *, original: str | None, seen: str) -> Staged
+#   stage_tier_removal(work, cache_id, name: str, *, seen: str) -> Staged
+#   stage_import(work, cache_id, data: bytes, format) -> Staged-like Diff: the draft becomes the file's content
+#   unstage(work, cache_id, kind: ItemKind, name: str) -> None        one item back to as published
+#   discard_draft(work, cache_id, *, revision: int) -> None
+#   publish(work, cache_id, *, reason: str, revision: int) -> Published    revision: the draft's, as it was shown
+#   revert(work, cache_id, *, to: int, reason: str, version: int) -> Published   version: the current one, as shown
+#   apply(work, cache_id, data: bytes, format, *, reason: str) -> Published      import and publish at once
+#   bypass(work, cache_id, prefix: str, *, minutes: int, reason: str) -> Published
+#   end_bypass(work, cache_id, prefix: str, *, reason: str = "") -> Published
+# Raising: InvalidInput(fields={path: message}), EditConflict, PublishConflict, Refused (read-only), Forbidden, NotFound.
+#
+# Tables of counters (policies/models.py), growth per bucket, one row per prefix that was active:
+#   prefix_minute(bucket timestamptz, cache_id int, prefix text, <each of caching.wire.COUNTERS> bigint not null)
+#   prefix_hour(the same); prefix is prefix_to_text's text, "" the default, "\other" the rest. Both are upserted at
+#   each read of the counters' hash, so that there is no rollup to wait for; minutes are kept 8 days.
