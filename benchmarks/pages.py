@@ -50,7 +50,9 @@ def signed_in(runtime: Runtime) -> FlaskClient:
         auth.create_user(work, name="bench", role=Role.VIEWER, password=live.PASSWORD)
     client = create_app(runtime).test_client()
     answer = client.post(
-        "/sign-in", data={"name": "bench", "password": live.PASSWORD}, headers={"Sec-Fetch-Site": "same-origin"}
+        "/sign-in",
+        data={"name": "bench", "password": live.PASSWORD},
+        headers={"Sec-Fetch-Site": "same-origin"},
     )
     assert answer.status_code == 303, answer.status
     return client
@@ -101,7 +103,9 @@ def main() -> None:
                     session.execute(text("SELECT 1"))
 
             floor_page, floor_query = median_ms(lambda: bare.get("/")), median_ms(select_1)
-            print(f"bare Flask page {floor_page:.2f} ms, SELECT 1 in a transaction {floor_query:.2f} ms (medians)")
+            print(
+                f"bare Flask page {floor_page:.2f} ms, SELECT 1 in a transaction {floor_query:.2f} ms (medians)"
+            )
             for name in ("15m", "1h", "6h", "24h", "7d", "30d"):
                 path = f"/caches/{cache_id}/overview?range={name}"
                 taken = median_ms(lambda path=path: client.get(path))
@@ -113,7 +117,9 @@ def main() -> None:
             for address, size in sorted(sizes.items(), key=lambda item: -item[1]):
                 print(f"{size / 1024:7.1f} KB  {address}")
             total = sum(sizes.values()) / 1024
-            print(f"{total:7.1f} KB  first visit of the Overview, compressed, fonts included (ceiling {CEILING_KB})")
+            print(
+                f"{total:7.1f} KB  first visit of the Overview, compressed, fonts included (ceiling {CEILING_KB})"
+            )
 
 
 if __name__ == "__main__":

@@ -30,9 +30,9 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def dashboard(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[live.Live]:
-    """A dashboard with a worker, a cache under traffic, and some hours of history."""
-    with live.demonstration(tmp_path_factory.mktemp("live")) as running:
+def dashboard(chromium: Browser) -> Iterator[live.Live]:
+    """A dashboard with a worker and a cache under traffic."""
+    with servers.folder() as folder, live.demonstration(folder) as running:
         yield running
 
 

@@ -1,6 +1,5 @@
 """Addresses for machines."""
 
-
 from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
