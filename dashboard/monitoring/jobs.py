@@ -12,10 +12,11 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 from psycopg.errors import ForeignKeyViolation
@@ -164,7 +165,8 @@ class Poller:
         self._store_answers()
         is_first = not self._caches
         for cache_id in self._caches.keys() - found.keys():
-            self._scheduler.remove_job(_job_id(cache_id))
+            with suppress(JobLookupError):
+                self._scheduler.remove_job(_job_id(cache_id))
             self._states.pop(cache_id, None)
             self._runtime.fleet.forget(cache_id)
         for cache_id, cache in found.items():

@@ -166,10 +166,13 @@ class RollupMinuteRow(_Rollup, Base):
 
 
 class RollupHourRow(_Rollup, Base):
-    """One hour of one cache, made from its minutes."""
+    """One hour of one cache, made from its minutes: how many had lookups, and how many missed the target of then."""
 
     __tablename__ = "rollup_hour"
     __table_args__ = ({"postgresql_partition_by": "RANGE (bucket)"},)
+
+    minutes_known: Mapped[int] = mapped_column(SmallInteger)
+    minutes_below: Mapped[int] = mapped_column(SmallInteger)
 
 
 class CommandSampleRow(Base):

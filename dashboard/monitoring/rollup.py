@@ -8,6 +8,7 @@ the hit ratio is never averaged: only sums of hits and misses go up, with the ex
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 from dashboard.monitoring import store
 from dashboard.monitoring.store import Session, execute, fetch
@@ -135,8 +136,24 @@ POINTS: Mapping[str, str] = {
 """The points of each level; parameters :cache_ids, :start and :end."""
 
 
-def aggregate(level: str, bucket: str) -> str:
-    """SQL that joins the points of ``level`` into one per cache and value of the expression ``bucket``."""
+BELOW_TARGET = f"hits + misses >= {MIN_LOOKUPS} AND hits < {{target}} * (hits + misses)"
+"""SQL: whether a minute with enough lookups missed the target."""
+
+_HOUR_ONLY: Mapping[str, str] = {
+    "minutes_known": "count(*) FILTER (WHERE hits + misses > 0)",
+    "minutes_below": "count(*) FILTER (WHERE "
+    + BELOW_TARGET.format(target="(SELECT hit_ratio_target FROM cache WHERE cache.id = point.cache_id)")
+    + ")",
+}
+"""Counted while the minutes are at hand: over a month they would be tens of thousands of scattered rows."""
+
+
+def aggregate(level: str, bucket: str, more: Mapping[str, str] = MappingProxyType({})) -> str:
+    """SQL that joins the points of ``level`` into one per cache and value of the expression ``bucket``.
+
+    Args:
+        more: further columns and the aggregate expressions that make them.
+    """
     columns = [f"sum({name})::bigint AS {name}" for name in _ALL_SUMS]
     columns += [
         f"(array_agg({name} ORDER BY at DESC) FILTER (WHERE {name} IS NOT NULL))[1] AS {name}"
@@ -149,6 +166,7 @@ def aggregate(level: str, bucket: str) -> str:
         for name in _AVERAGES
     ]
     columns += [f"max({name}) AS {name}" for name in _MAXES]
+    columns += [f"{expression} AS {name}" for name, expression in more.items()]
     return (
         f"SELECT cache_id, {bucket} AS bucket, {', '.join(columns)}, sum(dt_s::float8) AS dt_s,"
         " sum(polls)::int AS polls, sum(polls_complete)::int AS polls_complete, bit_or(flags) AS flags"
@@ -156,15 +174,15 @@ def aggregate(level: str, bucket: str) -> str:
     )
 
 
-def _insert(table: str, level: str, seconds: int) -> str:
-    columns = ("cache_id", "bucket", "polls_expected", *COLUMNS)
+def _insert(table: str, level: str, seconds: int, more: Mapping[str, str] = MappingProxyType({})) -> str:
+    columns = ("cache_id", "bucket", "polls_expected", *COLUMNS, *more)
     bucket = f"date_bin('{seconds} seconds', at, timestamptz 'epoch')"
     return (
         f"INSERT INTO {table} ({', '.join(columns)})"
         f" SELECT made.cache_id, bucket, {seconds} / state.poll_interval_s,"
-        f" {', '.join(f'made.{name}' for name in COLUMNS)}"
+        f" {', '.join(f'made.{name}' for name in columns[3:])}"
         # Nothing is made for a cache that was removed.
-        f" FROM ({aggregate(level, bucket)}) AS made JOIN poll_state AS state ON state.cache_id = made.cache_id"
+        f" FROM ({aggregate(level, bucket, more)}) AS made JOIN poll_state AS state ON state.cache_id = made.cache_id"
         " ON CONFLICT (cache_id, bucket) DO UPDATE SET "
         + ", ".join(f"{name} = excluded.{name}" for name in columns[2:])
         # A bucket that is made again and comes out the same leaves no dead row behind.
@@ -173,7 +191,7 @@ def _insert(table: str, level: str, seconds: int) -> str:
 
 
 _MINUTES = _insert("rollup_minute", "raw", 60)
-_HOURS = _insert("rollup_hour", "minute", 3600)
+_HOURS = _insert("rollup_hour", "minute", 3600, _HOUR_ONLY)
 
 
 def _floor(at: datetime, seconds: int) -> datetime:

@@ -106,7 +106,7 @@ def summary(work: UnitOfWork, cache_id: int, within: Span) -> Summary:
         within.start,
         within.end,
         cache.hit_ratio_target,
-        from_hours=within.start < oldest_minute,
+        from_hours=within.end - within.start > series.MINUTES_UP_TO or within.start < oldest_minute,
     )
     state = store.poll_states(work.session, [cache_id], also=("readings",)).get(cache_id)
     readings = _readings(work, state.readings) if state else ()

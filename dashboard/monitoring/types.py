@@ -558,8 +558,8 @@ class Summary:
     Attributes:
         window: sums over the whole span; its hit_ratio is the span's mean.
         ratio_min: the lowest of a single point with enough lookups.
-        minutes_known, minutes_below_target: minutes of the span with lookups, and those under the target;
-            at ranges made from hours a share of the hour counts as sixty minutes or none.
+        minutes_known, minutes_below_target: minutes of the span with lookups, and those under the target; in a
+            span of more than eight days against the target that held at the time.
         as_of: time of the last good poll; rates are those of its interval.
         ratio: hit ratio of the last five minutes.
     """

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dashboard.monitoring.rollup import MIN_LOOKUPS
+from dashboard.monitoring.rollup import BELOW_TARGET
 from dashboard.monitoring.store import Session, fetch
 from dashboard.monitoring.types import Window
 
@@ -101,27 +101,31 @@ def over_span(
 
     Args:
         target: hit ratio, 0..1.
-        from_hours: the span is too long or too old for minutes; an hour then counts as sixty minutes or none.
+        from_hours: the span is too long or too old for minutes; those below the target were then counted as
+            each hour was made, against the target of that time.
     """
-    table, minutes = ("rollup_hour", 60) if from_hours else ("rollup_minute", 1)
-    begin = start.replace(minute=0, second=0, microsecond=0) if from_hours else _next_minute(start)
+    if from_hours:
+        table, known, below = "rollup_hour", "sum(minutes_known)", "sum(minutes_below)"
+        begin = start.replace(minute=0, second=0, microsecond=0)
+    else:
+        table, known = "rollup_minute", "count(*) FILTER (WHERE hits + misses > 0)"
+        below = f"count(*) FILTER (WHERE {BELOW_TARGET.format(target=':target')})"
+        begin = _next_minute(start)
     row = fetch(
         session,
         f"SELECT sum(dt_s::float8) AS covered_s, {_SUM_SQL}, min(ratio_min) AS ratio_min,"
-        " count(*) FILTER (WHERE hits + misses > 0) AS known,"
-        " count(*) FILTER (WHERE hits + misses >= :enough AND hits < :target * (hits + misses)) AS below"
+        f" coalesce({known}, 0)::bigint AS known, coalesce({below}, 0)::bigint AS below"
         f" FROM {table} WHERE cache_id = ANY(:cache_ids) AND bucket >= :start AND bucket < :end",
         cache_ids=[cache_id],
         start=begin,
         end=end,
-        target=target,
-        enough=MIN_LOOKUPS,
+        **({} if from_hours else {"target": target}),
     )[0]
     return SpanSums(
         window=_window(row, start, end),
         ratio_min=row.ratio_min,
-        minutes_known=row.known * minutes,
-        minutes_below_target=row.below * minutes,
+        minutes_known=row.known,
+        minutes_below_target=row.below,
     )
 
 

@@ -87,7 +87,7 @@ def _cache_reference(*, primary_key: bool = False) -> sa.Column[int]:
     )
 
 
-def _rollup(name: str) -> None:
+def _rollup(name: str, *more: sa.Column[int]) -> None:
     op.create_table(
         name,
         # Columns by falling width: nothing is padded.
@@ -100,6 +100,7 @@ def _rollup(name: str) -> None:
         sa.Column("polls", sa.SmallInteger, nullable=False),
         sa.Column("polls_complete", sa.SmallInteger, nullable=False),
         sa.Column("flags", sa.SmallInteger, nullable=False),
+        *more,
         sa.PrimaryKeyConstraint("cache_id", "bucket"),
         postgresql_partition_by="RANGE (bucket)",
     )
@@ -135,7 +136,11 @@ def upgrade() -> None:
         postgresql_partition_by="RANGE (ts)",
     )
     _rollup("rollup_minute")
-    _rollup("rollup_hour")
+    _rollup(
+        "rollup_hour",
+        sa.Column("minutes_known", sa.SmallInteger, nullable=False),
+        sa.Column("minutes_below", sa.SmallInteger, nullable=False),
+    )
     op.create_table(
         "command_sample",
         sa.Column("bucket", _TIME, nullable=False),
