@@ -7,13 +7,14 @@ through ``fetch`` and ``execute`` here.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from dashboard.db import partitions as time_partitions
 from dashboard.monitoring.models import (
     CacheEventRow,
     CommandSampleRow,
@@ -61,10 +62,6 @@ PARTIAL = "partial"
 PARTITION_DAYS: Mapping[str, int] = {"sample": 1, "command_sample": 1, "rollup_minute": 7, "rollup_hour": 28}
 """Days one partition of a table spans, counted from 1970-01-01."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PARTITION_LOCK = 0x6361_7061  # serialises the making of partitions
-_AHEAD = 2
-
 
 def fetch(session: Session, sql: str, **parameters: Any) -> Sequence[Row[Any]]:
     """The rows of ``sql``."""
@@ -93,61 +90,19 @@ def let_go_soon(session: Session) -> None:
 # --- partitions ---------------------------------------------------------------------------------------------
 
 
-def _partition_start(table: str, at: datetime) -> datetime:
-    days = (at - _EPOCH).days
-    return _EPOCH + timedelta(days=days - days % PARTITION_DAYS[table])
-
-
 def partitions(session: Session, table: str) -> dict[str, tuple[datetime, datetime]]:
     """Name, start and end of each partition of ``table``, oldest first."""
-    names = session.scalars(
-        text(
-            "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
-            " WHERE i.inhparent = CAST(:parent AS regclass) ORDER BY c.relname"
-        ),
-        {"parent": table},
-    )
-    span = timedelta(days=PARTITION_DAYS[table])
-    found = {}
-    for name in names:
-        start = datetime.strptime(name.removeprefix(f"{table}_p"), "%Y%m%d").replace(tzinfo=UTC)
-        found[name] = (start, start + span)
-    return found
+    return time_partitions.find(session, table, PARTITION_DAYS[table])
 
 
-def ensure_partitions(session: Session, at: datetime, *, ahead: int = _AHEAD) -> None:
-    """Make the partitions around ``at``: the one before, its own and ``ahead`` more; idempotent.
-
-    A partition is made as a plain table and then attached: that blocks neither readers nor writers of the others.
-    """
-    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _PARTITION_LOCK})
-    for table, days in PARTITION_DAYS.items():
-        existing = partitions(session, table)
-        for offset in range(-1, ahead + 1):
-            start = _partition_start(table, at) + timedelta(days=days * offset)
-            name = f"{table}_p{start:%Y%m%d}"
-            if name in existing:
-                continue
-            end = start + timedelta(days=days)
-            session.execute(text(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)"))
-            session.execute(
-                text(
-                    f"ALTER TABLE {table} ATTACH PARTITION {name}"
-                    f" FOR VALUES FROM ('{start.isoformat()}') TO ('{end.isoformat()}')"
-                )
-            )
+def ensure_partitions(session: Session, at: datetime, *, ahead: int = time_partitions.AHEAD) -> None:
+    """Make the partitions around ``at``: the one before, its own and ``ahead`` more; idempotent."""
+    time_partitions.ensure(session, PARTITION_DAYS, at, ahead=ahead)
 
 
 def drop_partitions(session: Session, table: str, before: datetime) -> list[str]:
-    """Drop the partitions of ``table`` that end at or before ``before``; their names.
-
-    Waits for running queries for at most two seconds: the next run comes soon enough.
-    """
-    session.execute(text("SET LOCAL lock_timeout = '2s'"))
-    old = [name for name, (_, end) in partitions(session, table).items() if end <= before]
-    for name in old:
-        session.execute(text(f"DROP TABLE {name}"))
-    return old
+    """Drop the partitions of ``table`` that end at or before ``before``; their names."""
+    return time_partitions.drop(session, table, PARTITION_DAYS[table], before)
 
 
 def delete_orphans(session: Session) -> int:

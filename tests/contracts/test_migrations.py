@@ -17,7 +17,8 @@ def test_models_and_migrations_agree(migrated: Database) -> None:
     import dashboard.audit.models
     import dashboard.auth.models
     import dashboard.caches.models
-    import dashboard.monitoring.models  # noqa: F401
+    import dashboard.monitoring.models
+    import dashboard.policies.models  # noqa: F401
 
     def is_ours(item: object, name: str | None, kind: str, reflected: bool, compare_to: object) -> bool:
         if kind in ("index", "unique_constraint") and reflected:
