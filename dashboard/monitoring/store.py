@@ -531,7 +531,7 @@ def delete_old_events(session: Session, before: datetime, *, at_most: int = 10_0
 
 
 def command_samples(session: Session, cache_id: int, start: datetime, end: datetime) -> Sequence[Row[Any]]:
-    """(bucket, commands) of a cache whose five minutes begin within the span, oldest first."""
+    """(bucket, commands) of a cache whose ten minutes begin within the span, oldest first."""
     return session.execute(
         select(CommandSampleRow.bucket, CommandSampleRow.commands)
         .where(
