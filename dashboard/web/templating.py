@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 
-from flask import Flask, Response, make_response, render_template
+from flask import Flask, Response, g, make_response, render_template
 from jinja2 import StrictUndefined
+from werkzeug.local import LocalProxy
 
 from dashboard.web import htmx, resources
+from dashboard.web.bars import bar_plot
 from dashboard.web.formats import FILTERS
+from dashboard.web.ruler import ruler
 from dashboard.web.spark import bar_width, spark_path
 
 
@@ -21,9 +24,21 @@ def install(app: Flask, chrome: Callable[[], object]) -> None:
     app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(FILTERS)
     app.jinja_env.globals.update(
-        asset=resources.asset, bar_width=bar_width, is_partial=htmx.is_partial, spark_path=spark_path
+        asset=resources.asset,
+        bar_plot=bar_plot,
+        bar_width=bar_width,
+        is_partial=htmx.is_partial,
+        ruler=ruler,
+        spark_path=spark_path,
     )
-    app.context_processor(lambda: {"chrome": chrome()})
+
+    def once() -> object:
+        if "chrome" not in g:
+            g.chrome = chrome()
+        return g.chrome
+
+    # Made when a template looks at it: fragments and error pages do without.
+    app.context_processor(lambda: {"chrome": LocalProxy(once)})
 
 
 def render(template: str, page: object, *, fragment: str | None = None, status: int = 200) -> Response:
