@@ -666,6 +666,9 @@ def _text(source: Mapping[str, Any], name: str, at: _At, default: str, low: int,
     if not isinstance(value, str) or not low <= len(value) <= high:
         (at / name).say(f"Must be text of {low} to {high} characters.")
         return None
+    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        (at / name).say("Has a NUL or half a character (a lone surrogate) in it; leave that out.")
+        return None
     return value
 
 

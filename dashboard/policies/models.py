@@ -64,6 +64,7 @@ class PolicyEditRow(Base):
     base: Mapped[dict[str, Any] | None] = mapped_column(_JSON)
     actor: Mapped[str]
     staged_at: Mapped[datetime]
+    revision: Mapped[int] = mapped_column(BigInteger)
 
 
 class PolicyPublicationRow(Base):

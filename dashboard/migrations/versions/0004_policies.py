@@ -92,6 +92,7 @@ def upgrade() -> None:
         sa.Column("base", JSONB),
         sa.Column("actor", sa.Text, nullable=False),
         sa.Column("staged_at", _TIME, nullable=False),
+        sa.Column("revision", sa.BigInteger, nullable=False),
         sa.CheckConstraint("kind IN ('tier', 'policy', 'default')", name="kind"),
     )
     op.create_table(

@@ -1,0 +1,303 @@
+"""Documents: the first one, the staged one, and files that come in and go out. No I/O."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+import yaml
+
+from dashboard.caching.errors import PolicyError, Problem
+from dashboard.caching.policy import (
+    DEFAULT_POLICY,
+    MAX_DOCUMENT_BYTES,
+    SCHEMA,
+    TIERS,
+    Policy,
+    PolicyDocument,
+    Protection,
+    Strategy,
+    Tier,
+    parse_document,
+    prefix_from_text,
+)
+from dashboard.errors import InvalidInput
+from dashboard.policies.types import MAX_IMPORT_BYTES, Export, ItemKind
+
+ABSENT: Final = "none"
+"""The revision of an item that is not there."""
+_MOST_DEPTH: Final = 20
+_MOST_PROBLEMS: Final = 20
+
+Value = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One staged item.
+
+    Args:
+        name: the prefix as text, the tier's name; empty for the default.
+        value: what it shall be, as in the document; None: removed.
+        base: what was published when it was staged; None: nothing.
+    """
+
+    kind: ItemKind
+    name: str
+    value: Value | None
+    base: Value | None
+    actor: str
+    at: datetime
+    revision: int
+
+
+FIRST: Final = PolicyDocument(0, TIERS, (), DEFAULT_POLICY)
+"""What editing begins with; it is not published as it is."""
+
+
+def value_of(item: Policy | Tier | None) -> Value | None:
+    """An item as it is staged: as in the document, without the bypass, which is no matter of editing."""
+    if item is None:
+        return None
+    value = item.to_dict()
+    value.pop("bypass_until", None)
+    return value
+
+
+def revision_of(item: Policy | Tier | None) -> str:
+    """Changes whenever the item does: what a form was opened on."""
+    value = value_of(item)
+    if value is None:
+        return ABSENT
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def find_item(document: PolicyDocument, kind: ItemKind, name: str) -> Policy | Tier | None:
+    """An item of a document, None when it is not there."""
+    match kind:
+        case ItemKind.TIER:
+            return next((tier for tier in document.tiers if tier.name == name), None)
+        case ItemKind.DEFAULT:
+            return document.default
+        case ItemKind.POLICY:
+            try:
+                prefix = prefix_from_text(name)
+            except ValueError:
+                return None
+            return next((policy for policy in document.policies if policy.prefix == prefix), None)
+
+
+def staged(published: PolicyDocument, edits: Iterable[Edit]) -> PolicyDocument:
+    """The published document with the edits in it; whether it is valid is another question, see ``problems``."""
+    tiers = {tier.name: tier for tier in published.tiers}
+    policies = {policy.prefix: policy for policy in published.policies}
+    default = published.default
+    for edit in edits:
+        if edit.kind is ItemKind.TIER:
+            if edit.value is None:
+                tiers.pop(edit.name, None)
+            else:
+                tiers[edit.name] = Tier(**edit.value)
+        elif edit.kind is ItemKind.DEFAULT:
+            if edit.value is not None:
+                default = _policy(edit.value, published.default)
+        elif edit.value is None:
+            policies.pop(prefix_from_text(edit.name), None)
+        else:
+            prefix = prefix_from_text(edit.name)
+            policies[prefix] = _policy(edit.value, policies.get(prefix))
+    ordered = tuple(policies[prefix] for prefix in sorted(policies))
+    return PolicyDocument(published.version, tuple(tiers.values()), ordered, default)
+
+
+def problems(document: PolicyDocument) -> tuple[tuple[str, str], ...]:
+    """Why a document can't be published: (where, in words of an operator; message)."""
+    try:
+        check(document)
+    except PolicyError as error:
+        return tuple((_where(problem, document), problem.message) for problem in error.problems)
+    return ()
+
+
+def check(document: PolicyDocument) -> PolicyDocument:
+    """The document, if every application that understands its schema will take it.
+
+    Raises:
+        PolicyError: with every problem.
+    """
+    checked = parse_document(document.to_dict())
+    size = len(checked.to_json())
+    if size > MAX_DOCUMENT_BYTES:
+        message = f"The document has {size:,} bytes; at most {MAX_DOCUMENT_BYTES:,} are allowed."
+        raise PolicyError([Problem("", message)])
+    return checked
+
+
+def with_bypasses(document: PolicyDocument, running: PolicyDocument, now: float) -> PolicyDocument:
+    """The document with the bypasses of another one that run at ``now``, and no others."""
+    until = {policy.prefix: policy.bypass_until for policy in every(running) if policy.is_bypassed(now)}
+
+    def kept(policy: Policy) -> Policy:
+        return replace(policy, bypass_until=until.get(policy.prefix))
+
+    return replace(document, policies=tuple(map(kept, document.policies)), default=kept(document.default))
+
+
+def every(document: PolicyDocument) -> Iterator[Policy]:
+    """All policies, the default last."""
+    yield from document.policies
+    yield document.default
+
+
+# --- files ------------------------------------------------------------------------------------------------------
+
+
+def export(document: PolicyDocument, name: str, format: str) -> Export:
+    """A document as a file, without its bypasses: those are for minutes, a file is for good.
+
+    Args:
+        name: the file's, without an ending.
+        format: "json" or "yaml".
+    """
+    content: dict[str, Any] = {
+        "schema": SCHEMA,
+        "version": document.version,
+        "tiers": [tier.to_dict() for tier in document.tiers],
+        "policies": [value_of(policy) for policy in document.policies],
+        "default": value_of(document.default),
+    }
+    if format == "json":
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        return Export(f"{name}.json", "application/json", text.encode())
+    text = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return Export(f"{name}.yaml", "application/yaml", text.encode())
+
+
+def read(data: bytes, format: str) -> PolicyDocument:
+    """A document from a file. Its version says nothing here; it may be left out.
+
+    Args:
+        format: "json" or "yaml".
+
+    Raises:
+        InvalidInput: with up to twenty problems in one text, under the field ``file``.
+    """
+    if len(data) > MAX_IMPORT_BYTES:
+        raise _refused(f"The file has {len(data):,} bytes; at most {MAX_IMPORT_BYTES:,} are read.")
+    try:
+        content = _json(data) if format == "json" else _yaml(data)
+        if not isinstance(content, Mapping):
+            raise PolicyError(
+                [Problem("", "The file must hold one object with tiers, policies and a default.")]
+            )
+        document = parse_document({"version": 0, **content})
+        for policy in every(document):
+            if policy.bypass_until is not None:
+                where = f'policies "{policy.prefix_text}"' if policy.prefix else "default"
+                message = "A bypass is no part of a file; start it on the Policies page."
+                raise PolicyError([Problem(f"{where}.bypass_until", message)])
+        return check(document)
+    except PolicyError as error:
+        shown = [str(problem) for problem in error.problems[:_MOST_PROBLEMS]]
+        more = len(error.problems) - _MOST_PROBLEMS
+        if more > 0:
+            shown.append(f"and {more} more problems.")
+        raise _refused("\n".join(shown)) from None
+
+
+def _refused(message: str) -> InvalidInput:
+    return InvalidInput("The file can't be taken.", fields={"file": message})
+
+
+def _json(data: bytes) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> Value:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            raise ValueError("a field is given twice")
+        return made
+
+    def refuse(text: str) -> None:
+        raise ValueError(f"{text} is no JSON")
+
+    try:
+        return json.loads(data, object_pairs_hook=unique, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise PolicyError([Problem("", f"The file can't be read as JSON: {error}.")]) from None
+
+
+def _yaml(data: bytes) -> Any:
+    try:
+        _look_through(data)
+        return yaml.load(data, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise PolicyError([Problem("", f"The file can't be read as YAML: {reason}")]) from None
+
+
+def _look_through(data: bytes) -> None:
+    """Refuse what a small file can grow from (aliases), and nesting that no document has, before anything is built."""
+    depth = 0
+    for event in yaml.parse(data, Loader=_SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"aliases (*{event.anchor}) are not taken; write the values out.")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _MOST_DEPTH:
+                raise ValueError(f"it is nested deeper than {_MOST_DEPTH} levels.")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc]
+    """Refuses a field that is given twice, as JSON's reader does; the last one would win silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        made: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        if len(made) < len(node.value):
+            line = node.start_mark.line + 1
+            raise ValueError(f"a field is given twice in the object that begins in line {line}.")
+        return made
+
+
+class _Dumper(_SafeDumper):  # type: ignore[misc]
+    """Writes no anchors and aliases."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+# --- helpers ----------------------------------------------------------------------------------------------------
+
+
+def _policy(value: Mapping[str, Any], before: Policy | None) -> Policy:
+    """A policy from what was checked when it was staged; a bypass belongs to what is published."""
+    fields = dict(value)
+    return Policy(
+        prefix=prefix_from_text(fields.pop("prefix", "")),
+        strategy=Strategy(fields.pop("strategy")),
+        protection=Protection(**fields.pop("protection")),
+        bypass_until=None if before is None else before.bypass_until,
+        **fields,
+    )
+
+
+def _where(problem: Problem, document: PolicyDocument) -> str:
+    """The problem's place, with the names that operators know instead of positions."""
+    for field, names in (
+        ("policies", [policy.prefix_text for policy in document.policies]),
+        ("tiers", [tier.label for tier in document.tiers]),
+    ):
+        if problem.path.startswith(f"{field}["):
+            number, _, rest = problem.path[len(field) + 1 :].partition("]")
+            return f"{_named(names, int(number))}{rest}"
+    return problem.path
+
+
+def _named(names: Sequence[str], index: int) -> str:
+    return names[index] if index < len(names) else str(index)

@@ -1,0 +1,132 @@
+"""Policies in words. Pure."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from dashboard.caching.errors import Problem
+from dashboard.caching.policy import Policy, Strategy, Tier
+from dashboard.policies.types import ItemKind
+
+OTHER_KEYS: Final = "Other keys"
+NOT_CACHED: Final = "Not cached"
+NO_VALUE: Final = "n/a"
+
+STRATEGIES: Final = {Strategy.CACHE_ASIDE: "Cache-aside", Strategy.WRITE_THROUGH: "Write-through"}
+
+_ICONS: Final = {
+    "low-volatility": "hourglass",
+    "frequently-updated": "clock",
+    "hot": "zap",
+    "no-cache": "ban",
+}
+_NOTES: Final = {
+    "low-volatility": "Reference data that changes on a schedule: category tree, shipping zones.",
+    "frequently-updated": "Changes daily, tolerates a short lag: product pages, sessions, articles.",
+    "hot": "Changes by the minute, read constantly: stock levels, balances.",
+    "no-cache": "Must be exact on every read: payments, one-time codes.",
+}
+_UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+
+
+def seconds(value: int) -> str:
+    """An exact length of time: ``24 h``, ``30 s``, ``1 h 1 m 30 s``, ``3 d``."""
+    if value == 0:
+        return "0 s"
+    parts = []
+    for size, unit in _UNITS:
+        # A day or two are said in hours, as tiers are.
+        if unit == "d" and (value < 3 * size or value % size):
+            continue
+        count, value = divmod(value, size)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts)
+
+
+def span(low: int, high: int) -> str:
+    """A range of times, the unit once where both have it: ``1 to 6 h``, ``30 s to 2 m``."""
+    first, second = seconds(low).split(" "), seconds(high).split(" ")
+    if len(first) == len(second) == 2 and first[1] == second[1]:
+        return f"{first[0]} to {second[0]} {second[1]}"
+    return f"{' '.join(first)} to {' '.join(second)}"
+
+
+def range_text(tier: Tier) -> str:
+    """A tier's range: ``1 to 6 h``, ``Never stored``."""
+    if tier.min_ttl_s is None or tier.max_ttl_s is None:
+        return "Never stored"
+    return span(tier.min_ttl_s, tier.max_ttl_s)
+
+
+def tier_icon(tier: Tier) -> str:
+    """The name of a tier's icon."""
+    return _ICONS.get(tier.name, "clock" if tier.is_cached else "ban")
+
+
+def tier_note(tier: Tier) -> str:
+    """What one of the first tiers is for; empty for others."""
+    return _NOTES.get(tier.name, "")
+
+
+def ttl_text(policy: Policy) -> str:
+    """``1 h + up to 12 m``, ``1 h, no jitter``, ``Not cached``."""
+    if policy.base_ttl_s is None:
+        return NOT_CACHED
+    base = seconds(policy.base_ttl_s)
+    return f"{base} + up to {seconds(policy.jitter_s)}" if policy.jitter_s else f"{base}, no jitter"
+
+
+def base_text(policy: Policy) -> str:
+    """The base TTL for a table: ``1 h``, ``n/a``."""
+    return NO_VALUE if policy.base_ttl_s is None else seconds(policy.base_ttl_s)
+
+
+def jitter_text(policy: Policy) -> str:
+    """The jitter for a table: ``up to 12 m``, ``None``, ``n/a``."""
+    if policy.base_ttl_s is None:
+        return NO_VALUE
+    return f"up to {seconds(policy.jitter_s)}" if policy.jitter_s else "None"
+
+
+def strategy_label(policy: Policy) -> str:
+    """``Cache-aside``, ``Write-through``, or ``Bypass`` where nothing is cached."""
+    return STRATEGIES[policy.strategy] if policy.is_cached else "Bypass"
+
+
+def title(kind: ItemKind, name: str, label: str = "") -> str:
+    """How people call an item."""
+    if kind is ItemKind.DEFAULT or (kind is ItemKind.POLICY and not name):
+        return OTHER_KEYS
+    return label or name
+
+
+def moment(epoch_s: float) -> str:
+    """A moment in time: ``2026-11-22 14:26:31 UTC``."""
+    return f"{datetime.fromtimestamp(epoch_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def kinder(problem: Problem, values: Mapping[str, Any], tiers: Mapping[str, Tier]) -> str:
+    """The validator's message, in the form's units and with the way out where there is one."""
+    base, tier = values.get("base_ttl_s"), tiers.get(str(values.get("tier")))
+    is_number = isinstance(base, int) and not isinstance(base, bool)
+    if tier is None or tier.min_ttl_s is None or tier.max_ttl_s is None or not is_number:
+        return problem.message
+    assert isinstance(base, int)
+    if problem.path == "base_ttl_s" and base >= 0:
+        name = str(values.get("prefix") or OTHER_KEYS)
+        fitting = next((other for other in tiers.values() if _holds(other, base)), None)
+        way_out = f", or move {name} to {fitting.label}" if fitting else ""
+        return f"{seconds(base)} is outside this tier. Enter {range_text(tier)}{way_out}."
+    jitter = values.get("jitter_s")
+    if problem.path == "jitter_s" and isinstance(jitter, int) and jitter > 0 and _holds(tier, base):
+        room = tier.max_ttl_s - base
+        most = f"Enter at most {seconds(room)}" if room else "Leave it at 0, or lower the TTL"
+        return f"{seconds(base)} + up to {seconds(jitter)} goes beyond this tier's {seconds(tier.max_ttl_s)}. {most}."
+    return problem.message
+
+
+def _holds(tier: Tier, base: int) -> bool:
+    return (
+        tier.min_ttl_s is not None and tier.max_ttl_s is not None and tier.min_ttl_s <= base <= tier.max_ttl_s
+    )
