@@ -35,3 +35,12 @@ class ThrottleRow(Base):
     account_key: Mapped[bytes | None] = mapped_column(LargeBinary)
     failures: Mapped[int]
     expires_at: Mapped[datetime]
+
+
+class EndedSessionRow(Base):
+    """A session somebody signed out of; kept until its cookie would have ended by itself."""
+
+    __tablename__ = "ended_session"
+
+    session_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    expires_at: Mapped[datetime]

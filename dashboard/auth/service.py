@@ -6,6 +6,7 @@ throttle, then accounts, then the audit log.
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 
 from dashboard import __version__
 from dashboard.access import Role, require
@@ -67,8 +68,10 @@ def sign_in(work: UnitOfWork, name: str, password: str) -> SignedIn | WrongPassw
     return SignedIn(user)
 
 
-def sign_out(work: UnitOfWork) -> None:
-    """Note that the actor signs out of this browser."""
+def sign_out(work: UnitOfWork, session_id: str) -> None:
+    """End this one session of the actor: a copy of its cookie is worth nothing from now on."""
+    until = work.now + timedelta(hours=work.settings.session_hours)
+    store.end_session(work.session, session_id, until, work.now)
     audit.record(work, "auth:session:sign-out", work.actor.name)
 
 
@@ -79,17 +82,22 @@ def end_own_sessions(work: UnitOfWork) -> None:
     audit.record(work, "auth:session:end-all", user.name)
 
 
-def load_actor(work: UnitOfWork, user_id: int, session_version: int) -> tuple[str, Role] | None:
+def load_actor(
+    work: UnitOfWork, user_id: int, session_version: int, session_id: str
+) -> tuple[str, Role] | None:
     """The account behind a session, or None when the session is over.
 
-    One read by primary key; when the account was seen is written once a minute at most.
+    Two reads by primary key; when the account was seen is written once a minute at most.
 
     Args:
         user_id: from the session cookie.
         session_version: from the session cookie; a password, role or state that was changed since ends it.
+        session_id: from the session cookie; signing out ends it.
     """
     user = store.find_user(work.session, user_id)
     if user is None or user.is_disabled or user.session_version != session_version:
+        return None
+    if store.is_ended(work.session, session_id):
         return None
     if user.last_seen_at is None or (work.now - user.last_seen_at).total_seconds() >= SEEN_EVERY_S:
         store.touch(work.session, user.id, work.now)

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from dashboard.access import Role
-from dashboard.auth.models import ThrottleRow, UserRow
+from dashboard.auth.models import EndedSessionRow, ThrottleRow, UserRow
 from dashboard.auth.types import User
 
 CLEANED_AT_ONCE = 100
@@ -104,6 +104,21 @@ def set_password(session: Session, user_id: int, password_hash: str, now: dateti
 def end_sessions(session: Session, user_id: int) -> None:
     """End the account's sessions, everywhere."""
     _change(session, user_id, session_version=UserRow.session_version + 1)
+
+
+def end_session(session: Session, session_id: str, expires_at: datetime, now: datetime) -> None:
+    """Remember until ``expires_at`` that this one session is over; forget those that ended by themselves."""
+    session.execute(delete(EndedSessionRow).where(EndedSessionRow.expires_at < now), execution_options=_PLAIN)
+    session.execute(
+        insert(EndedSessionRow).values(session_id=session_id, expires_at=expires_at).on_conflict_do_nothing(),
+        execution_options=_PLAIN,
+    )
+
+
+def is_ended(session: Session, session_id: str) -> bool:
+    """Whether somebody signed out of this session."""
+    query = select(EndedSessionRow.session_id).where(EndedSessionRow.session_id == session_id)
+    return session.execute(query).scalar_one_or_none() is not None
 
 
 def replace_hash(session: Session, user_id: int, old_hash: str, new_hash: str) -> None:

@@ -54,7 +54,7 @@ def sign_in_submit() -> Response:
 def sign_out() -> Response:
     """Sign this browser out."""
     with open_work() as work:
-        service.sign_out(work)
+        service.sign_out(work, context.session_id())
     context.end_session()
     return redirect_to("/sign-in")
 

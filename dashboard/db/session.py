@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from dashboard.errors import ConfigError, StoreUnavailable
 
 OLDEST_VERSION = 14
+_TOOK_TOO_LONG = "57014"  # query_canceled, here by statement_timeout
 
 
 def driver_url(url: str) -> str:
@@ -36,6 +37,8 @@ class Database:
                 pool_timeout=5,
                 pool_pre_ping=True,
                 pool_recycle=1800,
+                # Logs outlive what they name: no password hash or client list in them.
+                hide_parameters=True,
                 connect_args={
                     "connect_timeout": 5,
                     "application_name": "cachewarden",
@@ -93,6 +96,11 @@ def translated() -> Iterator[None]:
             "All connections to PostgreSQL are busy.", what_to_do="It is tried again by itself."
         ) from None
     except (OperationalError, InterfaceError) as error:
+        if getattr(error.orig, "sqlstate", None) == _TOOK_TOO_LONG:
+            raise StoreUnavailable(
+                "PostgreSQL took too long to answer this.",
+                what_to_do="Ask for less: a shorter span, or a narrower filter.",
+            ) from error
         raise StoreUnavailable(
             "PostgreSQL does not answer.", what_to_do="It is tried again by itself."
         ) from error

@@ -15,7 +15,7 @@ from dashboard.caches import service as caches
 from dashboard.errors import DashboardError, Forbidden
 from dashboard.monitoring import service as monitoring
 from dashboard.monitoring.types import CacheStatus
-from dashboard.web.context import open_work, runtime
+from dashboard.web.context import client_address, open_work, runtime
 from dashboard.web.guard import public
 from dashboard.work import UnitOfWork
 
@@ -62,7 +62,10 @@ def _check_metrics_access() -> None:
         if hmac.compare_digest(given.encode(), f"Bearer {token.get_secret_value()}".encode()):
             return
         raise Forbidden("Metrics need the bearer token.", what_to_do="Send CACHEWARDEN_METRICS_TOKEN.")
-    if not (request.remote_addr and ipaddress.ip_address(request.remote_addr).is_loopback):
+    # A proxy on this machine also comes from a loopback address, but it says for whom it asks.
+    is_forwarded = any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "X-Real-IP"))
+    address = client_address()
+    if is_forwarded or address is None or not ipaddress.ip_address(address).is_loopback:
         raise Forbidden(
             "Metrics are for this machine only.",
             what_to_do="Set CACHEWARDEN_METRICS_TOKEN to let others read them.",

@@ -1,5 +1,6 @@
 """What a view needs to know about its request: who, and a unit of work."""
 
+import ipaddress
 import re
 import secrets
 from collections.abc import Callable, Iterator
@@ -12,11 +13,13 @@ from dashboard.access import Actor, Role
 from dashboard.errors import Unauthenticated
 from dashboard.work import Runtime, UnitOfWork, unit_of_work
 
-LoadActor = Callable[[UnitOfWork, int, int], tuple[str, Role] | None]
-"""Given user id and session version: the account's name and role, or None when the session is over."""
+LoadActor = Callable[[UnitOfWork, int, int, str], tuple[str, Role] | None]
+"""Given user id, session version and session id: the account's name and role, or None when the session is over."""
 
 _EXTENSION = "cachewarden"
 _SESSION_KEY = "account"
+_SESSION_TYPES = [int, int, int, str]
+"""User id, session version, time of the sign-in, session id."""
 
 
 def install(app: object, runtime: Runtime, load_actor: LoadActor) -> None:
@@ -38,9 +41,17 @@ def request_id() -> str:
     return cast(str, g.request_id)
 
 
+def client_address() -> str | None:
+    """The network address the request came from; None for what is none (a proxy may pass any text on)."""
+    try:
+        return str(ipaddress.ip_address(request.remote_addr or ""))
+    except ValueError:
+        return None
+
+
 def anonymous() -> Actor:
     """The actor of a request before anybody signed in; may do nothing that needs more than looking."""
-    return Actor(None, "anonymous", Role.VIEWER, "web", request.remote_addr, request_id())
+    return Actor(None, "anonymous", Role.VIEWER, "web", client_address(), request_id())
 
 
 def find_actor() -> Actor | None:
@@ -52,20 +63,20 @@ def find_actor() -> Actor | None:
 
 def _load() -> Actor | None:
     held = session.get(_SESSION_KEY)
-    if not (isinstance(held, list) and len(held) == 3 and all(type(part) is int for part in held)):
+    if not (isinstance(held, list) and [type(part) for part in held] == _SESSION_TYPES):
         return None
-    user_id, version, signed_in_at = held
+    user_id, version, signed_in_at, own_id = held
     run, load = current_app.extensions[_EXTENSION]
     if run.clock.now().timestamp() - signed_in_at > run.settings.session_hours * 3600:
         session.clear()
         return None
     with unit_of_work(run, anonymous()) as work:
-        account = load(work, user_id, version)
+        account = load(work, user_id, version, own_id)
     if account is None:
         session.clear()
         return None
     name, role = account
-    return Actor(user_id, name, role, "web", request.remote_addr, request_id())
+    return Actor(user_id, name, role, "web", client_address(), request_id())
 
 
 def current_actor() -> Actor:
@@ -87,16 +98,22 @@ def start_session(user_id: int, session_version: int, *, stays: bool = True) -> 
         stays: keep the cookie when the browser is closed; it ends after ``session_hours`` all the same.
     """
     session.clear()
-    session[_SESSION_KEY] = [user_id, session_version, int(runtime().clock.now().timestamp())]
+    signed_in_at = int(runtime().clock.now().timestamp())
+    session[_SESSION_KEY] = [user_id, session_version, signed_in_at, secrets.token_urlsafe(16)]
     session.permanent = stays
     g.pop("actor", None)
 
 
 def renew_session(session_version: int) -> None:
     """Keep this browser signed in while the account's other sessions end; it ends at the same time as before."""
-    user_id, _, signed_in_at = session[_SESSION_KEY]
-    session[_SESSION_KEY] = [user_id, session_version, signed_in_at]
+    user_id, _, signed_in_at, own_id = session[_SESSION_KEY]
+    session[_SESSION_KEY] = [user_id, session_version, signed_in_at, own_id]
     g.pop("actor", None)
+
+
+def session_id() -> str:
+    """The id of this browser's session; only for a view that needs a role, so that there is one."""
+    return cast(str, session[_SESSION_KEY][3])
 
 
 def end_session() -> None:

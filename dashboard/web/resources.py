@@ -7,8 +7,9 @@ may be cached for a year, and relative URLs inside stylesheets keep working.
 import hashlib
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
-from flask import Blueprint, Response, send_from_directory, url_for
+from flask import Blueprint, Response, request, send_from_directory
 from werkzeug.exceptions import NotFound
 
 from dashboard.web.guard import public
@@ -37,7 +38,8 @@ def version() -> str:
 
 def asset(name: str) -> str:
     """URL of the static file ``name``, such as ``css/app.css``."""
-    return url_for("resources.static_file", version=version(), name=name)
+    # Not url_for: a request to a host we do not answer to has no routes, and its error page needs its style.
+    return f"{request.script_root}/static/{version()}/{quote(name)}"
 
 
 @bp.get("/static/<version>/<path:name>", endpoint="static_file")

@@ -15,6 +15,7 @@ _CSP = (
     " frame-ancestors 'none'"
 )
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_OWN_NAMES = ("127.0.0.1", "localhost")
 _LARGEST_FORM_BYTES = 1024 * 1024
 
 
@@ -31,7 +32,8 @@ def install(app: Flask, settings: Settings) -> None:
         PERMANENT_SESSION_LIFETIME=timedelta(hours=settings.session_hours),
         MAX_CONTENT_LENGTH=_LARGEST_FORM_BYTES,
         MAX_FORM_MEMORY_SIZE=_LARGEST_FORM_BYTES,
-        TRUSTED_HOSTS=settings.allowed_hosts or None,
+        # Health checks ask this machine by its own names.
+        TRUSTED_HOSTS=[*settings.allowed_hosts, *_OWN_NAMES] if settings.allowed_hosts else None,
     )
     if settings.trusted_proxies:
         hops = settings.trusted_proxies

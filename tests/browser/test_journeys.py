@@ -16,10 +16,12 @@ def test_the_overview_is_live(page: Page, dashboard: live.Live) -> None:
     expect(page.get_by_role("heading", level=1, name="Overview")).to_be_visible()
     assert page.locator(".plot canvas").count() >= 4
     tiles = page.locator("#overview-tiles")
-    before = tiles.inner_html()
+    picture = "document.querySelector('#chart-hit-ratio canvas').toDataURL()"
+    before, drawn = tiles.inner_html(), page.evaluate(picture)
     page.wait_for_function(
         "text => document.querySelector('#overview-tiles').innerHTML !== text", arg=before, timeout=20_000
     )
+    page.wait_for_function(f"drawn => {picture} !== drawn", arg=drawn, timeout=20_000)
     page.locator(".live").click()
     expect(page.locator(".live")).to_have_attribute("aria-pressed", "false")
     page.wait_for_timeout(500)
@@ -74,7 +76,7 @@ def test_the_keyboard_alone_is_enough(page: Page, dashboard: live.Live) -> None:
 
 
 def test_connecting_a_cache(page: Page, dashboard: live.Live) -> None:
-    """Add with a wrong address, read what is wrong, correct it, see it in the list, remove it."""
+    """Add with a wrong address, read what is wrong, correct it, see it in the list."""
     page.goto("/caches/new")
     page.get_by_label("Name").fill("journey")
     page.get_by_label("URL").fill("redis://127.0.0.1:1/0")

@@ -10,16 +10,53 @@ from dashboard.web import guard
 
 # Written down here once more, on purpose: a route that is opened by mistake must fail a test.
 PUBLIC = {
-    "resources.static_file",
-    "health.healthz",
-    "health.readyz",
-    "health.metrics",
     "auth.sign_in",
     "auth.sign_in_submit",
+    "health.healthz",
+    "health.metrics",
+    "health.readyz",
+    "resources.static_file",
 }
-
-
-ENDS_THE_SESSION = {"auth.sign_out", "auth.account_sign_out_everywhere"}
+VIEWER = {
+    "audit.export",
+    "audit.page",
+    "auth.account",
+    "auth.account_password",
+    "auth.account_sign_out_everywhere",
+    "auth.sign_out",
+    "connections.connections",
+    "monitoring.clients",
+    "monitoring.commands",
+    "monitoring.slow_log",
+    "overview.home",
+    "overview.overview",
+    "overview.series",
+}
+OPERATOR: set[str] = set()
+ADMIN = {
+    "auth.change_role",
+    "auth.create",
+    "auth.disable",
+    "auth.edit",
+    "auth.enable",
+    "auth.new",
+    "auth.reset_password",
+    "auth.users",
+    "caches.remove",
+    "caches.remove_form",
+    "connections.create",
+    "connections.edit",
+    "connections.new",
+    "connections.test",
+    "connections.update",
+    "settings.settings",
+}
+EXPECTED = {
+    **dict.fromkeys(PUBLIC, guard.PUBLIC),
+    **dict.fromkeys(VIEWER, Role.VIEWER),
+    **dict.fromkeys(OPERATOR, Role.OPERATOR),
+    **dict.fromkeys(ADMIN, Role.ADMIN),
+}
 # These work for everybody who is signed in, and end that.
 ENDS_THE_SESSION = {"auth.sign_out", "auth.account_sign_out_everywhere"}
 
@@ -36,20 +73,13 @@ def address(rule: Rule) -> str:
     )
 
 
-def test_every_route_says_who_may_use_it(app: Flask) -> None:
-    silent = [rule.endpoint for rule in routes(app) if guard.access_of(app, rule.endpoint) is None]
-    assert silent == []
-
-
-def test_only_the_written_list_is_public(app: Flask) -> None:
-    public = {rule.endpoint for rule in routes(app) if guard.access_of(app, rule.endpoint) == guard.PUBLIC}
-    assert public <= PUBLIC
-    assert {"auth.sign_in", "health.healthz"} <= public
+def test_every_route_asks_for_what_is_written_here(app: Flask) -> None:
+    assert {rule.endpoint: guard.access_of(app, rule.endpoint) for rule in routes(app)} == EXPECTED
 
 
 def test_nobody_gets_past_the_sign_in(app: Flask, client: FlaskClient) -> None:
     for rule in routes(app):
-        if guard.access_of(app, rule.endpoint) == guard.PUBLIC:
+        if rule.endpoint in PUBLIC:
             continue
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             page = client.open(address(rule), method=method)
@@ -68,7 +98,7 @@ def test_a_role_reaches_what_it_holds_and_no_more(
 ) -> None:
     browser: FlaskClient = request.getfixturevalue(role.value)
     for rule in routes(app):
-        wanted = guard.access_of(app, rule.endpoint)
+        wanted = EXPECTED[rule.endpoint]
         if not isinstance(wanted, Role) or rule.endpoint in ENDS_THE_SESSION:
             continue
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:

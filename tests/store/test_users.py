@@ -42,7 +42,7 @@ def count(work: UnitOfWork) -> int:
 def is_signed_in(runtime: Runtime, user: User) -> bool:
     """Whether a session that began when ``user`` was read still holds."""
     with people.as_nobody(runtime) as work:
-        return service.load_actor(work, user.id, user.session_version) is not None
+        return service.load_actor(work, user.id, user.session_version, "session") is not None
 
 
 # --- adding -------------------------------------------------------------------------------------------
@@ -249,9 +249,9 @@ def test_an_administrator_disabled_meanwhile_can_do_no_more(runtime: Runtime) ->
 def test_a_session_holds_until_the_account_changes(runtime: Runtime, clock: FixedClock) -> None:
     user = add_user(runtime, "desk", Role.OPERATOR)
     with people.as_nobody(runtime) as work:
-        assert service.load_actor(work, user.id, user.session_version) == ("desk", Role.OPERATOR)
-        assert service.load_actor(work, user.id, user.session_version + 1) is None
-        assert service.load_actor(work, user.id + 1000, user.session_version) is None
+        assert service.load_actor(work, user.id, user.session_version, "session") == ("desk", Role.OPERATOR)
+        assert service.load_actor(work, user.id, user.session_version + 1, "session") is None
+        assert service.load_actor(work, user.id + 1000, user.session_version, "session") is None
 
 
 def test_seeing_an_account_is_written_once_a_minute(runtime: Runtime, clock: FixedClock) -> None:
@@ -259,7 +259,7 @@ def test_seeing_an_account_is_written_once_a_minute(runtime: Runtime, clock: Fix
 
     def seen_at() -> object:
         with people.as_nobody(runtime) as work:
-            service.load_actor(work, user.id, user.session_version)
+            service.load_actor(work, user.id, user.session_version, "session")
             return service.get_user(work, user.id).last_seen_at
 
     first = clock.wall

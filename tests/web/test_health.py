@@ -49,6 +49,8 @@ def test_metrics_stay_on_this_machine_unless_a_token_is_set(app: Flask, runtime:
     outside = {"REMOTE_ADDR": "192.0.2.7"}
     assert app.test_client().get("/metrics", environ_base=outside).status_code == 403
     settings = runtime.settings.model_copy(update={"metrics_token": SecretStr("the-token")})
+    forwarded = {"X-Forwarded-For": "203.0.113.9"}
+    assert app.test_client().get("/metrics", headers=forwarded).status_code == 403
     guarded = create_app(
         Runtime(settings, runtime.database, runtime.fleet, runtime.cipher, runtime.clock)
     ).test_client()

@@ -1,12 +1,19 @@
 """Headers, cookies, the same-origin check and hostile input, on every kind of answer."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from dashboard.access import Role
+from dashboard.app import create_app
+from dashboard.db.session import Database
+from dashboard.work import Runtime
+from tests.conftest import PASSWORD, SameOriginClient
 from tests.support.shared import shared_data
 
 
@@ -55,11 +62,82 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(app: Flask, as_ro
     answer = browser.post("/sign-in", data={"name": "the-viewer", "password": "correct horse battery staple"})
     cookie = answer.headers["Set-Cookie"]
     assert "HttpOnly" in cookie and "SameSite=Lax" in cookie
-    app.config.update(SESSION_COOKIE_SECURE=True)
-    answer = app.test_client().post(
-        "/sign-in", data={"name": "the-viewer", "password": "correct horse battery staple"}
-    )
-    assert "Secure" in answer.headers["Set-Cookie"]
+
+
+def app_with(runtime: Runtime, **changes: object) -> FlaskClient:
+    settings = runtime.settings.model_copy(update=changes)
+    app = create_app(Runtime(settings, runtime.database, runtime.fleet, runtime.cipher, runtime.clock))
+    app.test_client_class = SameOriginClient
+    return app.test_client()
+
+
+def test_in_production_the_cookie_is_bound_to_this_host_and_https(
+    runtime: Runtime, as_role: Callable[[Role], FlaskClient]
+) -> None:
+    as_role(Role.VIEWER)
+    browser = app_with(runtime, secure_cookies=True)
+    answer = browser.post("/sign-in", data={"name": "the-viewer", "password": PASSWORD})
+    cookie = answer.headers["Set-Cookie"]
+    assert cookie.startswith("__Host-cachewarden=") and "Secure" in cookie and "Path=/" in cookie
+    assert "Domain" not in cookie
+
+
+def test_other_hosts_are_refused_with_a_page(runtime: Runtime) -> None:
+    browser = app_with(runtime, allowed_hosts=["cache.example"])
+    for headers in ({}, {"HX-Request": "true", "HX-Request-Type": "partial"}, {"Accept": "application/json"}):
+        answer = browser.get("/sign-in", headers={"Host": "evil.example", **headers})
+        assert answer.status_code == 400
+        assert "Traceback" not in answer.get_data(as_text=True)
+    assert browser.get("/sign-in", headers={"Host": "cache.example"}).status_code == 200
+    # Health checks ask this machine by its own names.
+    for name in ("127.0.0.1:8765", "localhost"):
+        assert browser.get("/healthz", headers={"Host": name}).status_code == 200
+
+
+def test_forwarded_addresses_count_only_behind_a_trusted_proxy(
+    runtime: Runtime, as_role: Callable[[Role], FlaskClient]
+) -> None:
+    """What the audit log says of where a sign-in came from."""
+
+    def address_of(trusted: int, forwarded: str) -> str | None:
+        browser = app_with(runtime, trusted_proxies=trusted)
+        browser.post(
+            "/sign-in",
+            data={"name": "the-viewer", "password": PASSWORD},
+            headers={"X-Forwarded-For": forwarded},
+        )
+        with runtime.database.transaction() as session:
+            query = text("SELECT address FROM audit_entry ORDER BY id DESC LIMIT 1")
+            return session.execute(query).scalar_one()
+
+    as_role(Role.VIEWER)
+    assert address_of(0, "203.0.113.9") == "127.0.0.1"
+    assert address_of(1, "198.51.100.1, 203.0.113.9") == "203.0.113.9"
+    assert address_of(1, "<script>") is None
+
+
+def test_a_copied_cookie_is_worth_nothing_after_signing_out(
+    app: Flask, as_role: Callable[[Role], FlaskClient]
+) -> None:
+    browser = as_role(Role.VIEWER)
+    held = browser.get_cookie("cachewarden")
+    assert held is not None
+    thief = app.test_client()
+    thief.set_cookie("cachewarden", held.value)
+    assert thief.get("/caches").status_code == 200
+    browser.post("/sign-out")
+    assert thief.get("/caches").status_code == 303
+
+
+def test_statements_in_errors_hide_their_values(database: Database) -> None:
+    with pytest.raises(IntegrityError) as caught, database.transaction() as session:
+        statement = text(
+            "INSERT INTO user_account (name, role, password_hash, created_at, password_changed_at)"
+            " VALUES ('desk', 'viewer', :hash, now(), now())"
+        )
+        for _ in range(2):
+            session.execute(statement, {"hash": "argon2-hash-of-somebody"})
+    assert "argon2-hash-of-somebody" not in str(caught.value)
 
 
 def test_pages_are_not_kept_by_any_cache(viewer: FlaskClient) -> None:
@@ -125,12 +203,12 @@ def test_strange_strings_never_end_in_a_server_error(admin: FlaskClient) -> None
     strings = ["\0", "\ud7ff\ufffd", "'\"<script>", "../../x", "%00", "\u202e", "a" * 900]
     if data is not None:
         strings += json.loads((data / "strings" / "blns.json").read_text(encoding="utf-8"))
-    for text in strings:
+    for string in strings:
         for path, query in (
-            ("/audit", {"contains": text, "who": text, "action": text}),
-            ("/caches", {"environment": text}),
-            ("/sign-in", {"next": text}),
+            ("/audit", {"contains": string, "who": string, "action": string}),
+            ("/caches", {"environment": string}),
+            ("/sign-in", {"next": string}),
         ):
             answer = admin.get(path, query_string=query)
-            assert answer.status_code < 500, (path, text)
+            assert answer.status_code < 500, (path, string)
             assert "<script>alert" not in answer.get_data(as_text=True)

@@ -17,7 +17,7 @@ _TIME = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Make the three tables."""
+    """Make the tables."""
     op.create_table(
         "user_account",
         sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
@@ -35,6 +35,11 @@ def upgrade() -> None:
     # Names are ASCII (the check above), so lower() means the same under every collation.
     op.create_index("uq_user_account_name", "user_account", [sa.text("lower(name)")], unique=True)
 
+    op.create_table(
+        "ended_session",
+        sa.Column("session_id", sa.Text, primary_key=True),
+        sa.Column("expires_at", _TIME, nullable=False),
+    )
     op.create_table(
         "sign_in_throttle",
         sa.Column("key", sa.LargeBinary, primary_key=True),
@@ -97,4 +102,5 @@ def downgrade() -> None:
     op.drop_table("audit_entry")
     op.execute("DROP FUNCTION audit_entry_is_append_only()")
     op.drop_table("sign_in_throttle")
+    op.drop_table("ended_session")
     op.drop_table("user_account")
