@@ -3,6 +3,9 @@
 Needs nothing but ``redis``. Import what you use from here; the modules below are its parts.
 """
 
+from dashboard.caching.cache import Cache
+from dashboard.caching.codec import Codec, JsonCodec, MsgpackCodec
+from dashboard.caching.decorator import CachedFunction
 from dashboard.caching.errors import (
     CacheSettingsWarning,
     CachingError,
@@ -23,11 +26,17 @@ from dashboard.caching.policy import (
     parse_policy,
     parse_tier,
 )
+from dashboard.caching.writing import Write
 
 __all__ = [
+    "Cache",
     "CacheSettingsWarning",
+    "CachedFunction",
     "CachingError",
+    "Codec",
     "InvalidationError",
+    "JsonCodec",
+    "MsgpackCodec",
     "Policy",
     "PolicyDocument",
     "PolicyError",
@@ -38,6 +47,7 @@ __all__ = [
     "Tier",
     "Unserialisable",
     "UsageError",
+    "Write",
     "parse_document",
     "parse_policy",
     "parse_tier",

@@ -251,12 +251,14 @@ return 0
 
 _EXPIRY = """
 local function expiry(key)
+  local exact = redis.pcall('PEXPIRETIME', key)
+  if type(exact) == 'number' then return exact, 0 end
   local left = redis.call('PTTL', key)
-  if left < 0 then return left end
   local now = redis.call('TIME')
-  return now[1] * 1000 + math.floor(now[2] / 1000) + left
+  return now[1] * 1000 + math.floor(now[2] / 1000) + left, 2
 end
 """
+# Before Redis 7.0 there is no PEXPIRETIME; PTTL counts from a clock that may be a millisecond off TIME's.
 
 CLAIM: Final = Script(
     "claim",
@@ -264,10 +266,12 @@ CLAIM: Final = Script(
     + """
 local held = redis.call('GET', KEYS[1])
 if not held or redis.sha1hex(held) ~= ARGV[1] then return false end
-return tostring(expiry(KEYS[1]))
+if redis.call('PTTL', KEYS[1]) >= tonumber(ARGV[2]) - 2 then return false end
+return string.format('%.0f', (expiry(KEYS[1])))
 """,
 )
-"""Begin a refresh: when exactly the value that was read expires; nil if it is not there. ARGV: its SHA-1."""
+"""Begin a refresh: when exactly the value that was read expires; nil if it is not there, or still has as long to live
+as a new one at least would. ARGV: its SHA-1, ms of the shortest life of a new value."""
 
 REFRESH: Final = Script(
     "refresh",
@@ -275,15 +279,16 @@ REFRESH: Final = Script(
     + """
 local held = redis.call('GET', KEYS[1])
 if not held or redis.sha1hex(held) ~= ARGV[1] then return 0 end
-if math.abs(expiry(KEYS[1]) - tonumber(ARGV[2])) > 2 then return 0 end
+local now, slack = expiry(KEYS[1])
+if math.abs(now - tonumber(ARGV[2])) > slack then return 0 end
 redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
 return 1
 """,
 )
 """End a refresh: store if the key still holds what CLAIM saw. ARGV: SHA-1, expiry, value, ms.
 
-The bytes alone would not do: a value that changed and changed back meanwhile has the same bytes. The moment of
-expiry tells the two apart. (PTTL counts from a clock that may be a millisecond off TIME's.)"""
+The bytes alone would not do: a value that was invalidated, changed, and changed back has the same bytes. Its moment
+of expiry tells it apart, for whatever was stored after the claim expires later than what was claimed."""
 
 TAG_OPEN: Final = Script(
     "tag open",

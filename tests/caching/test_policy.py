@@ -1,6 +1,5 @@
 """The policy document: what is refused and what is said, and which policy a key gets."""
 
-import json
 import random
 from typing import Any
 

@@ -1,0 +1,197 @@
+"""The background thread of a ``Cache``: follows the policies, carries counters, repeats failed invalidations."""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+import redis
+from redis.exceptions import RedisError
+
+from dashboard.caching.counters import Ledger
+from dashboard.caching.follow import Follower
+from dashboard.caching.link import Link, Unreachable
+from dashboard.caching.policy import MAX_DOCUMENT_BYTES
+from dashboard.caching.wire import (
+    COUNTERS_KEY,
+    INSTANCE_TTL_S,
+    INSTANCES_KEY,
+    POLICIES_CHANNEL,
+    POLICIES_KEY,
+    Instance,
+)
+
+BEAT_S: Final = 1.0
+"""Counters are carried this often, and failed invalidations repeated."""
+POLL_S: Final = 5.0
+"""The document is asked for this often even without a message, and the instance reports."""
+TIDY_S: Final = 3600.0
+"""How often instances that are gone are looked for."""
+RELISTEN_S: Final = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Runs until ``stop``; every failure of Redis is survived and tried again.
+
+    Args:
+        link: the way to Redis.
+        follower: the policies in force; None: they are not followed.
+        ledger: the counters.
+        repeat: repeats failed invalidations.
+    """
+
+    def __init__(
+        self, link: Link, follower: Follower | None, ledger: Ledger, repeat: Callable[[], None]
+    ) -> None:
+        self._link = link
+        self._follower = follower
+        self._ledger = ledger
+        self._repeat = repeat
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """In a child process the thread does not run, and the parent carries what the parent counted."""
+        self._stopped = threading.Event()
+        self._carried: Counter[str] = Counter()
+        self._flushing = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._pubsub: Any = None
+        self._listen_at = 0.0
+        self._is_waiting = False
+
+    def start(self) -> None:
+        """Ask for the policies once, then go on in the background."""
+        if self._follower is not None:
+            self._listen(time.monotonic())
+            self._follow()
+        self._thread = threading.Thread(target=self._run, name="cachewarden-keeper", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, carry what was counted, and sign off."""
+        self._stopped.set()
+        thread = self._thread
+        # One that waits for messages ends by itself when its wait is over.
+        if thread is not None and not self._is_waiting:
+            thread.join(2)
+        self.flush()
+        if self._follower is not None:
+            self._try([(b"HDEL", INSTANCES_KEY, self._follower.instance.id)])
+
+    def flush(self) -> None:
+        """Carry the counters now."""
+        with self._flushing:
+            self._carried.update(self._ledger.take())
+            if not self._carried:
+                return
+            taken = list(self._carried.items())
+            try:
+                self._link.exchange([(b"HINCRBY", COUNTERS_KEY, field, number) for field, number in taken])
+            except Unreachable as error:
+                # Without an answer they may have been added. Counting them twice would be worse than losing them.
+                if isinstance(error.__cause__, redis.TimeoutError):
+                    self._carried.clear()
+                return
+            self._carried.clear()
+
+    def _run(self) -> None:
+        polled_at = time.monotonic()
+        tidied_at = 0.0
+        while not self._stopped.is_set():
+            try:
+                self._is_waiting = True
+                heard = self._wait(BEAT_S)
+                self._is_waiting = False
+                if self._stopped.is_set():
+                    break
+                now = time.monotonic()
+                self._repeat()
+                self.flush()
+                if self._follower is None:
+                    continue
+                if heard or now - polled_at >= POLL_S:
+                    polled_at = now
+                    self._listen(now)
+                    self._follow()
+                if now - tidied_at >= TIDY_S or not tidied_at:
+                    tidied_at = now
+                    self._tidy()
+            except Exception:
+                # A thread that ends would leave the application with old policies, silently.
+                log.exception("The keeper's round failed; it goes on")
+                self._stopped.wait(BEAT_S)
+        self._hang_up()
+
+    def _wait(self, seconds: float) -> bool:
+        """Whether a message came within the time."""
+        deadline = time.monotonic() + seconds
+        while not self._stopped.is_set():
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return False
+            if self._pubsub is None:
+                self._stopped.wait(left_s)
+                self._listen(time.monotonic())
+                # What was published while nobody listened is there to be read.
+                return self._pubsub is not None
+            try:
+                message = self._pubsub.get_message(ignore_subscribe_messages=True, timeout=min(left_s, 0.5))
+            except (RedisError, OSError, ValueError):
+                self._hang_up()
+                continue
+            if message is not None:
+                return True
+        return False
+
+    def _listen(self, now: float) -> None:
+        if self._follower is None or self._pubsub is not None or now < self._listen_at:
+            return
+        self._listen_at = now + RELISTEN_S
+        try:
+            self._pubsub = self._link.client.pubsub()
+            self._pubsub.subscribe(POLICIES_CHANNEL)
+        except (RedisError, OSError):
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        held, self._pubsub = self._pubsub, None
+        if held is not None:
+            try:
+                held.close()
+            except (RedisError, OSError):
+                log.debug("Closing a broken subscription failed", exc_info=True)
+
+    def _follow(self) -> None:
+        assert self._follower is not None
+        replies = self._try([(b"GETRANGE", POLICIES_KEY, 0, MAX_DOCUMENT_BYTES)])
+        if replies and isinstance(replies[0], bytes):
+            self._follower.consider(replies[0])
+        instance = self._follower.report()
+        self._try([(b"HSET", INSTANCES_KEY, instance.id, instance.to_json())])
+
+    def _tidy(self) -> None:
+        """Drop instances that were not seen for a day; one that comes back reports again."""
+        replies = self._try([(b"HGETALL", INSTANCES_KEY)])
+        if not replies or not isinstance(replies[0], list | dict):
+            return
+        found = replies[0]
+        pairs = found.items() if isinstance(found, dict) else zip(found[::2], found[1::2], strict=True)
+        oldest = time.time() - INSTANCE_TTL_S
+        gone = []
+        for name, text in pairs:
+            instance = Instance.from_json(text)
+            # What can't be read may be a newer version's.
+            if instance is not None and instance.seen_at < oldest:
+                gone.append(name)
+        if gone:
+            self._try([(b"HDEL", INSTANCES_KEY, *gone)])
+
+    def _try(self, commands: list[tuple[Any, ...]]) -> list[Any] | None:
+        try:
+            return self._link.exchange(commands)
+        except Unreachable:
+            return None

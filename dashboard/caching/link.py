@@ -1,0 +1,390 @@
+"""The way to Redis: one round trip at a time, with short time-outs and without hidden retries.
+
+redis-py's own calls are made for convenience: a GET spends half of its time in bookkeeping around the two system
+calls. We keep redis-py's connections (TLS, credentials, Sentinel, parsers) and leave out the rest.
+"""
+
+import threading
+import warnings
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
+from redis.exceptions import (
+    ClusterError,
+    NoScriptError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+from redis.retry import Retry
+
+from dashboard.caching.breaker import Breaker
+from dashboard.caching.errors import CacheSettingsWarning, UsageError
+from dashboard.caching.wire import ACQUIRE, Script
+
+CONNECT_TIMEOUT_S: Final = 0.1
+COMMAND_TIMEOUT_S: Final = 0.25
+SLOWEST_TIMEOUT_S: Final = 1.0
+"""A client with longer ones is warned about."""
+POOL_SIZE: Final = 64
+POOL_WAIT_S: Final = 0.25
+
+Command = tuple[Any, ...]
+"""A name and its arguments, or a Script, its key and its arguments."""
+
+
+class Unreachable(Exception):
+    """Redis did not answer. ``is_ill`` is False when only our own connections were all busy."""
+
+    def __init__(self, cause: Exception | str, is_ill: bool = True) -> None:
+        super().__init__(str(cause))
+        self.is_ill = is_ill
+
+
+class Link(Protocol):
+    """What the library needs of a client."""
+
+    client: Any
+    """The client itself, for publish/subscribe."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """``GET``. Raises Unreachable, or ResponseError when the server refuses."""
+
+    def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """Send all, read all; where the server refuses, its ResponseError stands in the list.
+
+        Raises Unreachable.
+        """
+
+    def breaker(self, key: bytes) -> Breaker:
+        """The circuit breaker of the server that holds ``key``."""
+
+    def after_fork(self) -> None:
+        """In a child process: forget the parent's connections."""
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+
+
+def connect(client_or_url: Any, pool_size: int) -> Link:
+    """The link for a URL, a ``redis.Redis`` (also a Sentinel's ``master_for``) or a ``RedisCluster``.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if isinstance(client_or_url, str):
+        try:
+            client = redis.Redis.from_url(
+                client_or_url,
+                protocol=2,
+                socket_connect_timeout=CONNECT_TIMEOUT_S,
+                socket_timeout=COMMAND_TIMEOUT_S,
+                socket_keepalive=True,
+                retry=Retry(NoBackoff(), 0),
+            )
+        except ValueError as error:
+            raise UsageError(f"Not a Redis URL: {error}") from None
+        return DirectLink(client, pool_size)
+    if isinstance(client_or_url, RedisCluster):
+        settings: dict[str, Any] = client_or_url.get_connection_kwargs()  # type: ignore[no-untyped-call]
+        _warn(settings, None)
+        if settings.get("decode_responses"):
+            raise UsageError(
+                "a RedisCluster with decode_responses=True can't hold bytes; leave that option out"
+            )
+        return ClusterLink(client_or_url)
+    if isinstance(client_or_url, redis.Redis):
+        settings = dict(client_or_url.connection_pool.connection_kwargs)
+        _warn(settings, settings.get("retry"))
+        return DirectLink(client_or_url, pool_size)
+    raise UsageError(
+        f"Cache takes a URL, a redis.Redis or a RedisCluster, not {type(client_or_url).__name__}"
+    )
+
+
+def _warn(settings: Any, retry: Any) -> None:
+    wrong = []
+    for name in ("socket_connect_timeout", "socket_timeout"):
+        # redis-py 8 puts its own default where nothing is given.
+        value = settings.get(name, 5)
+        if value is None or value > SLOWEST_TIMEOUT_S:
+            wrong.append(f"{name}={'None' if value is None else f'{value:g}'}")
+    if retry is not None and retry.get_retries() > 0:
+        wrong.append(f"{retry.get_retries()} retries")
+    if wrong:
+        warnings.warn(
+            f"This client has {', '.join(wrong)}: when Redis hangs, every read waits for that. Give Cache the URL, "
+            f"or set socket_connect_timeout={CONNECT_TIMEOUT_S}, socket_timeout={COMMAND_TIMEOUT_S} and "
+            "retry=Retry(NoBackoff(), 0).",
+            CacheSettingsWarning,
+            stacklevel=4,
+        )
+
+
+class DirectLink:
+    """One server, or whichever one Sentinel names.
+
+    Args:
+        client: where the connections' settings come from; its pool is left to its owner.
+        size: most connections at once.
+    """
+
+    def __init__(self, client: Any, size: int) -> None:
+        self.client = client
+        self._size = size
+        self._make = client.connection_pool.connection_class
+        self._settings = client.connection_pool.connection_kwargs
+        self._has_nx_get = True
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Forget all connections without closing them: they may be a parent process's."""
+        self._idle: deque[Any] = deque()
+        self._free = threading.Condition()
+        self._open = 0
+        self._waiting = 0
+        self._breaker = Breaker()
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        while self._idle:
+            try:
+                self._drop(self._idle.pop())
+            except IndexError:
+                break
+
+    def breaker(self, key: bytes) -> Breaker:
+        """There is one server only."""
+        return self._breaker
+
+    def get(self, key: bytes) -> bytes | None:
+        """``GET``: the way of every hit, hence written out."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return self._first(key)
+        try:
+            connection.send_packed_command((b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key),), False)
+            reply: bytes | None = connection.read_response(True)
+        except ResponseError:
+            self._give(connection)
+            raise
+        except (redis.ConnectionError, OSError):
+            self._drop(connection)
+            return self._first(key)
+        except redis.RedisError as error:
+            self._drop(connection)
+            raise Unreachable(error) from error
+        except BaseException:
+            self._drop(connection)
+            raise
+        self._idle.append(connection)
+        if self._waiting:
+            self._wake()
+        return reply
+
+    def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """See ``Link``."""
+        replies = self._talk([self._spelt(command) for command in commands])
+        again = [index for index, reply in enumerate(replies) if self._is_unknown(commands[index], reply)]
+        if again:
+            whole = [self._spelt(commands[index], with_source=True) for index in again]
+            for index, reply in zip(again, self._talk(whole), strict=True):
+                replies[index] = reply
+        return replies
+
+    def _first(self, key: bytes) -> bytes | None:
+        reply = self._talk([(b"GET", key)])[0]
+        if isinstance(reply, Exception):
+            raise reply
+        found: bytes | None = reply
+        return found
+
+    def _is_unknown(self, command: Command, reply: Any) -> bool:
+        if isinstance(reply, NoScriptError):
+            return True
+        if command[0] is ACQUIRE and self._has_nx_get and isinstance(reply, ResponseError):
+            # Before Redis 7.0, SET refuses NX and GET together.
+            self._has_nx_get = "syntax" not in str(reply).lower()
+            return not self._has_nx_get
+        return False
+
+    def _spelt(self, command: Command, with_source: bool = False) -> Command:
+        if command[0] is ACQUIRE and self._has_nx_get:
+            _, key, token, ms = command
+            return (b"SET", key, token, b"NX", b"GET", b"PX", ms)
+        return spelt(command, with_source)
+
+    def _talk(self, commands: Sequence[Command]) -> list[Any]:
+        connection, is_reused = self._take()
+        while True:
+            try:
+                # As two writes, large values would wait for the acknowledgement of the first.
+                packed = b"".join(connection.pack_commands(commands))
+                connection.send_packed_command((packed,), False)
+                replies: list[Any] = []
+                for _ in commands:
+                    try:
+                        replies.append(connection.read_response(True))
+                    except ResponseError as error:
+                        replies.append(error)
+                break
+            except (RedisError, OSError) as error:
+                self._drop(connection)
+                if is_reused and not isinstance(error, redis.TimeoutError):
+                    # The server closed it while it was idle, and so probably all the others. Every command of
+                    # ours may be sent twice: what is written is bound to a placeholder or removes.
+                    self.close()
+                    connection, is_reused = self._connected(), False
+                    continue
+                raise Unreachable(error) from error
+            except BaseException:
+                self._drop(connection)
+                raise
+        self._give(connection)
+        return replies
+
+    def _take(self) -> tuple[Any, bool]:
+        try:
+            return self._idle.pop(), True
+        except IndexError:
+            pass
+        with self._free:
+            if self._open >= self._size:
+                self._waiting += 1
+                try:
+                    if not self._free.wait_for(lambda: self._idle or self._open < self._size, POOL_WAIT_S):
+                        raise Unreachable(f"all {self._size} connections are busy", is_ill=False)
+                finally:
+                    self._waiting -= 1
+        try:
+            return self._idle.pop(), True
+        except IndexError:
+            return self._connected(), False
+
+    def _connected(self) -> Any:
+        with self._free:
+            self._open += 1
+        connection = self._make(**self._settings)
+        try:
+            connection.connect()
+        except (RedisError, OSError) as error:
+            self._drop(connection)
+            raise Unreachable(error) from error
+        except BaseException:
+            self._drop(connection)
+            raise
+        return connection
+
+    def _give(self, connection: Any) -> None:
+        self._idle.append(connection)
+        if self._waiting:
+            self._wake()
+
+    def _drop(self, connection: Any) -> None:
+        try:
+            connection.disconnect()
+        finally:
+            with self._free:
+                self._open -= 1
+                self._free.notify()
+
+    def _wake(self) -> None:
+        with self._free:
+            self._free.notify()
+
+
+class ClusterLink:
+    """A Redis Cluster, through redis-py's own client, which follows its slots.
+
+    Args:
+        client: the application's.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self._has_nx_get = True
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """redis-py's pools notice a fork themselves."""
+        self._breakers: dict[str, Breaker] = {}
+
+    def close(self) -> None:
+        """The connections belong to the application's client."""
+
+    def breaker(self, key: bytes) -> Breaker:
+        """One breaker for each node: a dead primary does not open the way around the others."""
+        try:
+            name = self.client.get_node_from_key(key).name
+        except Exception:  # whatever the client's view of the cluster is just now
+            name = ""
+        return self._breakers.setdefault(name, Breaker())
+
+    def get(self, key: bytes) -> bytes | None:
+        """``GET``."""
+        reply = self.exchange([(b"GET", key)])[0]
+        if isinstance(reply, Exception):
+            raise reply
+        found: bytes | None = reply
+        return found
+
+    def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """See ``Link``; plain commands go in one pipeline, scripts one by one."""
+        try:
+            plain = [c for c in commands if not isinstance(c[0], Script)]
+            plain_replies = iter(self._pipeline(plain) if len(plain) > 1 else [self._one(c) for c in plain])
+            return [self._script(c) if isinstance(c[0], Script) else next(plain_replies) for c in commands]
+        except (RedisError, RedisClusterException, ClusterError, OSError) as error:
+            raise Unreachable(error) from error
+
+    def _pipeline(self, commands: Sequence[Command]) -> list[Any]:
+        pipeline = self.client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*_named(command))
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
+        for reply in replies:
+            if isinstance(reply, Exception) and not _is_refusal(reply):
+                raise reply
+        return replies
+
+    def _one(self, command: Command) -> Any:
+        try:
+            return self.client.execute_command(*_named(command))
+        except ResponseError as error:
+            if not _is_refusal(error):
+                raise
+            return error
+
+    def _script(self, command: Command) -> Any:
+        if command[0] is ACQUIRE and self._has_nx_get:
+            _, key, token, ms = command
+            reply = self._one((b"SET", key, token, b"NX", b"GET", b"PX", ms))
+            if not isinstance(reply, ResponseError) or "syntax" not in str(reply).lower():
+                return reply
+            self._has_nx_get = False
+        reply = self._one(spelt(command, False))
+        return self._one(spelt(command, True)) if isinstance(reply, NoScriptError) else reply
+
+
+def _named(command: Command) -> Command:
+    """redis-py's cluster client looks commands up by their name as text."""
+    return (command[0].decode(), *command[1:])
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether the server answered and said no, rather than that there is no cluster to answer."""
+    return isinstance(error, ResponseError) and not isinstance(error, ClusterError | redis.ConnectionError)
+
+
+def spelt(command: Command, with_source: bool) -> Command:
+    """A command as it is sent: a script by its digest, or as a whole where the server doesn't know it yet."""
+    script = command[0]
+    if not isinstance(script, Script):
+        return command
+    name, body = (b"EVAL", script.source) if with_source else (b"EVALSHA", script.digest)
+    return (name, body, b"1", *command[1:])

@@ -1,0 +1,234 @@
+"""The protocol for many keys at once: one look, one load for all that miss. Without I/O, as in ``protocol``."""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from dashboard.caching import tags as tagging
+from dashboard.caching import ttl
+from dashboard.caching.errors import Unserialisable
+from dashboard.caching.protocol import (
+    Away,
+    Context,
+    Pause,
+    Send,
+    Step,
+    is_storable,
+    opened,
+    store_ms,
+    usable,
+)
+from dashboard.caching.wire import ABORT, ACQUIRE, FILL, TAKE, Kind, kind_of, placeholder
+
+
+@dataclass(slots=True)
+class LoadMany:
+    """Run the loader for these keys; the driver sends back ``LoadedMany`` or throws what it raised."""
+
+    contexts: Sequence[Context]
+    is_away: bool
+
+
+@dataclass(slots=True)
+class LoadedMany:
+    """A loader's results, in the order of the contexts."""
+
+    values: Sequence[Any]
+    took_s: float
+    encode: Callable[[Any], bytes]
+
+
+@dataclass(slots=True)
+class Found:
+    """What came of it."""
+
+    payloads: dict[bytes, bytes] = field(default_factory=dict)
+    """Keys that the cache answered -> serialised values."""
+    values: dict[bytes, Any] = field(default_factory=dict)
+    """Keys that were loaded -> the loader's own results."""
+
+
+@dataclass(slots=True)
+class _Lease:
+    context: Context
+    token: bytes
+    lease_ms: int
+    versions: dict[str, int] | None
+
+
+def read_many(
+    contexts: Sequence[Context], replies: "list[list[Any]] | Away", is_readable: Callable[[bytes], bool]
+) -> Generator[Step | LoadMany, Any, Found]:
+    """Read several keys; load those that miss with one call, and what others load in vain with a second.
+
+    Args:
+        contexts: the keys.
+        replies: for each, to its ``ask()``.
+        is_readable: whether the codec can read a payload.
+    """
+    found = Found()
+    if isinstance(replies, Away):
+        yield from _load(found, contexts, [], is_away=True)
+        return found
+    bare: list[Context] = []
+    waiting: list[Context] = []
+    wanted: list[tuple[Context, Any]] = []
+    for context, reply in zip(contexts, replies, strict=True):
+        seen = reply[0]
+        if isinstance(seen, ResponseError):
+            context.tally.add("errors")
+            bare.append(context)
+        elif seen is None:
+            wanted.append((context, None))
+        elif (kind := kind_of(seen)) is not None:
+            context.tally.add("own_hits")
+            (waiting if _is_awaited(context, kind) else bare).append(context)
+        else:
+            payload = yield from usable(context, seen, reply[1:])
+            if payload is not None and is_readable(payload):
+                context.tally.add("hits")
+                found.payloads[context.key] = payload
+            else:
+                context.tally.add("own_hits")
+                wanted.append((context, seen))
+    leases: list[_Lease] = []
+    if wanted:
+        tries = [(context, seen, placeholder(Kind.LOAD), context.lease_ms) for context, seen in wanted]
+        commands: list[tuple[Any, ...]] = []
+        for context, seen, token, lease_ms in tries:
+            commands.append(
+                (ACQUIRE, context.key, token, lease_ms)
+                if seen is None
+                else (TAKE, context.key, seen, token, lease_ms)
+            )
+            commands.extend(context.open_tags())
+        answers = yield Send(commands)
+        if isinstance(answers, Away):
+            bare.extend(context for context, *_ in tries)
+        else:
+            rest = iter(answers)
+            for context, _, token, lease_ms in tries:
+                held = next(rest)
+                versions = opened(context, [next(rest) for _ in context.tags])
+                if held is None or held == token:
+                    context.tally.add("own_misses")
+                    leases.append(_Lease(context, token, lease_ms, versions))
+                elif isinstance(held, ResponseError):
+                    context.tally.add("not_stored")
+                    bare.append(context)
+                elif (kind := kind_of(held)) is not None and not _is_awaited(context, kind):
+                    bare.append(context)
+                else:
+                    waiting.append(context)
+    if leases or bare:
+        yield from _load(found, [*bare, *(lease.context for lease in leases)], leases)
+    if waiting:
+        late = yield from _wait(found, waiting, is_readable)
+        if late:
+            yield from _load(found, late, [])
+    return found
+
+
+def _is_awaited(context: Context, kind: Kind) -> bool:
+    return kind is Kind.LOAD and context.policy.protection.lease
+
+
+def _load(
+    found: Found, contexts: Sequence[Context], leases: Sequence[_Lease], is_away: bool = False
+) -> Generator[Step | LoadMany, Any, None]:
+    for context in contexts:
+        context.tally.add("misses")
+    try:
+        loaded: LoadedMany = yield LoadMany(contexts, is_away)
+    except BaseException:
+        contexts[0].tally.add("load_errors")
+        if leases:
+            yield Send([(ABORT, lease.context.key, lease.token) for lease in leases])
+        raise
+    # One call for all: it counts once, for the prefix of the first, and its share as each one's load time.
+    for context, value in zip(contexts, loaded.values, strict=True):
+        found.values[context.key] = value
+    contexts[0].tally.loaded(loaded.took_s)
+    if not leases:
+        return
+    commands: list[tuple[Any, ...]] = []
+    fills: list[_Lease] = []
+    for lease in leases:
+        context, value = lease.context, found.values[lease.context.key]
+        if loaded.took_s * 1000 > lease.lease_ms:
+            context.tally.add("overrun_leases")
+        ms = store_ms(context, value)
+        payload = _payload(loaded.encode, value)
+        if payload is None or lease.versions is None:
+            context.tally.add("not_stored")
+        if payload is None or lease.versions is None or not ms:
+            commands.append((ABORT, context.key, lease.token))
+        else:
+            commands.insert(
+                len(fills), (FILL, context.key, lease.token, tagging.wrap(lease.versions, payload), ms)
+            )
+            fills.append(lease)
+    answers = yield Send(commands)
+    if isinstance(answers, Away):
+        return
+    refused: list[tuple[Any, ...]] = []
+    for lease, answer in zip(fills, answers, strict=False):
+        if isinstance(answer, ResponseError):
+            lease.context.tally.add("not_stored")
+            refused.append((ABORT, lease.context.key, lease.token))
+        else:
+            lease.context.tally.add("own_hits" if answer == 1 else "rejected_fills")
+    if refused:
+        yield Send(refused)
+
+
+def _payload(encode: Callable[[Any], bytes], value: Any) -> bytes | None:
+    try:
+        payload = encode(value)
+    except Unserialisable:
+        return None
+    return payload if is_storable(payload) else None
+
+
+def _wait(
+    found: Found, waiting: list[Context], is_readable: Callable[[bytes], bool]
+) -> Generator[Step | LoadMany, Any, list[Context]]:
+    """Wait for what others load; returns those that did not come."""
+    began = waiting[0].monotonic()
+    late: list[Context] = []
+    for context in waiting:
+        context.tally.add("waits")
+    turn = 0
+    while waiting:
+        yield Pause(ttl.pause_s(turn, waiting[0].chance))
+        turn += 1
+        commands = [command for context in waiting for command in context.ask().commands]
+        answers = yield Send(commands)
+        if isinstance(answers, Away):
+            return [*late, *waiting]
+        rest = iter(answers)
+        still: list[Context] = []
+        for context in waiting:
+            seen = next(rest)
+            versions = [next(rest) for _ in context.tags]
+            kind = kind_of(seen) if isinstance(seen, bytes) else None
+            if kind is not None and _is_awaited(context, kind):
+                context.tally.add("own_hits")
+                is_over = context.monotonic() - began >= context.policy.longest_wait_s
+                (late if is_over else still).append(context)
+                if is_over:
+                    context.tally.add("wait_timeouts")
+                continue
+            payload = None
+            if isinstance(seen, bytes) and kind is None:
+                payload = yield from usable(context, seen, versions)
+            if payload is not None and is_readable(payload):
+                context.tally.add("misses")
+                found.payloads[context.key] = payload
+            else:
+                context.tally.add("own_misses" if seen is None else "own_hits")
+                late.append(context)
+        waiting = still
+    return late

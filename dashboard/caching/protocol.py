@@ -1,0 +1,417 @@
+"""The protocol's decisions, without I/O.
+
+Each function is a generator: it yields what to do next (``Send``, ``Pause``, ``Load``), is sent the outcome, and
+returns a result. A driver executes the steps; the one for threads is in ``cache``, one for asyncio would differ
+only in how it waits. Why the order of the steps is safe is told in docs/library.md.
+"""
+
+import hashlib
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from redis.exceptions import ResponseError
+
+from dashboard.caching import tags as tagging
+from dashboard.caching import ttl
+from dashboard.caching.counters import Tally
+from dashboard.caching.errors import Unserialisable
+from dashboard.caching.policy import Policy, Strategy
+from dashboard.caching.wire import (
+    ABORT,
+    ACQUIRE,
+    CLAIM,
+    COMMIT,
+    FILL,
+    GUARD_KEY,
+    REFRESH,
+    TAG_OPEN,
+    TAKE,
+    Kind,
+    kind_of,
+    placeholder,
+)
+
+
+class Away:
+    """Stands for the replies when Redis did not answer."""
+
+
+AWAY: Final = Away()
+
+
+class Asked(Enum):
+    """What a reader knows before its first step."""
+
+    NOTHING = 0
+    """It has not asked yet: take the lease at once."""
+
+
+@dataclass(slots=True)
+class Send:
+    """One round trip; the driver sends back the list of replies, or AWAY."""
+
+    commands: Sequence[tuple[Any, ...]]
+
+
+@dataclass(slots=True)
+class Pause:
+    """Sleep; the driver sends back nothing of interest."""
+
+    seconds: float
+
+
+@dataclass(slots=True)
+class Load:
+    """Run the loader; the driver sends back ``Loaded``, or throws what the loader raised into the generator."""
+
+    basis: bytes | Away | None
+    """What stood in the cache when the load began; see ``flight``."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A loader's result."""
+
+    value: Any
+    took_s: float
+    encode: Callable[[Any], bytes]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a read came to."""
+
+    payload: bytes | None
+    """The serialised value; None when there is only ``value``."""
+    value: Any = None
+    is_loaded: bool = False
+    """Whether ``value`` is the loader's own result."""
+    as_of: float = 0.0
+    """Monotonic seconds at which the question was asked that this answers."""
+    basis: bytes | Away | None = None
+
+
+@dataclass(slots=True)
+class Context:
+    """What the decisions need to know about the key at hand."""
+
+    key: bytes
+    policy: Policy
+    tally: Tally
+    tags: tuple[str, ...]
+    monotonic: Callable[[], float]
+    chance: Callable[[], float]
+
+    @property
+    def lease_ms(self) -> int:
+        """How long a load of this prefix may take."""
+        return ttl.lease_ms(self.tally.mean_load_s)
+
+    def ask(self) -> Send:
+        """Read the value and, in the same round trip, the versions of its tags."""
+        return Send([(b"GET", self.key), *(version_of(tag) for tag in self.tags)])
+
+    def open_tags(self) -> list[tuple[Any, ...]]:
+        """Before a load or a write: the versions of the tags, made where they are gone."""
+        # The index must outlive the value, wherever in its lease it is filled.
+        ms = ttl.life_ms(self.policy, lambda: 1.0) + ttl.MAX_LEASE_MS
+        return [
+            (
+                TAG_OPEN,
+                tagging.tag_key(tag),
+                tagging.VERSION,
+                tagging.new_version(),
+                self.key,
+                ms,
+                tagging.MAX_MEMBERS,
+            )
+            for tag in self.tags
+        ]
+
+
+Step = Send | Pause | Load
+Steps = Generator[Step, Any, Outcome]
+
+Versions = dict[str, int] | None
+
+
+def version_of(tag: str) -> tuple[Any, ...]:
+    """The command that asks for a tag's version."""
+    return (b"ZSCORE", tagging.tag_key(tag), tagging.VERSION)
+
+
+def usable(context: Context, raw: bytes, replies: Sequence[Any]) -> Generator[Step, Any, bytes | None]:
+    """The payload of a value that is not a placeholder; None when a tag of it was purged.
+
+    Args:
+        context: the key at hand.
+        raw: the value as it is stored.
+        replies: to ``version_of`` the context's tags.
+    """
+    if not raw.startswith(tagging.HEADER):
+        # Stored by a call that knew no tags; this one does, and a purge must reach what it returns.
+        return None if context.tags else raw
+    tagged = tagging.unwrap(raw)
+    if tagged is None or not set(context.tags) <= set(tagged.versions):
+        return None
+    asked: tuple[str, ...] = context.tags
+    unasked = tuple(tag for tag in tagged.versions if tag not in asked)
+    if unasked:
+        more = yield Send([version_of(tag) for tag in unasked])
+        if isinstance(more, Away):
+            return None
+        asked, replies = (*asked, *unasked), [*replies, *more]
+    return tagged.payload if tagging.is_current(tagged, asked, replies) else None
+
+
+def read(
+    context: Context,
+    replies: "list[Any] | Away | Asked",
+    asked_at: float,
+    is_readable: Callable[[bytes], bool],
+) -> Steps:
+    """Read a key, load it if need be.
+
+    Args:
+        context: the key at hand.
+        replies: to ``context.ask()``, if it was asked already.
+        asked_at: when, monotonic seconds.
+        is_readable: whether the codec can read a payload.
+
+    Returns:
+        the outcome; what the loader raises goes through after the lease was given back.
+    """
+    tally = context.tally
+    deadline = asked_at + context.policy.longest_wait_s
+    token = placeholder(Kind.LOAD)
+    looked = 0
+    turn = 0
+    while True:
+        seen: Any = None
+        if isinstance(replies, Away):
+            return (yield from load_only(context, AWAY))
+        if isinstance(replies, list):
+            seen = replies[0]
+            if isinstance(seen, ResponseError):
+                tally.add("errors")
+                return (yield from load_only(context, AWAY))
+            looked += 1
+        if isinstance(seen, bytes):
+            kind = kind_of(seen)
+            if kind is None:
+                assert isinstance(replies, list)
+                payload = yield from usable(context, seen, replies[1:])
+                if payload is not None and is_readable(payload):
+                    # The lookups before this one were none of the application's.
+                    tally.add("misses" if turn else "hits")
+                    return Outcome(payload, as_of=asked_at)
+                tally.add("own_hits")
+            else:
+                tally.add("own_hits")
+                is_load = kind is Kind.LOAD and context.policy.protection.lease
+                left_s = deadline - context.monotonic()
+                if not is_load or left_s <= 0:
+                    if turn:
+                        tally.add("wait_timeouts")
+                    return (yield from load_only(context, seen))
+                if not turn:
+                    tally.add("waits")
+                yield Pause(min(left_s, ttl.pause_s(turn, context.chance)))
+                turn += 1
+                asked_at = context.monotonic()
+                replies = yield context.ask()
+                continue
+        elif looked > 1:
+            tally.add("own_misses")
+        # Nothing there, or nothing of use: try to become the one that loads.
+        lease_ms = context.lease_ms
+        take: tuple[Any, ...] = (TAKE, context.key, seen, token, lease_ms)
+        if seen is None:
+            take = (ACQUIRE, context.key, token, lease_ms)
+        asked_at = context.monotonic()
+        # The tags' versions must be known before the load begins: a purge in between then counts.
+        answers = yield Send([take, *context.open_tags()])
+        if isinstance(answers, Away):
+            return (yield from load_only(context, AWAY))
+        held = answers[0]
+        if isinstance(held, ResponseError):
+            tally.add("not_stored")
+            return (yield from load_only(context, AWAY))
+        if held is not None and held != token:
+            # Somebody was faster: look at what is there now.
+            replies = [held, *answers[1:]]
+            continue
+        if looked or seen is not None:
+            tally.add("own_misses" if seen is None else "own_hits")
+        return (yield from _load_and_fill(context, token, lease_ms, opened(context, answers[1:])))
+
+
+def opened(context: Context, answers: Sequence[Any]) -> Versions:
+    """Tag -> version from the replies to ``open_tags``; None when one can't be had: store nothing then."""
+    if any(isinstance(answer, ResponseError) or answer is None for answer in answers):
+        return None
+    return {tag: int(float(answer)) for tag, answer in zip(context.tags, answers, strict=True)}
+
+
+def load_only(context: Context, basis: bytes | Away) -> Steps:
+    """Load and store nothing; ``basis`` is what stood in the cache when that was decided."""
+    context.tally.add("misses")
+    began = context.monotonic()
+    try:
+        loaded: Loaded = yield Load(basis)
+    except BaseException:
+        context.tally.add("load_errors")
+        raise
+    context.tally.loaded(loaded.took_s)
+    payload, _ = _encoded(context, loaded)
+    return Outcome(payload, loaded.value, True, began, basis)
+
+
+def _load_and_fill(context: Context, token: bytes, lease_ms: int, versions: Versions) -> Steps:
+    tally, key = context.tally, context.key
+    tally.add("misses")
+    began = context.monotonic()
+    try:
+        loaded: Loaded = yield Load(token)
+    except BaseException:
+        tally.add("load_errors")
+        yield Send([(ABORT, key, token)])
+        raise
+    tally.loaded(loaded.took_s)
+    if loaded.took_s * 1000 > lease_ms:
+        tally.add("overrun_leases")
+    payload, is_sound = _encoded(context, loaded)
+    outcome = Outcome(payload, loaded.value, True, began, token)
+    ms = store_ms(context, loaded.value)
+    if payload is None or not is_sound or versions is None or not ms:
+        if payload is None or not is_sound or versions is None:
+            tally.add("not_stored")
+        yield Send([(ABORT, key, token)])
+        return outcome
+    answers = yield Send([(FILL, key, token, tagging.wrap(versions, payload), ms)])
+    if isinstance(answers, Away):
+        return outcome
+    if isinstance(answers[0], ResponseError):
+        tally.add("not_stored")
+        yield Send([(ABORT, key, token)])
+    elif answers[0] == 1:
+        tally.add("own_hits")
+    else:
+        tally.add("rejected_fills")
+    return outcome
+
+
+def _encoded(context: Context, loaded: Loaded) -> tuple[bytes | None, bool]:
+    """The payload and whether it may be stored: nothing that could be taken for one of our own marks."""
+    try:
+        payload = loaded.encode(loaded.value)
+    except Unserialisable:
+        return None, False
+    return payload, is_storable(payload)
+
+
+def is_storable(payload: bytes) -> bool:
+    """Whether a payload can't be taken for a placeholder or a tagged value."""
+    return kind_of(payload) is None and not payload.startswith(tagging.HEADER)
+
+
+def store_ms(context: Context, value: Any) -> int:
+    """How long to store a value, milliseconds; 0: not at all."""
+    if value is None:
+        return context.policy.negative_ttl_s * 1000
+    return ttl.life_ms(context.policy, context.chance)
+
+
+def is_due(context: Context, left_ms: int) -> tuple[bool, bool]:
+    """Whether a value should be refreshed, and whether it is past its TTL (stale).
+
+    Args:
+        context: the key at hand.
+        left_ms: reply to PTTL.
+    """
+    protection = context.policy.protection
+    fresh_ms = left_ms - (protection.grace_s or 0) * 1000
+    if left_ms < 0:
+        # Without expiry, or gone between the two commands.
+        return False, False
+    if fresh_ms < 0:
+        return True, protection.grace_s is not None
+    beta = protection.early_refresh_beta
+    if beta is None:
+        return False, False
+    return ttl.is_early(fresh_ms, context.tally.mean_load_s, beta, context.chance), False
+
+
+def refresh(context: Context, raw: bytes) -> Steps:
+    """Replace a value that is near its end, or past it, by a new one, unless anything else happens to it first.
+
+    Args:
+        context: the key at hand.
+        raw: the value as it was read; not None, whose shorter life is left to end by itself.
+    """
+    tally, key = context.tally, context.key
+    digest = hashlib.sha1(raw, usedforsecurity=False).hexdigest().encode()
+    guard = (b"SET", GUARD_KEY + key, b"1", b"NX", b"PX", context.lease_ms)
+    answers = yield Send([guard])
+    nothing = Outcome(None)
+    if isinstance(answers, Away) or answers[0] is None or isinstance(answers[0], ResponseError):
+        return nothing
+    least_ms = ttl.life_ms(context.policy, lambda: 0.0)
+    answers = yield Send([(CLAIM, key, digest, least_ms), *context.open_tags()])
+    if isinstance(answers, Away) or answers[0] is None or isinstance(answers[0], ResponseError):
+        return nothing
+    tally.add("own_hits", 2)
+    expiry, versions = answers[0], opened(context, answers[1:])
+    began = context.monotonic()
+    try:
+        loaded: Loaded = yield Load(None)
+    except BaseException:
+        tally.add("load_errors")
+        raise
+    tally.loaded(loaded.took_s)
+    tally.add("refreshes")
+    payload, is_sound = _encoded(context, loaded)
+    ms = store_ms(context, loaded.value)
+    if payload is None or not is_sound or versions is None:
+        tally.add("not_stored")
+        return nothing
+    if not ms:
+        # There is none any more, and that is not remembered.
+        answers = yield Send([(ABORT, key, raw)])
+    else:
+        value = tagging.wrap(versions, payload)
+        answers = yield Send([(REFRESH, key, digest, expiry, value, ms)])
+    if not isinstance(answers, Away):
+        if isinstance(answers[0], ResponseError):
+            tally.add("not_stored")
+        elif answers[0] == 1:
+            tally.add("own_hits")
+        else:
+            tally.add("rejected_fills")
+    return Outcome(payload, loaded.value, True, began)
+
+
+def announce(context: Context, token: bytes, lease_ms: int) -> Send:
+    """Begin a write-through: from here on nobody stores what they read before the commit."""
+    return Send([(b"SET", context.key, token, b"PX", lease_ms), *context.open_tags()])
+
+
+def conclude(
+    context: Context, token: bytes, payload: bytes | None, is_none: bool, versions: Versions
+) -> Send:
+    """End a write-through after the commit: store the value, or leave nothing behind.
+
+    Args:
+        context: the key at hand.
+        token: the write's placeholder.
+        payload: the new value; None: only invalidate.
+        is_none: the value is None.
+        versions: of the tags when the write was announced; None: they could not be had.
+    """
+    ms = context.policy.negative_ttl_s * 1000 if is_none else ttl.life_ms(context.policy, context.chance)
+    is_stored = context.policy.strategy is Strategy.WRITE_THROUGH
+    if payload is None or versions is None or not ms or not is_stored or not is_storable(payload):
+        return Send([(b"UNLINK", context.key)])
+    return Send([(COMMIT, context.key, token, tagging.wrap(versions, payload), ms)])

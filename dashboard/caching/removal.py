@@ -1,0 +1,177 @@
+"""Removing keys and purging tags; what does not get through is raised, or kept and repeated. Never dropped."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
+
+from redis.exceptions import ResponseError
+
+from dashboard.caching import tags as tagging
+from dashboard.caching.errors import InvalidationError, UsageError
+from dashboard.caching.link import Link, Unreachable
+from dashboard.caching.wire import TAG_KEY, TAG_PURGE, Kind, placeholder
+
+OnError = Literal["raise", "retry"]
+
+BATCH: Final = 500
+MAX_PENDING: Final = 100_000
+"""More than so many kept ones are raised after all."""
+RECLAIM_S: Final = 1.0
+"""A purge spends so long at most on giving memory back."""
+
+
+class Removal:
+    """Tells Redis, and keeps what it could not be told.
+
+    Args:
+        link: the way to Redis. The circuit breaker is not asked: a write must at least try.
+        on_error: "raise" or "retry", where the caller doesn't say.
+    """
+
+    def __init__(self, link: Link, on_error: OnError) -> None:
+        if on_error not in ("raise", "retry"):
+            raise UsageError('on_error is "raise" or "retry"')
+        self._link = link
+        self._on_error = on_error
+        self.pending: dict[bytes, int | None] = {}
+        """Keys that Redis could not be told about -> hold_ms; tags are in by their own key."""
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """In a child process; what is pending is repeated by both."""
+        self._lock = threading.Lock()
+
+    def concerns(self, key: bytes, tags: Sequence[str]) -> bool:
+        """Whether the key, or one of its tags, waits for its invalidation."""
+        if not self.pending:
+            return False
+        return key in self.pending or any(tagging.tag_key(tag) in self.pending for tag in tags)
+
+    def remove(
+        self,
+        keys: Sequence[bytes],
+        hold_ms: int | None,
+        on_error: OnError | None,
+        failed: Callable[[bytes], None],
+    ) -> None:
+        """Remove keys, or put a hold in their place.
+
+        Args:
+            keys: the keys.
+            hold_ms: None: remove.
+            on_error: None: as the cache was told.
+            failed: called for each key that did not get through.
+
+        Raises:
+            InvalidationError: some did not, and they are not kept.
+        """
+        lost, cause = self._try(keys, hold_ms)
+        for key in lost:
+            failed(key)
+        if lost:
+            self.keep_or_raise(lost, hold_ms, on_error, cause)
+        elif self.pending:
+            self._forget(keys)
+
+    def keep_or_raise(
+        self, keys: Sequence[bytes], hold_ms: int | None, on_error: OnError | None, cause: Exception | None
+    ) -> None:
+        """Keep keys for later, or raise, as was asked for."""
+        on_error = on_error or self._on_error
+        if on_error not in ("raise", "retry"):
+            raise UsageError('on_error is "raise" or "retry"')
+        if on_error == "retry":
+            with self._lock:
+                if len(self.pending) + len(keys) <= MAX_PENDING:
+                    self.pending.update(dict.fromkeys(keys, hold_ms))
+                    return
+        raise InvalidationError(keys, cause)
+
+    def purge(self, tags: Sequence[str], on_error: OnError | None) -> int:
+        """Give tags a new version, then give the memory of their keys back, as far as that goes quickly.
+
+        Returns:
+            how many keys were removed.
+
+        Raises:
+            InvalidationError: see ``remove``.
+        """
+        removed = 0
+        deadline = time.monotonic() + RECLAIM_S
+        for tag in tags:
+            key = tagging.tag_key(tag)
+            found, cause = self._purge_one(key)
+            if found is None:
+                self.keep_or_raise([key], None, on_error, cause)
+                continue
+            self._forget([key])
+            # From here on it is about memory only, and need not succeed.
+            while found:
+                lost, _ = self._try(found, None)
+                removed += len(found) - len(lost)
+                if lost or time.monotonic() > deadline:
+                    break
+                found = self._next(key)
+        return removed
+
+    def repeat(self) -> None:
+        """Try again what is pending; called about once a second."""
+        with self._lock:
+            pending = list(self.pending.items())
+        for start in range(0, len(pending), BATCH):
+            batch = pending[start : start + BATCH]
+            done: list[bytes] = []
+            for key, hold_ms in batch:
+                if key.startswith(TAG_KEY):
+                    lost = [key] if self._purge_one(key)[0] is None else []
+                else:
+                    lost, _ = self._try([key], hold_ms)
+                if lost:
+                    self._forget(done)
+                    return
+                done.append(key)
+            self._forget(done)
+
+    def _forget(self, keys: Sequence[bytes]) -> None:
+        if self.pending:
+            with self._lock:
+                for key in keys:
+                    self.pending.pop(key, None)
+
+    def _purge_one(self, key: bytes) -> tuple[list[bytes] | None, Exception | None]:
+        command = (TAG_PURGE, key, tagging.VERSION, tagging.new_version(), BATCH)
+        try:
+            reply = self._link.exchange([command])[0]
+        except Unreachable as error:
+            return None, error
+        return (None, reply) if isinstance(reply, ResponseError) else (reply, None)
+
+    def _next(self, key: bytes) -> list[bytes]:
+        try:
+            reply = self._link.exchange([(TAG_PURGE, key, tagging.VERSION, b"", BATCH)])[0]
+        except Unreachable:
+            return []
+        return [] if isinstance(reply, ResponseError) else list(reply)
+
+    def _try(self, keys: Sequence[bytes], hold_ms: int | None) -> tuple[list[bytes], Exception | None]:
+        """Tell Redis; returns the keys that did not get through, and why."""
+        lost: list[bytes] = []
+        cause: Exception | None = None
+        for start in range(0, len(keys), BATCH):
+            batch = keys[start : start + BATCH]
+            commands: list[tuple[Any, ...]] = [
+                (b"UNLINK", key) if hold_ms is None else (b"SET", key, placeholder(Kind.HOLD), b"PX", hold_ms)
+                for key in batch
+            ]
+            try:
+                replies = self._link.exchange(commands)
+            except Unreachable as error:
+                lost.extend(batch)
+                cause = error
+                continue
+            for key, reply in zip(batch, replies, strict=True):
+                if isinstance(reply, ResponseError):
+                    lost.append(key)
+                    cause = reply
+        return lost, cause

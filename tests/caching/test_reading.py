@@ -1,0 +1,346 @@
+"""Reads: what is loaded, what is cached, what is counted, and for how long."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from dashboard.caching import Cache, UsageError
+from dashboard.caching.wire import Kind, placeholder
+
+MakeCache = Callable[..., Cache]
+
+
+def counted(cache: Cache) -> dict[str, int]:
+    """What a cache counted for its default policy, since the last call."""
+    return {
+        field.partition(":")[0]: number
+        for field, number in cache._ledger.take().items()
+        if field.endswith(":")
+    }
+
+
+class Loader:
+    """Counts its calls."""
+
+    def __init__(self, value: Any = None, takes_s: float = 0.0) -> None:
+        self.calls = 0
+        self.value = value
+        self.takes_s = takes_s
+        self.started = threading.Event()
+
+    def __call__(self) -> Any:
+        self.calls += 1
+        self.started.set()
+        time.sleep(self.takes_s)
+        return self.value
+
+
+def test_a_miss_loads_and_a_hit_does_not(cache: Cache, raw: redis.Redis) -> None:
+    load = Loader({"name": "Tea", "price": 5})
+    assert cache.get_or_load("product:1", load) == {"name": "Tea", "price": 5}
+    assert cache.get_or_load("product:1", load) == {"name": "Tea", "price": 5}
+    assert load.calls == 1
+    assert raw.get("product:1") == b'{"name":"Tea","price":5}'
+    assert 59_000 < raw.pttl("product:1") <= 60_000
+    seen = counted(cache)
+    assert (seen["hits"], seen["misses"], seen["loads"]) == (1, 1, 1)
+
+
+def test_jitter_spreads_lifetimes(make_cache: MakeCache, raw: redis.Redis) -> None:
+    cache = make_cache(base_ttl_s=100, jitter_s=50)
+    for number in range(40):
+        cache.get_or_load(f"k{number}", lambda: 1)
+    lifetimes = [raw.pttl(f"k{number}") for number in range(40)]
+    assert all(98_000 < each <= 150_000 for each in lifetimes)
+    assert max(lifetimes) - min(lifetimes) > 20_000
+
+
+def test_none_is_remembered_for_its_own_time(make_cache: MakeCache, raw: redis.Redis) -> None:
+    cache = make_cache(negative_ttl_s=3)
+    load = Loader(None)
+    assert cache.get_or_load("gone", load) is None
+    assert cache.get_or_load("gone", load) is None
+    assert load.calls == 1
+    assert raw.get("gone") == b"null" and raw.pttl("gone") <= 3000
+    forgetful = make_cache(negative_ttl_s=0)
+    assert [forgetful.get_or_load("gone2", load) for _ in range(2)] == [None, None]
+    assert load.calls == 3 and raw.exists("gone2") == 0
+
+
+def test_a_loader_that_raises_gives_its_lease_back(cache: Cache, raw: redis.Redis) -> None:
+    def fail() -> int:
+        raise LookupError("the database says no")
+
+    with pytest.raises(LookupError, match="says no"):
+        cache.get_or_load("k", fail)
+    assert raw.exists("k") == 0
+    assert cache.get_or_load("k", lambda: 2) == 2
+    assert counted(cache)["load_errors"] == 1
+
+
+def test_a_value_that_cannot_be_stored_is_returned_all_the_same(cache: Cache, raw: redis.Redis) -> None:
+    for value in ({1, 2}, object(), {1: 2}, float("nan"), 2**70, "\ud800"):
+        assert cache.get_or_load("odd", lambda value=value: value) is value
+        assert raw.exists("odd") == 0
+    assert counted(cache)["not_stored"] == 6
+
+
+def test_bytes_that_are_no_value_are_replaced(cache: Cache, raw: redis.Redis) -> None:
+    for rubbish in (
+        b"\x80pickle",
+        b"",
+        b"{",
+        b"#cachewarden {broken\n1",
+        b"#cachewarden {}",
+        b"#cachewarden []\n1",
+    ):
+        raw.set("k", rubbish)
+        assert cache.get_or_load("k", lambda: 7) == 7
+        assert raw.get("k") == b"7"
+    raw.delete("k")
+    raw.hset("k", "field", "a hash of somebody else's")
+    assert cache.get_or_load("k", lambda: 8) == 8
+    assert raw.type("k") == b"hash"
+
+
+def test_a_write_or_a_hold_is_not_waited_for(cache: Cache, raw: redis.Redis) -> None:
+    for kind in (Kind.WRITE, Kind.HOLD):
+        mark = placeholder(kind)
+        raw.set("k", mark, px=5000)
+        began = time.monotonic()
+        assert cache.get_or_load("k", lambda: 3) == 3
+        assert time.monotonic() - began < 0.5
+        assert raw.get("k") == mark
+
+
+def test_somebody_elses_load_is_waited_for(cache: Cache, raw: redis.Redis) -> None:
+    raw.set("k", placeholder(Kind.LOAD), px=5000)
+    threading.Timer(0.15, lambda: raw.set("k", b'"theirs"')).start()
+    assert cache.get_or_load("k", Loader("mine")) == "theirs"
+    assert counted(cache)["waits"] == 1
+
+
+def test_the_wait_is_limited(make_cache: MakeCache, raw: redis.Redis) -> None:
+    cache = make_cache(longest_wait_s=0.2)
+    mark = placeholder(Kind.LOAD)
+    raw.set("k", mark, px=5000)
+    began = time.monotonic()
+    assert cache.get_or_load("k", lambda: "mine") == "mine"
+    assert 0.2 <= time.monotonic() - began < 1
+    assert raw.get("k") == mark
+    assert counted(cache)["wait_timeouts"] == 1
+
+
+def test_a_lease_that_vanishes_is_taken_over(cache: Cache, raw: redis.Redis) -> None:
+    raw.set("k", placeholder(Kind.LOAD), px=100)
+    assert cache.get_or_load("k", lambda: "mine") == "mine"
+    assert raw.get("k") == b'"mine"'
+
+
+def test_without_lease_nobody_waits(make_cache: MakeCache, raw: redis.Redis) -> None:
+    cache = make_cache(lease=False)
+    raw.set("k", placeholder(Kind.LOAD), px=5000)
+    began = time.monotonic()
+    assert cache.get_or_load("k", lambda: "mine") == "mine"
+    assert time.monotonic() - began < 0.5
+
+
+@pytest.mark.parametrize("by", ["delete", "expiry", "overwrite"])
+def test_a_fill_needs_its_placeholder(cache: Cache, raw: redis.Redis, by: str) -> None:
+    """Invalidated, evicted, or a lease that ended in the middle of the load: the old value is not written."""
+
+    def load() -> str:
+        if by == "delete":
+            raw.delete("k")
+        elif by == "expiry":
+            raw.pexpire("k", 1)
+            time.sleep(0.01)
+        else:
+            raw.set("k", b'"newer"')
+        return "old"
+
+    assert cache.get_or_load("k", load) == "old"
+    assert raw.get("k") == (b'"newer"' if by == "overwrite" else None)
+    assert counted(cache)["rejected_fills"] == 1
+
+
+def test_threads_share_one_load_and_each_gets_a_copy(cache: Cache) -> None:
+    load = Loader([1, 2], takes_s=0.2)
+    found: list[list[int]] = []
+
+    def read() -> None:
+        value = cache.get_or_load("k", load)
+        value.append(3)
+        found.append(value)
+
+    threads = [threading.Thread(target=read) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert load.calls == 1
+    assert found == [[1, 2, 3]] * 20
+
+
+def test_an_error_goes_to_all_who_wait_and_is_forgotten(cache: Cache) -> None:
+    started = threading.Event()
+    calls: list[int] = []
+
+    def fail() -> int:
+        calls.append(1)
+        started.set()
+        time.sleep(0.2)
+        raise LookupError("no")
+
+    errors: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            cache.get_or_load("k", fail)
+        except LookupError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(errors) == 8 and len(calls) == 1
+    assert cache.get_or_load("k", lambda: 5) == 5
+
+
+def test_a_loader_that_hangs_holds_nobody_for_longer_than_the_wait(make_cache: MakeCache) -> None:
+    cache = make_cache(longest_wait_s=0.2)
+    release = threading.Event()
+    first_in = threading.Event()
+
+    def hang() -> str:
+        first_in.set()
+        release.wait(10)
+        return "late"
+
+    thread = threading.Thread(target=lambda: cache.get_or_load("k", hang))
+    thread.start()
+    assert first_in.wait(5)
+    began = time.monotonic()
+    assert cache.get_or_load("k", lambda: "quick") == "quick"
+    assert time.monotonic() - began < 1
+    release.set()
+    thread.join()
+
+
+def test_whoever_comes_after_an_invalidation_does_not_join_an_older_load(cache: Cache) -> None:
+    row = {"v": 1}
+    in_load, go_on = threading.Event(), threading.Event()
+
+    def slow() -> int:
+        value = row["v"]
+        in_load.set()
+        go_on.wait(5)
+        return value
+
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(cache.get_or_load("k", slow)))
+    thread.start()
+    assert in_load.wait(5)
+    row["v"] = 2
+    cache.invalidate("k")
+    assert cache.get_or_load("k", lambda: row["v"]) == 2
+    go_on.set()
+    thread.join()
+    assert found == [1]
+    assert cache.get("k") == 2
+
+
+def test_the_same_when_another_process_invalidates(cache: Cache, raw: redis.Redis) -> None:
+    row = {"v": 1}
+    in_load, go_on = threading.Event(), threading.Event()
+
+    def slow() -> int:
+        value = row["v"]
+        in_load.set()
+        go_on.wait(5)
+        return value
+
+    thread = threading.Thread(target=lambda: cache.get_or_load("k", slow))
+    thread.start()
+    assert in_load.wait(5)
+    row["v"] = 2
+    raw.delete("k")
+    assert cache.get_or_load("k", lambda: row["v"]) == 2
+    go_on.set()
+    thread.join()
+    assert cache.get("k") == 2
+
+
+def test_a_loader_may_read_its_own_key(cache: Cache) -> None:
+    began = time.monotonic()
+    assert cache.get_or_load("k", lambda: cache.get_or_load("k", lambda: 1) + 1) == 2
+    assert time.monotonic() - began < 6
+
+
+def test_mostly_missed_prefixes_take_the_lease_at_once(cache: Cache, raw: redis.Redis) -> None:
+    for number in range(60):
+        cache.get_or_load(f"miss:{number}", lambda: 1)
+    cache._ledger.take()
+    raw.config_resetstat()
+    cache.get_or_load("miss:new", lambda: 1)
+    cache.get_or_load("miss:new", lambda: 1)
+    calls = raw.info("commandstats")
+    assert "cmdstat_get" not in calls or calls["cmdstat_get"]["calls"] == 1, "only the fill's own"
+    assert calls["cmdstat_set"]["calls"] >= 2
+    for _ in range(2000):
+        cache.get_or_load("miss:new", lambda: 1)
+    cache._ledger.take()
+    raw.config_resetstat()
+    cache.get_or_load("miss:new", lambda: 1)
+    assert raw.info("commandstats")["cmdstat_get"]["calls"] == 1
+
+
+def test_keyspace_statistics_can_be_corrected(cache: Cache, raw: redis.Redis) -> None:
+    cache.get_or_load("warm", lambda: 0)
+    cache._ledger.take()
+    raw.config_resetstat()
+    for number in range(10):
+        cache.get_or_load(f"k{number}", lambda: 1)
+        for _ in range(3):
+            cache.get_or_load(f"k{number}", lambda: 1)
+    seen, info = counted(cache), raw.info("stats")
+    assert (seen["hits"], seen["misses"]) == (30, 10)
+    assert info["keyspace_hits"] - seen["own_hits"] == 30
+    assert info["keyspace_misses"] - seen["own_misses"] == 10
+
+
+def test_get_never_loads(cache: Cache, raw: redis.Redis) -> None:
+    missing = object()
+    assert cache.get("k") is None and cache.get("k", missing) is missing
+    raw.set("k", placeholder(Kind.LOAD), px=5000)
+    assert cache.get("k", missing) is missing
+    raw.set("k", b"null")
+    assert cache.get("k", missing) is None
+
+
+def test_misuse_raises(cache: Cache) -> None:
+    for key in ("", "x" * 5000, "cachewarden:policies", "\ud800", 7, None):
+        with pytest.raises(UsageError):
+            cache.get_or_load(key, lambda: 1)  # type: ignore[arg-type]
+    with pytest.raises(UsageError):
+        cache.get_or_load("k", lambda: 1, tags="tag")
+    with pytest.raises(UsageError):
+        cache.get_or_load("k", lambda: 1, tags=[""])
+    with pytest.raises(UsageError):
+        cache.invalidate("k", hold_ms=0)
+    for target in (7, "http://127.0.0.1", None):
+        with pytest.raises(UsageError):
+            Cache(target)  # type: ignore[arg-type]
+
+
+def test_binary_keys_and_plain_json(cache: Cache, raw: redis.Redis) -> None:
+    assert cache.get_or_load(b"\xff\x00", lambda: {"ä": [1.5, True, None]}) == {"ä": [1.5, True, None]}
+    stored = raw.get(b"\xff\x00")
+    assert stored is not None and json.loads(stored) == {"ä": [1.5, True, None]}
