@@ -115,8 +115,10 @@ class Context:
 
     def open_tags(self) -> list[tuple[Any, ...]]:
         """Before a load or a write: the versions of the tags, made where they are gone."""
+        if not self.tags:
+            return []
         # The index must outlive the value, wherever in its lease it is filled.
-        ms = ttl.life_ms(self.policy, lambda: 1.0) + ttl.MAX_LEASE_MS
+        ms = ttl.MAX_LEASE_MS + (ttl.life_ms(self.policy, lambda: 1.0) if self.policy.is_cached else 0)
         return [
             (
                 TAG_OPEN,
@@ -410,8 +412,9 @@ def conclude(
         is_none: the value is None.
         versions: of the tags when the write was announced; None: they could not be had.
     """
-    ms = context.policy.negative_ttl_s * 1000 if is_none else ttl.life_ms(context.policy, context.chance)
-    is_stored = context.policy.strategy is Strategy.WRITE_THROUGH
-    if payload is None or versions is None or not ms or not is_stored or not is_storable(payload):
-        return Send([(b"UNLINK", context.key)])
-    return Send([(COMMIT, context.key, token, tagging.wrap(versions, payload), ms)])
+    is_stored = context.policy.is_cached and context.policy.strategy is Strategy.WRITE_THROUGH
+    if is_stored and payload is not None and versions is not None and is_storable(payload):
+        ms = store_ms(context, None if is_none else payload)
+        if ms:
+            return Send([(COMMIT, context.key, token, tagging.wrap(versions, payload), ms)])
+    return Send([(b"UNLINK", context.key)])

@@ -1,0 +1,260 @@
+"""Redis gone in the middle of every step: the application gets its value, and nothing old is left behind."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+from redis.connection import parse_url
+
+from dashboard.caching import Cache, CacheSettingsWarning, InvalidationError
+from dashboard.caching.breaker import Breaker
+from dashboard.caching.link import DirectLink, connect
+from tests.caching.conftest import a_policy
+from tests.caching.test_reading import counted
+from tests.support.cutter import Cut, Cutter, cutter
+from tests.support.servers import free_port, redis_server
+
+
+class Shop:
+    """A row in a database, and the four ways to use it through a cache."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+        self.price = 1
+        self.lost = False
+
+    def load(self) -> int:
+        return self.price
+
+    def read(self) -> None:
+        assert self.cache.get_or_load("k", self.load) == self.price
+
+    def read_tagged(self) -> None:
+        assert self.cache.get_or_load("k", self.load, tags=["t"]) == self.price
+
+    def read_many(self) -> None:
+        found = self.cache.get_or_load_many(["k", "k2"], lambda keys: dict.fromkeys(keys, self.price))
+        assert found == {"k": self.price, "k2": self.price}
+
+    def write(self) -> None:
+        try:
+            with self.cache.write_through("k") as write:
+                self.price += 1
+                write.value = self.price
+        except InvalidationError:
+            self.lost = True
+
+    def invalidate(self) -> None:
+        self.price += 1
+        try:
+            self.cache.invalidate("k", "k2")
+        except InvalidationError:
+            self.lost = True
+
+    def purge(self) -> None:
+        self.price += 1
+        try:
+            self.cache.invalidate_tag("t")
+        except InvalidationError:
+            self.lost = True
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[tuple[Cutter, int]]:
+    with redis_server() as port, cutter(port) as made:
+        yield made, port
+
+
+USES: list[tuple[str, Callable[[Shop], None]]] = [
+    ("read", Shop.read),
+    ("read_tagged", Shop.read_tagged),
+    ("read_many", Shop.read_many),
+    ("write", Shop.write),
+    ("invalidate", Shop.invalidate),
+    ("purge", Shop.purge),
+]
+
+
+@pytest.mark.parametrize("how", list(Cut))
+@pytest.mark.parametrize(("name", "use"), USES, ids=[name for name, _ in USES])
+@pytest.mark.parametrize("is_warm", [False, True], ids=["cold", "warm"])
+def test_cut_at_every_step(
+    proxy: tuple[Cutter, int], how: Cut, name: str, use: Callable[[Shop], None], is_warm: bool
+) -> None:
+    made, port = proxy
+    with redis.Redis(port=port) as raw:
+        for at in range(6):
+            made.heal()
+            raw.flushall()
+            with Cache(
+                f"redis://127.0.0.1:{made.port}", default=a_policy(longest_wait_s=0.05), follow=False
+            ) as cache:
+                shop = Shop(cache)
+                if is_warm:
+                    (shop.read_tagged if name in ("purge", "read_tagged") else shop.read_many)()
+                made.cut(at, how)
+                began = time.monotonic()
+                use(shop)
+                assert time.monotonic() - began < 2.5
+                total = len(made.seen)
+                made.heal()
+                # What stayed behind of a cut-off caller ends with its lease.
+                for key in (b"k", b"k2"):
+                    found = raw.get(key)
+                    if found is not None and found.startswith(b"\x00cachewarden:"):
+                        raw.delete(key)
+                if shop.lost:
+                    # It was said so, by an exception: nothing is promised until it is repeated.
+                    cache.invalidate("k", "k2")
+                    cache.invalidate_tag("t")
+                time.sleep(0.01)
+                with Cache(f"redis://127.0.0.1:{port}", default=a_policy(), follow=False) as other:
+                    if name in ("purge", "read_tagged"):
+                        assert other.get("k", shop.price) == shop.price
+                        assert other.get_or_load("k", shop.load, tags=["t"]) == shop.price
+                    else:
+                        assert other.get("k", shop.price) == shop.price
+            if total <= at:
+                return
+    pytest.fail("the use never ended within six commands: cut later")
+
+
+def test_a_refused_port_costs_next_to_nothing() -> None:
+    with Cache(f"redis://127.0.0.1:{free_port()}") as cache:
+        began = time.monotonic()
+        assert cache.get_or_load("k", lambda: 1) == 1
+        assert time.monotonic() - began < 0.06
+        for _ in range(20):
+            assert cache.get_or_load("k", lambda: 1) == 1
+        assert not cache._link.breaker(b"k").is_closed
+        began = time.monotonic()
+        assert cache.get_or_load("k", lambda: 1) == 1
+        assert time.monotonic() - began < 0.01
+        assert counted(cache)["errors"] >= 20
+
+
+def test_a_server_that_hangs_costs_one_time_out_then_the_breaker_opens(proxy: tuple[Cutter, int]) -> None:
+    made, _ = proxy
+    made.heal()
+    with Cache(f"redis://127.0.0.1:{made.port}", follow=False) as cache:
+        cache.get_or_load("k", lambda: 1)
+        made.cut(0, Cut.HANG)
+        began = time.monotonic()
+        for _ in range(50):
+            assert cache.get_or_load("k2", lambda: 1) == 1
+        assert time.monotonic() - began < 1.5
+        made.heal()
+        deadline = time.monotonic() + 8
+        while not cache._link.breaker(b"k").is_closed and time.monotonic() < deadline:
+            cache.get_or_load("k2", lambda: 1)
+            time.sleep(0.05)
+        assert cache._link.breaker(b"k").is_closed
+
+
+def test_a_kept_invalidation_is_repeated_and_until_then_the_key_is_not_used(
+    proxy: tuple[Cutter, int],
+) -> None:
+    made, port = proxy
+    made.heal()
+    with (
+        redis.Redis(port=port) as raw,
+        Cache(f"redis://127.0.0.1:{made.port}", on_error="retry", follow=False) as cache,
+    ):
+        raw.flushall()
+        row = {"v": 1}
+        cache.get_or_load("k", lambda: row["v"])
+        cache.get_or_load("t", lambda: row["v"], tags=["tag"])
+        made.cut(0, Cut.BEFORE)
+        row["v"] = 2
+        cache.invalidate("k")
+        cache.invalidate_tag("tag")
+        assert raw.get("k") == b"1"
+        made.heal()
+        assert cache.get_or_load("k", lambda: row["v"]) == 2
+        assert cache.get_or_load("t", lambda: row["v"], tags=["tag"]) == 2
+        deadline = time.monotonic() + 5
+        while cache._removal.pending and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not cache._removal.pending
+        assert raw.get("k") is None
+        assert cache.get("t") is None
+
+
+def test_connections_closed_while_idle_are_replaced(proxy: tuple[Cutter, int]) -> None:
+    made, _ = proxy
+    made.heal()
+    with Cache(f"redis://127.0.0.1:{made.port}", follow=False) as cache:
+        cache.get_or_load("k", lambda: 1)
+        made.heal()
+        assert cache.get_or_load("k", lambda: pytest.fail("a dead connection is no miss")) == 1
+
+
+def test_a_client_with_slow_settings_is_warned_about(valkey_url: str) -> None:
+    with redis.Redis.from_url(valkey_url) as slow, pytest.warns(CacheSettingsWarning, match="socket_timeout"):
+        Cache(slow)
+
+
+def test_a_client_with_decoding_works(valkey_url: str) -> None:
+    with (
+        redis.Redis(**parse_url(valkey_url), decode_responses=True, socket_timeout=0.25) as client,
+        pytest.warns(CacheSettingsWarning, match="retries"),
+        Cache(client) as cache,
+    ):
+        assert cache.get_or_load("k", lambda: {"ä": 1}) == {"ä": 1}
+        assert cache.get_or_load("k", lambda: 0) == {"ä": 1}
+
+
+def test_servers_before_redis_7(valkey_url: str) -> None:
+    """They refuse SET with NX and GET; a script takes its place."""
+    link = connect(valkey_url, 4)
+    assert isinstance(link, DirectLink)
+    with Cache(valkey_url) as cache:
+        cache._link = link
+        link._has_nx_get = False
+        assert cache.get_or_load("k", lambda: 1) == 1
+        assert cache.get_or_load("k", lambda: 2) == 1
+        link.exchange([(b"SCRIPT", b"FLUSH")])
+        assert cache.get_or_load("k2", lambda: 2) == 2
+    link.close()
+
+
+def test_the_breaker() -> None:
+    breaker = Breaker(lambda: 0.5)
+    for _ in range(2):
+        breaker.failed(0.0)
+        assert breaker.allows(0.0)
+    breaker.failed(0.0)
+    assert not breaker.allows(0.4)
+    assert breaker.allows(0.6), "one probe"
+    assert not breaker.allows(0.6), "and no second"
+    breaker.failed(0.7)
+    assert not breaker.allows(1.6) and breaker.allows(1.8)
+    breaker.succeeded()
+    assert breaker.is_closed and breaker.allows(1.8)
+    for turn in range(20):
+        breaker.failed(100.0 + turn)
+    assert breaker.allows(100.0 + 19 + 6.3), "it never stays open for longer than seconds"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_a_cache_made_and_used_before_a_fork(valkey_url: str) -> None:
+    with Cache(valkey_url) as cache:
+        cache.get_or_load("k", lambda: "parent")
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                found = [cache.get_or_load("k", lambda: "child"), cache.get_or_load("k2", lambda: "child")]
+                is_alive = cache._keeper._thread is not None and cache._keeper._thread.is_alive()
+                same = cache._follower is not None and f":{os.getpid()}:" in cache._follower.instance.id
+                os.write(writer, repr((found, is_alive, same)).encode())
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert os.read(reader, 1000) == b"(['parent', 'child'], True, True)"
+        assert [cache.get_or_load("k", lambda: 1) for _ in range(50)] == ["parent"] * 50
+        os.close(reader)
+        os.close(writer)

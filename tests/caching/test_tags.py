@@ -1,0 +1,130 @@
+"""Tags: one command makes every value of a tag useless, whatever became of the index."""
+
+import random
+import threading
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from dashboard.caching import Cache
+from dashboard.caching import tags as tagging
+from dashboard.caching.tags import VERSION, tag_key
+from tests.support.servers import redis_server
+
+MakeCache = Callable[..., Cache]
+
+
+def test_a_purged_tag_takes_its_values_with_it(cache: Cache, raw: redis.Redis) -> None:
+    for number in range(700):
+        cache.get_or_load(f"p{number}", lambda number=number: number, tags=["brand:1", "all"])
+    cache.get_or_load("other", lambda: 1, tags=["brand:2"])
+    cache.get_or_load("plain", lambda: 1)
+    assert raw.get("plain") == b"1"
+    assert raw.zcard(tag_key("all")) == 701
+    assert cache.invalidate_tag("brand:1") == 700
+    assert not list(raw.scan_iter("p[0-9]*"))
+    assert cache.get("other") == 1 and cache.get("plain") == 1
+    assert cache.get_or_load("p1", lambda: "new", tags=["brand:1", "all"]) == "new"
+    assert cache.get("p1") == "new"
+
+
+def test_a_value_that_is_being_loaded_is_purged_too(cache: Cache) -> None:
+    def load() -> str:
+        cache.invalidate_tag("t")
+        return "old"
+
+    assert cache.get_or_load("k", load, tags=["t"]) == "old"
+    assert cache.get("k") is None
+    assert cache.get_or_load("k", lambda: "new", tags=["t"]) == "new"
+
+
+def test_a_purge_between_index_and_fill(cache: Cache, raw: redis.Redis) -> None:
+    """The key is gone from the index before the value is stored: the version does not need the index."""
+    in_load, go_on = threading.Event(), threading.Event()
+
+    def load() -> str:
+        in_load.set()
+        go_on.wait(5)
+        return "old"
+
+    thread = threading.Thread(target=lambda: cache.get_or_load("k", load, tags=["t"]))
+    thread.start()
+    assert in_load.wait(5)
+    raw.zadd(tag_key("t"), {VERSION: tagging.new_version()})
+    raw.zrem(tag_key("t"), "k")
+    go_on.set()
+    thread.join()
+    assert raw.exists("k") and cache.get("k") is None
+
+
+def test_an_evicted_index_misses_nothing(cache: Cache, raw: redis.Redis) -> None:
+    cache.get_or_load("k", lambda: "old", tags=["t"])
+    raw.delete(tag_key("t"))
+    # Another key brings the index back, without the first.
+    cache.get_or_load("k2", lambda: 1, tags=["t"])
+    cache.invalidate_tag("t")
+    assert cache.get_or_load("k", lambda: "new", tags=["t"]) == "new"
+
+
+def test_values_of_another_call_without_tags_are_not_trusted(cache: Cache) -> None:
+    cache.get_or_load("k", lambda: "untagged")
+    assert cache.get_or_load("k", lambda: "tagged", tags=["t"]) == "tagged"
+    assert cache.get_or_load("k", lambda: 1 / 0) == "tagged"
+
+
+def test_the_index_reaps_what_expired_and_is_bounded(make_cache: MakeCache, raw: redis.Redis) -> None:
+    cache = make_cache()
+    raw.zadd(tag_key("t"), {f"old{number}": 1000 + number for number in range(25)})
+    cache.get_or_load("k", lambda: 1, tags=["t"])
+    assert raw.zcard(tag_key("t")) == 25 - 10 + 2
+    cache.get_or_load("k2", lambda: 1, tags=["t"])
+    cache.get_or_load("k3", lambda: 1, tags=["t"])
+    assert raw.zcard(tag_key("t")) == 4
+    assert raw.pttl(tag_key("t")) > 60_000
+    score = raw.zscore(tag_key("t"), VERSION)
+    assert score is not None and score >= 2**52
+
+
+def test_tagged_write_through_and_many(cache: Cache, raw: redis.Redis) -> None:
+    with cache.write_through("w", tags=["t"]) as write:
+        write.value = 1
+    found = cache.get_or_load_many(["w", "m1", "m2"], lambda keys: dict.fromkeys(keys, 2), tags=["t"])
+    assert found == {"w": 1, "m1": 2, "m2": 2}
+    assert cache.get_or_load_many(["w", "m1"], lambda keys: {}, tags=["t"]) == {"w": 1, "m1": 2}
+    cache.invalidate_tag("t")
+    assert [cache.get(key) for key in ("w", "m1", "m2")] == [None] * 3
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-random"])
+def test_under_eviction_no_purge_misses_a_live_key(policy: str) -> None:
+    """A small server with several times as much data and many tags: whatever is read is never from before a purge."""
+    with (
+        redis_server("--maxmemory", "3mb", "--maxmemory-policy", policy, "--maxmemory-samples", "3") as port,
+        redis.Redis(port=port) as raw,
+        Cache(f"redis://127.0.0.1:{port}") as cache,
+    ):
+        chance = random.Random(4)
+        version = dict.fromkeys((f"tag:{number}" for number in range(40)), 0)
+        survivors = evicted_indexes = 0
+        for turn in range(4000):
+            tag = chance.choice(list(version))
+            if turn % 40 == 0:
+                version[tag] += 1
+                cache.invalidate_tag(tag)
+                evicted_indexes += sum(not raw.exists(tag_key(each)) for each in version)
+            else:
+                row = {"v": version[tag], "pad": "x" * 6000}
+                value = cache.get_or_load(f"{tag}:{chance.randrange(20)}", lambda row=row: row, tags=[tag])
+                assert value["v"] == version[tag], f"{tag} under {policy} at turn {turn}"
+        for tag, expected in version.items():
+            for number in range(20):
+                value = cache.get(f"{tag}:{number}")
+                if value is not None:
+                    survivors += 1
+                    assert value["v"] == expected
+        info = raw.info("stats")
+        assert info["evicted_keys"] > 500, "no pressure, no proof"
+        assert survivors > 20 and info["keyspace_hits"] > 500
+        if policy == "allkeys-random":
+            assert evicted_indexes > 40, "no index was evicted, nothing is proved about that"

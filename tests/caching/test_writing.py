@@ -1,0 +1,170 @@
+"""Writes: write-through, invalidation, holds; and what the policy makes of them."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from dashboard.caching import Cache, InvalidationError, Strategy
+from dashboard.caching.wire import Kind, kind_of
+from tests.caching.test_reading import counted
+from tests.support.servers import free_port
+
+MakeCache = Callable[..., Cache]
+
+
+def kind_at(raw: redis.Redis, key: str) -> Kind | None:
+    value: Any = raw.get(key)
+    return None if value is None else kind_of(value)
+
+
+def test_the_value_appears_with_the_end_of_the_block(cache: Cache, raw: redis.Redis) -> None:
+    raw.set("k", b'"old"')
+    with cache.write_through("k") as write:
+        assert kind_at(raw, "k") is Kind.WRITE
+        assert cache.get_or_load("k", lambda: "old") == "old"
+        write.value = {"price": 5}
+    assert write.is_stored
+    assert raw.get("k") == b'{"price":5}' and raw.pttl("k") > 50_000
+    assert cache.get("k") == {"price": 5}
+
+
+def test_an_exception_leaves_nothing_behind(cache: Cache, raw: redis.Redis) -> None:
+    with pytest.raises(LookupError), cache.write_through("k") as write:
+        write.value = 5
+        raise LookupError("rolled back")
+    assert not write.is_stored and raw.exists("k") == 0
+
+
+def test_no_value_only_invalidates(cache: Cache, raw: redis.Redis) -> None:
+    raw.set("k", b"1")
+    with cache.write_through("k") as write:
+        pass
+    assert not write.is_stored and raw.exists("k") == 0
+
+
+def test_of_two_writers_neither_can_leave_the_older_value(cache: Cache, raw: redis.Redis) -> None:
+    first = cache.write_through("k")
+    first.__enter__()
+    with cache.write_through("k") as second:
+        second.value = "new"
+    first.value = "old"
+    first.__exit__(None, None, None)
+    assert not first.is_stored
+    assert raw.exists("k") == 0
+
+
+def test_a_commit_slower_than_its_lease(cache: Cache, raw: redis.Redis) -> None:
+    """A reader came in between and stored the value from before the commit: it must go."""
+    with cache.write_through("k", lease_s=0.001) as write:
+        threading.Event().wait(0.02)
+        assert cache.get_or_load("k", lambda: "before") == "before"
+        assert raw.get("k") == b'"before"'
+        write.value = "after"
+    assert not write.is_stored and raw.exists("k") == 0
+
+
+def test_a_reader_that_came_before_cannot_fill(cache: Cache, raw: redis.Redis) -> None:
+    def load() -> str:
+        with cache.write_through("k") as write:
+            write.value = "new"
+        return "old"
+
+    assert cache.get_or_load("k", load) == "old"
+    assert raw.get("k") == b'"new"'
+
+
+def test_put(cache: Cache, raw: redis.Redis) -> None:
+    assert cache.put("k", [1])
+    assert raw.get("k") == b"[1]"
+    assert cache.put("k", None)
+    assert raw.get("k") == b"null" and raw.pttl("k") <= 5000
+    assert not cache.put("k", {1, 2})
+    assert raw.exists("k") == 0
+    seen = counted(cache)
+    assert (seen["writes"], seen["not_stored"]) == (3, 1)
+
+
+def test_the_policy_decides_what_a_write_leaves(make_cache: MakeCache, raw: redis.Redis) -> None:
+    aside = make_cache(strategy=Strategy.CACHE_ASIDE)
+    raw.set("k", b"1")
+    assert not aside.put("k", 2)
+    assert raw.exists("k") == 0
+    uncached = make_cache(base_ttl_s=None)
+    raw.set("k", b"1")
+    assert uncached.get_or_load("k", lambda: 3) == 3
+    assert raw.get("k") == b"1"
+    assert not uncached.put("k", 2)
+    assert raw.exists("k") == 0
+    assert counted(uncached)["bypasses"] == 1
+
+
+def test_invalidate(cache: Cache, raw: redis.Redis) -> None:
+    for number in range(1200):
+        raw.set(f"k{number}", b"1")
+    cache.invalidate(*(f"k{number}" for number in range(1200)))
+    assert raw.dbsize() == len(raw.keys("cachewarden:*"))
+    assert counted(cache)["invalidations"] == 1200
+
+
+def test_while_held_nobody_stores(cache: Cache, raw: redis.Redis) -> None:
+    cache.invalidate("k", hold_ms=150)
+    assert kind_at(raw, "k") is Kind.HOLD
+    assert cache.get_or_load("k", lambda: "from a lagging replica") == "from a lagging replica"
+    assert kind_at(raw, "k") is Kind.HOLD
+    threading.Event().wait(0.2)
+    assert cache.get_or_load("k", lambda: 2) == 2
+    assert raw.get("k") == b"2"
+
+
+def test_an_invalidation_that_does_not_get_through_is_raised() -> None:
+    with Cache(f"redis://127.0.0.1:{free_port()}") as cache:
+        with pytest.raises(InvalidationError) as caught:
+            cache.invalidate("a", "b")
+        assert caught.value.keys == (b"a", b"b")
+        with pytest.raises(InvalidationError):
+            cache.invalidate_tag("t")
+        with pytest.raises(InvalidationError):
+            cache.put("k", 1)
+        with pytest.raises(LookupError), cache.write_through("k"):
+            raise LookupError("the application's own error is not hidden")
+        assert counted(cache)["invalidation_errors"] == 4
+
+
+def test_what_redis_refuses_to_store_is_removed(
+    make_cache: MakeCache, valkey_url: str, raw: redis.Redis
+) -> None:
+    """OOM and READONLY mean "do not cache", not "Redis is away"."""
+    cache = make_cache()
+    raw.set("k", b'"old"')
+    before = raw.config_get("maxmemory*")
+    raw.config_set("maxmemory-policy", "noeviction")
+    raw.config_set("maxmemory", 1)
+    try:
+        assert not cache.put("k", "new")
+        assert raw.exists("k") == 0
+        assert [cache.get_or_load("k", lambda: "loaded") for _ in range(5)] == ["loaded"] * 5
+        assert cache._link.breaker(b"k").is_closed
+    finally:
+        raw.config_set("maxmemory", before["maxmemory"])
+        raw.config_set("maxmemory-policy", before["maxmemory-policy"])
+    assert counted(cache)["not_stored"] >= 5
+    assert cache.get_or_load("k", lambda: "loaded") == "loaded" and raw.exists("k")
+
+
+def test_a_full_server_may_still_fill_up_in_the_middle_of_a_load(cache: Cache, raw: redis.Redis) -> None:
+    before = raw.config_get("maxmemory*")
+
+    def load() -> int:
+        raw.config_set("maxmemory-policy", "noeviction")
+        raw.config_set("maxmemory", 1)
+        return 5
+
+    try:
+        assert cache.get_or_load("k", load) == 5
+        assert raw.exists("k") == 0, "nobody must wait for a placeholder that will not be filled"
+    finally:
+        raw.config_set("maxmemory", before["maxmemory"])
+        raw.config_set("maxmemory-policy", before["maxmemory-policy"])
