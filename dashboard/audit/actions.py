@@ -19,4 +19,13 @@ ACTIONS: Mapping[str, str] = {
     "caches:cache:create": "Cache added",
     "caches:cache:delete": "Cache removed",
     "caches:cache:update": "Cache changed",
+    "policies:bypass:end": "Bypass ended",
+    "policies:bypass:start": "Prefix bypassed",
+    "policies:draft:discard": "Staged edits discarded",
+    "policies:draft:import": "Policies staged from a file",
+    "policies:draft:stage": "Policy edit staged",
+    "policies:draft:unstage": "Staged edit taken back",
+    "policies:version:apply": "Policies published from a file",
+    "policies:version:publish": "Policies published",
+    "policies:version:revert": "Policies reverted",
 }

@@ -13,7 +13,7 @@ from dashboard.fleet.transport import make_client
 from dashboard.fleet.url import Address, CacheUrl, Kind
 
 TOPOLOGY_TTL_S = 30.0
-Command = tuple[str | int, ...]
+Command = tuple[str | int | bytes, ...]
 
 
 class Node:

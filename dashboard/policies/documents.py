@@ -57,6 +57,16 @@ FIRST: Final = PolicyDocument(0, TIERS, (), DEFAULT_POLICY)
 """What editing begins with; it is not published as it is."""
 
 
+def load(stored: Mapping[str, Any]) -> PolicyDocument:
+    """A document as it was stored once it had been checked; a stricter validator of today is no reason to lose it."""
+    return PolicyDocument(
+        stored["version"],
+        tuple(Tier(**tier) for tier in stored["tiers"]),
+        tuple(_policy(policy) for policy in stored["policies"]),
+        _policy(stored["default"]),
+    )
+
+
 def value_of(item: Policy | Tier | None) -> Value | None:
     """An item as it is staged: as in the document, without the bypass, which is no matter of editing."""
     if item is None:
@@ -102,12 +112,12 @@ def staged(published: PolicyDocument, edits: Iterable[Edit]) -> PolicyDocument:
                 tiers[edit.name] = Tier(**edit.value)
         elif edit.kind is ItemKind.DEFAULT:
             if edit.value is not None:
-                default = _policy(edit.value, published.default)
+                default = _with_bypass_of(_policy(edit.value), published.default)
         elif edit.value is None:
             policies.pop(prefix_from_text(edit.name), None)
         else:
             prefix = prefix_from_text(edit.name)
-            policies[prefix] = _policy(edit.value, policies.get(prefix))
+            policies[prefix] = _with_bypass_of(_policy(edit.value), policies.get(prefix))
     ordered = tuple(policies[prefix] for prefix in sorted(policies))
     return PolicyDocument(published.version, tuple(tiers.values()), ordered, default)
 
@@ -143,6 +153,11 @@ def with_bypasses(document: PolicyDocument, running: PolicyDocument, now: float)
         return replace(policy, bypass_until=until.get(policy.prefix))
 
     return replace(document, policies=tuple(map(kept, document.policies)), default=kept(document.default))
+
+
+def without_bypasses(document: PolicyDocument) -> PolicyDocument:
+    """The document as it is edited."""
+    return with_bypasses(document, FIRST, 0)
 
 
 def every(document: PolicyDocument) -> Iterator[Policy]:
@@ -275,16 +290,20 @@ class _Dumper(_SafeDumper):  # type: ignore[misc]
 # --- helpers ----------------------------------------------------------------------------------------------------
 
 
-def _policy(value: Mapping[str, Any], before: Policy | None) -> Policy:
-    """A policy from what was checked when it was staged; a bypass belongs to what is published."""
+def _policy(value: Mapping[str, Any]) -> Policy:
+    """A policy from what was checked before."""
     fields = dict(value)
     return Policy(
         prefix=prefix_from_text(fields.pop("prefix", "")),
         strategy=Strategy(fields.pop("strategy")),
         protection=Protection(**fields.pop("protection")),
-        bypass_until=None if before is None else before.bypass_until,
         **fields,
     )
+
+
+def _with_bypass_of(policy: Policy, published: Policy | None) -> Policy:
+    """A bypass belongs to what is published and is no matter of editing."""
+    return replace(policy, bypass_until=None if published is None else published.bypass_until)
 
 
 def _where(problem: Problem, document: PolicyDocument) -> str:

@@ -44,6 +44,12 @@ def seconds(value: int) -> str:
     return " ".join(parts)
 
 
+def rounded(value_s: float) -> str:
+    """A length of time in at most two units: ``1 h 6 m``, ``26 m``, ``12 s``."""
+    parts = seconds(int(value_s)).split(" ")
+    return " ".join(parts[:4])
+
+
 def span(low: int, high: int) -> str:
     """A range of times, the unit once where both have it: ``1 to 6 h``, ``30 s to 2 m``."""
     first, second = seconds(low).split(" "), seconds(high).split(" ")

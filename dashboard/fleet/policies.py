@@ -1,0 +1,169 @@
+"""The policies' side of a cache: write the document, read who follows it and what they counted.
+
+Everything that is read was written by applications, or by whoever else can write there: its size is looked at before
+it is fetched, and nothing is believed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+
+from dashboard.caching.policy import MAX_DOCUMENT_BYTES
+from dashboard.caching.wire import COUNTERS_KEY, INSTANCES_KEY, POLICIES_CHANNEL, POLICIES_KEY
+from dashboard.fleet.errors import FleetError, as_error, explain
+from dashboard.fleet.registry import Command, Connection, Node
+
+MOST_INSTANCES: Final = 2_000
+MOST_COUNTERS: Final = 40_000
+MOST_BYTES: Final = 8_000_000
+"""Of one hash, as the server measures it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What is at the document's key.
+
+    Args:
+        content: at most one byte more than a document may have; None: nothing, or something that is no string.
+        is_other_type: there is something that is no string.
+        hits, misses: lookups that the server counted for this.
+    """
+
+    content: bytes | None
+    is_other_type: bool
+    hits: int
+    misses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """A hash.
+
+    Args:
+        fields: its fields; empty when it is not there.
+        problem: why it was not read, in words; empty.
+        hits, misses: lookups that the server counted for this.
+    """
+
+    fields: dict[bytes, bytes]
+    problem: str
+    hits: int
+    misses: int
+
+
+def read_document(connection: Connection) -> Document:
+    """Read the published document.
+
+    Raises:
+        FleetError: the cache can't be reached or does not let us.
+    """
+    (reply,) = _run(connection, POLICIES_KEY, [("GETRANGE", POLICIES_KEY, 0, MAX_DOCUMENT_BYTES)])
+    if isinstance(reply, redis.ResponseError):
+        return Document(None, True, 1, 0)
+    return Document(reply, False, 1, 0) if reply else Document(None, False, 0, 1)
+
+
+def publish(connection: Connection, document: bytes, version: int) -> None:
+    """Write the document and tell those who listen.
+
+    Raises:
+        FleetError: it was not written; applications go on with what they have.
+    """
+    # Whoever misses the message reads the document within seconds, so only SET's answer counts.
+    _run(
+        connection,
+        POLICIES_KEY,
+        [("SET", POLICIES_KEY, document), ("PUBLISH", POLICIES_CHANNEL, str(version))],
+    )
+
+
+def read_instances(connection: Connection) -> Fields:
+    """Read the application instances' hash.
+
+    Raises:
+        FleetError: the cache can't be reached or does not let us.
+    """
+    return _read_hash(connection, INSTANCES_KEY, MOST_INSTANCES)
+
+
+def read_counters(connection: Connection) -> Fields:
+    """Read the counters' hash.
+
+    Raises:
+        FleetError: the cache can't be reached or does not let us.
+    """
+    return _read_hash(connection, COUNTERS_KEY, MOST_COUNTERS)
+
+
+def _read_hash(connection: Connection, key: bytes, most: int) -> Fields:
+    name = key.decode()
+    (length,) = _run(connection, key, [("HLEN", key)])
+    if isinstance(length, redis.ResponseError):
+        return Fields({}, f"{name} is no hash: something else was written there.", 1, 0)
+    if not isinstance(length, int) or length == 0:
+        return Fields({}, "", 0, 1)
+    if length > most:
+        return Fields({}, f"{name} has {length:,} fields; more than {most:,} are not read.", 1, 0)
+    # Every field, or one huge value among many small ones would not be noticed.
+    (size,) = _run(connection, key, [("MEMORY", "USAGE", key, "SAMPLES", 0)], is_needed=False)
+    if isinstance(size, int) and size > MOST_BYTES:
+        return Fields({}, f"{name} takes {size:,} bytes; more than {MOST_BYTES:,} are not read.", 1, 0)
+    (reply,) = _run(connection, key, [("HGETALL", key)])
+    return Fields(_pairs(reply), "", 2, 0)
+
+
+def _pairs(reply: Any) -> dict[bytes, bytes]:
+    if isinstance(reply, dict):  # RESP3
+        return {field: value for field, value in reply.items() if isinstance(field, bytes)}
+    if not isinstance(reply, list):
+        return {}
+    return dict(zip(reply[::2], reply[1::2], strict=False))
+
+
+def _run(
+    connection: Connection, key: bytes, commands: Sequence[Command], *, is_needed: bool = True
+) -> list[Any]:
+    """Run commands about one key where that key is.
+
+    A refusal of the first command is raised, unless it is not needed or says that the key holds something else.
+    """
+    nodes = connection.nodes()
+    moved: redis.exceptions.MovedError | None = None
+    for node in _in_order(nodes, key):
+        replies, _ = node.run(commands)
+        first = replies[0]
+        if isinstance(first, redis.exceptions.MovedError):
+            moved = first
+            continue
+        for each in nodes:
+            each.memory.pop(_here(key), None)
+        node.memory[_here(key)] = True
+        if isinstance(first, redis.exceptions.ReadOnlyError):
+            node.doubt()  # demoted since it was looked up
+        if is_needed and isinstance(first, redis.ResponseError) and not _is_wrong_type(first):
+            raise _refused(connection, first, node)
+        return replies
+    for node in nodes:
+        node.doubt()
+    assert moved is not None
+    raise _refused(connection, moved)
+
+
+def _here(key: bytes) -> str:
+    return f"holds {key.decode()}"
+
+
+def _in_order(nodes: Sequence[Node], key: bytes) -> list[Node]:
+    """Where the key was found last time goes first; a Cluster's others follow."""
+    return sorted(nodes, key=lambda node: not node.memory.get(_here(key), False))
+
+
+def _is_wrong_type(error: redis.ResponseError) -> bool:
+    return "WRONGTYPE" in str(error) or getattr(error, "status_code", None) == "WRONGTYPE"
+
+
+def _refused(connection: Connection, error: redis.ResponseError, node: Node | None = None) -> FleetError:
+    where = node.id if node is not None else connection.url.masked
+    return as_error(explain(error, where, connection.url))

@@ -1,0 +1,368 @@
+"""Staging: edits that wait, seen by every operator, until they are published together."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dashboard.access import Role, require
+from dashboard.audit import service as audit
+from dashboard.caching.errors import PolicyError, Problem
+from dashboard.caching.policy import (
+    Policy,
+    PolicyDocument,
+    Tier,
+    parse_policy,
+    parse_tier,
+    prefix_from_text,
+    prefix_to_text,
+)
+from dashboard.errors import InvalidInput, NotFound
+from dashboard.policies import diff, documents, state, store, use, words
+from dashboard.policies.documents import Edit, Value
+from dashboard.policies.state import Held
+from dashboard.policies.types import (
+    ChangeKind,
+    Diff,
+    EditConflict,
+    ItemChange,
+    ItemKind,
+    PublishConflict,
+    Staged,
+)
+from dashboard.work import UnitOfWork
+
+
+def stage_policy(
+    work: UnitOfWork, cache_id: int, values: Mapping[str, Any], *, original: str | None, seen: str
+) -> Staged:
+    """Stage a policy.
+
+    Args:
+        values: its fields as in the document.
+        original: the prefix the form was opened on; None: a new policy; empty: the default.
+        seen: the revision the form was opened on.
+
+    Raises:
+        Forbidden: the actor is no operator.
+        NotFound: there is no such cache, or no policy ``original`` any more.
+        InvalidInput: a message per field.
+        EditConflict: somebody else changed this policy since.
+    """
+    require(work.actor, Role.OPERATOR)
+    held = state.lock(work, cache_id)
+    original = canonical(original)
+    policy = parse(held.draft, values, is_default=original == "")
+    kind = ItemKind.POLICY if policy.prefix else ItemKind.DEFAULT
+    name = policy.prefix_text
+    if name != original and documents.find_item(held.draft, kind, name) is not None:
+        message = f'The prefix "{name}" has a policy already; edit that one.'
+        raise InvalidInput(message, fields={"prefix": message})
+    if original is not None:
+        _check_seen(held, kind, original, seen, policy)
+    edits = [(kind, name, documents.value_of(policy))]
+    if original not in (None, name):
+        edits.append((kind, str(original), None))
+    return _stage(work, held, edits, use.warnings(work, held, policy))
+
+
+def stage_removal(work: UnitOfWork, cache_id: int, prefix: str, *, seen: str) -> Staged:
+    """Stage the removal of a policy; its keys will be the default's, or a shorter prefix's.
+
+    Raises:
+        as ``stage_policy``; the default can't be removed.
+    """
+    require(work.actor, Role.OPERATOR)
+    held = state.lock(work, cache_id)
+    if not prefix:
+        raise InvalidInput("Other keys always have a policy; it can be edited but not removed.")
+    name = canonical(prefix)
+    assert name is not None
+    _check_seen(held, ItemKind.POLICY, name, seen, None)
+    return _stage(work, held, [(ItemKind.POLICY, name, None)])
+
+
+def stage_tier(
+    work: UnitOfWork, cache_id: int, values: Mapping[str, Any], *, original: str | None, seen: str
+) -> Staged:
+    """Stage a tier. Policies that do not fit any more are listed with the draft, and hold up its publishing.
+
+    Raises:
+        as ``stage_policy``.
+    """
+    require(work.actor, Role.OPERATOR)
+    held = state.lock(work, cache_id)
+    tier = parse_tier_values(values)
+    if tier.name != original:
+        if original is not None:
+            message = "A tier's short name can't be changed: policies refer to it. Change its label."
+            raise InvalidInput(message, fields={"name": message})
+        if documents.find_item(held.draft, ItemKind.TIER, tier.name) is not None:
+            message = f'The tier "{tier.name}" is there already.'
+            raise InvalidInput(message, fields={"name": message})
+    else:
+        _check_seen(held, ItemKind.TIER, tier.name, seen, tier)
+    staged = _stage(work, held, [(ItemKind.TIER, tier.name, documents.value_of(tier))])
+    return Staged(staged.change, staged.revision, _misfits(work, cache_id))
+
+
+def stage_tier_removal(work: UnitOfWork, cache_id: int, name: str, *, seen: str) -> Staged:
+    """Stage the removal of a tier.
+
+    Raises:
+        as ``stage_policy``; InvalidInput also while policies use the tier.
+    """
+    require(work.actor, Role.OPERATOR)
+    held = state.lock(work, cache_id)
+    _check_seen(held, ItemKind.TIER, name, seen, None)
+    users = [
+        words.title(ItemKind.POLICY, policy.prefix_text)
+        for policy in documents.every(held.draft)
+        if policy.tier == name
+    ]
+    if users:
+        more = f" and {len(users) - 3} more" if len(users) > 3 else ""
+        raise InvalidInput(f"It is used by {', '.join(users[:3])}{more}; move those to another tier first.")
+    return _stage(work, held, [(ItemKind.TIER, name, None)])
+
+
+def stage_import(work: UnitOfWork, cache_id: int, data: bytes, format: str) -> Diff:
+    """Make the draft what a file says; edits that were staged before are replaced.
+
+    Args:
+        format: "json" or "yaml".
+
+    Returns:
+        What differs from what is published.
+
+    Raises:
+        Forbidden, NotFound; InvalidInput: what is wrong with the file, under ``file``.
+    """
+    require(work.actor, Role.OPERATOR)
+    document = documents.read(data, format)
+    held = state.lock(work, cache_id)
+    found = diff.diff(documents.without_bypasses(held.published), document)
+    store.delete_edits(work.session, cache_id)
+    held = Held(held.cache, held.version, held.revision, held.published, ())
+    changes = [
+        (item.kind, item.name, documents.value_of(documents.find_item(document, item.kind, item.name)))
+        if item.change is not ChangeKind.REMOVED
+        else (item.kind, item.name, None)
+        for item in found.items
+    ]
+    _put(work, held, changes)
+    audit.record(
+        work,
+        "policies:draft:import",
+        found.summary,
+        after={item.title: item.summary for item in found.items},
+        cache_name=held.cache.name,
+    )
+    return found
+
+
+def unstage(work: UnitOfWork, cache_id: int, kind: ItemKind, name: str) -> None:
+    """Take one staged edit back: the item is as published again.
+
+    Raises:
+        Forbidden; NotFound: there is no such edit (any more).
+    """
+    require(work.actor, Role.OPERATOR)
+    held = state.lock(work, cache_id)
+    change = next((item for item in held.changes if (item.kind, item.name) == (kind, name)), None)
+    if not store.delete_edit(work.session, cache_id, kind, name):
+        raise NotFound(
+            "There is no such staged edit.", what_to_do="It may have been published or taken back."
+        )
+    store.set_numbers(work.session, cache_id, version=held.version, draft_revision=held.revision + 1)
+    audit.record(
+        work,
+        "policies:draft:unstage",
+        words.title(kind, name),
+        before={"staged": change.summary} if change is not None else None,
+        cache_name=held.cache.name,
+    )
+
+
+def discard_draft(work: UnitOfWork, cache_id: int, *, revision: int) -> None:
+    """Take all staged edits back.
+
+    Args:
+        revision: the draft's, as it was shown.
+
+    Raises:
+        Forbidden, NotFound; PublishConflict: something was staged since.
+    """
+    require(work.actor, Role.OPERATOR)
+    held = state.lock(work, cache_id)
+    require_revision(held, revision)
+    if not held.edits:
+        return
+    store.delete_edits(work.session, cache_id)
+    store.set_numbers(work.session, cache_id, version=held.version, draft_revision=held.revision + 1)
+    audit.record(
+        work,
+        "policies:draft:discard",
+        f"draft of v{held.version + 1}",
+        before={item.title: item.summary for item in held.changes},
+        cache_name=held.cache.name,
+    )
+
+
+def require_revision(held: Held, revision: int) -> None:
+    """Refuse unless the draft is the one that was shown.
+
+    Raises:
+        PublishConflict: with what was staged since; nothing where edits were taken back or published.
+    """
+    if held.revision == revision:
+        return
+    newer = {(edit.kind, edit.name) for edit in held.edits if edit.revision > revision}
+    raise PublishConflict(
+        "The staged edits changed since this page was opened.",
+        changes=tuple(
+            item for item in held.changes if (item.kind, item.name) in newer or item.published_meanwhile
+        ),
+        what_to_do="Look at them as they are now, then try again.",
+    )
+
+
+def parse(draft: PolicyDocument, values: Mapping[str, Any], *, is_default: bool) -> Policy:
+    """A policy from a form.
+
+    Raises:
+        InvalidInput: a message per field.
+    """
+    given = {name: value for name, value in values.items() if not (is_default and name == "prefix")}
+    try:
+        if given.pop("bypass_until", None) is not None:
+            raise PolicyError([Problem("bypass_until", "A bypass has a form of its own.")])
+        return parse_policy(given, draft.tiers, is_default=is_default)
+    except PolicyError as error:
+        raise _invalid(error, given, draft) from None
+
+
+def parse_tier_values(values: Mapping[str, Any]) -> Tier:
+    """A tier from a form.
+
+    Raises:
+        InvalidInput: a message per field.
+    """
+    try:
+        return parse_tier(values)
+    except PolicyError as error:
+        raise _invalid(error, values, None) from None
+
+
+def canonical(prefix: str | None) -> str | None:
+    """A prefix in its one spelling, so that it is found however it was written.
+
+    Raises:
+        NotFound: it can't be a prefix.
+    """
+    if prefix is None:
+        return None
+    try:
+        return prefix_to_text(prefix_from_text(prefix))
+    except ValueError:
+        raise _gone(prefix) from None
+
+
+# --- helpers ----------------------------------------------------------------------------------------------------
+
+
+def _invalid(error: PolicyError, values: Mapping[str, Any], draft: PolicyDocument | None) -> InvalidInput:
+    tiers = {} if draft is None else {tier.name: tier for tier in draft.tiers}
+    fields: dict[str, str] = {}
+    for problem in error.problems:
+        fields.setdefault(problem.path, words.kinder(problem, values, tiers))
+    count = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
+    return InvalidInput(f"Not saved. Fix the {count} marked below.", fields=fields)
+
+
+def _check_seen(held: Held, kind: ItemKind, name: str, seen: str, mine: Policy | Tier | None) -> None:
+    item = documents.find_item(held.draft, kind, name)
+    revision = documents.revision_of(item)
+    if item is None and mine is None:
+        raise _gone(name)
+    if revision == seen:
+        return
+    edit = next((edit for edit in held.edits if (edit.kind, edit.name) == (kind, name)), None)
+    if item is not None and documents.value_of(item) == documents.value_of(mine):
+        return  # both want the same
+    raise EditConflict(
+        f"{edit.actor if edit is not None else 'Somebody else'} changed"
+        f" {words.title(kind, name)} since this form was opened.",
+        theirs=_theirs(held, kind, name, item, mine, edit),
+        seen=revision,
+        what_to_do="What differs is listed below; saving again replaces it with what you typed.",
+    )
+
+
+def _theirs(
+    held: Held,
+    kind: ItemKind,
+    name: str,
+    item: Policy | Tier | None,
+    mine: Policy | Tier | None,
+    edit: Edit | None,
+) -> ItemChange:
+    """How what is there differs from what was typed: each field's ``before`` is theirs, ``after`` is mine."""
+    found = diff.item_change(kind, name, item, mine, held.tiers)
+    assert found is not None
+    by, at = ("", None) if edit is None else (edit.actor, edit.at)
+    change, summary = found.change, found.summary
+    if item is None:
+        change, summary = ChangeKind.REMOVED, "removed"
+    return ItemChange(kind, name, found.title, change, found.fields, summary, by=by, at=at)
+
+
+def _stage(
+    work: UnitOfWork,
+    held: Held,
+    changes: Sequence[tuple[ItemKind, str, Value | None]],
+    warnings: tuple[str, ...] = (),
+) -> Staged:
+    before = held.draft
+    revision = _put(work, held, changes)
+    after = state.look(work, held.cache.id)
+    kind, name, _ = changes[0]
+    done = diff.diff(before, after.draft)
+    if not done.is_empty:
+        audit.record(
+            work,
+            "policies:draft:stage",
+            words.title(kind, name),
+            before={item.title: _values(item, "before") for item in done.items},
+            after={item.title: _values(item, "after") for item in done.items},
+            cache_name=held.cache.name,
+        )
+    staged = next((item for item in after.changes if (item.kind, item.name) == (kind, name)), None)
+    return Staged(staged, revision, warnings)
+
+
+def _values(item: ItemChange, side: str) -> dict[str, object] | None:
+    if item.change is (ChangeKind.ADDED if side == "before" else ChangeKind.REMOVED):
+        return None
+    return {field.label: getattr(field, side) for field in item.fields}
+
+
+def _put(work: UnitOfWork, held: Held, changes: Sequence[tuple[ItemKind, str, Value | None]]) -> int:
+    revision = held.revision + 1
+    edits = []
+    for kind, name, value in changes:
+        base = documents.value_of(documents.find_item(held.published, kind, name))
+        if value == base:
+            store.delete_edit(work.session, held.cache.id, kind, name)
+        else:
+            edits.append(Edit(kind, name, value, base, work.actor.name, work.now, revision))
+    store.put_edits(work.session, held.cache.id, edits)
+    store.set_numbers(work.session, held.cache.id, version=held.version, draft_revision=revision)
+    return revision
+
+
+def _misfits(work: UnitOfWork, cache_id: int) -> tuple[str, ...]:
+    found = documents.problems(state.look(work, cache_id).draft)
+    return tuple(f"{where}: {message}" for where, message in found)
+
+
+def _gone(name: str) -> NotFound:
+    return NotFound(f"There is no policy or tier {name} (any more).", what_to_do="Go back to the list.")

@@ -1,0 +1,57 @@
+"""Use cases of policies; see ``editing``, ``publishing`` and ``pages`` for each."""
+
+from dashboard.policies.editing import (
+    discard_draft,
+    stage_import,
+    stage_policy,
+    stage_removal,
+    stage_tier,
+    stage_tier_removal,
+    unstage,
+)
+from dashboard.policies.pages import (
+    compare_page,
+    diff_import,
+    draft_page,
+    editor,
+    export,
+    history_page,
+    instances_page,
+    policies_page,
+    preview,
+    test_key,
+    tier_editor,
+    typed_editor,
+    typed_tier_editor,
+    version_page,
+)
+from dashboard.policies.publishing import apply, bypass, end_bypass, publish, revert
+
+__all__ = [
+    "apply",
+    "bypass",
+    "compare_page",
+    "diff_import",
+    "discard_draft",
+    "draft_page",
+    "editor",
+    "end_bypass",
+    "export",
+    "history_page",
+    "instances_page",
+    "policies_page",
+    "preview",
+    "publish",
+    "revert",
+    "stage_import",
+    "stage_policy",
+    "stage_removal",
+    "stage_tier",
+    "stage_tier_removal",
+    "test_key",
+    "tier_editor",
+    "typed_editor",
+    "typed_tier_editor",
+    "unstage",
+    "version_page",
+]

@@ -1,0 +1,410 @@
+"""SQL of policies: versions, staged edits, what the worker found, counters per prefix."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from dashboard.caching.wire import COUNTERS
+from dashboard.db import partitions
+from dashboard.policies.documents import Edit
+from dashboard.policies.models import (
+    PolicyEditRow,
+    PolicyInstanceRow,
+    PolicyPublicationRow,
+    PolicySetRow,
+    PolicyVersionRow,
+    PrefixHourRow,
+    PrefixMinuteRow,
+    PrefixStateRow,
+)
+from dashboard.policies.types import ItemKind
+
+__all__ = ["Session"]
+
+_ANEW = {"populate_existing": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A published version without its document; see ``PolicyVersionRow``."""
+
+    version: int
+    published_at: datetime
+    actor: str
+    reason: str
+    kind: str
+    reverts_to: int | None
+    summary: str
+
+
+_VERSION = (
+    PolicyVersionRow.version,
+    PolicyVersionRow.published_at,
+    PolicyVersionRow.actor,
+    PolicyVersionRow.reason,
+    PolicyVersionRow.kind,
+    PolicyVersionRow.reverts_to,
+    PolicyVersionRow.summary,
+)
+
+
+# --- the set: which version, which draft -------------------------------------------------------------------------
+
+
+def find_set(session: Session, cache_id: int) -> tuple[int, int]:
+    """(published version, draft's revision); zeros where nothing was ever touched."""
+    row = session.execute(
+        select(PolicySetRow.version, PolicySetRow.draft_revision).where(PolicySetRow.cache_id == cache_id)
+    ).one_or_none()
+    return (0, 0) if row is None else (row.version, row.draft_revision)
+
+
+def lock_set(session: Session, cache_id: int) -> tuple[int, int]:
+    """The same, and nobody else changes this cache's policies until the transaction ends."""
+    session.execute(insert(PolicySetRow).values(cache_id=cache_id).on_conflict_do_nothing())
+    row = session.execute(
+        select(PolicySetRow.version, PolicySetRow.draft_revision)
+        .where(PolicySetRow.cache_id == cache_id)
+        .with_for_update()
+    ).one()
+    return row.version, row.draft_revision
+
+
+def set_numbers(session: Session, cache_id: int, *, version: int, draft_revision: int) -> None:
+    """Store both numbers of a locked set."""
+    session.execute(
+        update(PolicySetRow)
+        .where(PolicySetRow.cache_id == cache_id)
+        .values(version=version, draft_revision=draft_revision)
+    )
+
+
+# --- versions ----------------------------------------------------------------------------------------------------
+
+
+def find_document(session: Session, cache_id: int, version: int) -> dict[str, Any] | None:
+    """A version's document."""
+    return session.scalar(
+        select(PolicyVersionRow.document).where(
+            PolicyVersionRow.cache_id == cache_id, PolicyVersionRow.version == version
+        )
+    )
+
+
+def find_version(session: Session, cache_id: int, version: int) -> Version | None:
+    """A version."""
+    if not 0 < version < 2**63:
+        return None  # comes from a URL; PostgreSQL would refuse to compare it
+    row = session.execute(
+        select(*_VERSION).where(PolicyVersionRow.cache_id == cache_id, PolicyVersionRow.version == version)
+    ).one_or_none()
+    return None if row is None else Version(*row)
+
+
+def list_versions(session: Session, cache_id: int, *, before: int | None, limit: int) -> list[Version]:
+    """Versions, newest first, those before ``before``."""
+    query = select(*_VERSION).where(PolicyVersionRow.cache_id == cache_id)
+    if before is not None:
+        query = query.where(PolicyVersionRow.version < min(before, 2**62))
+    rows = session.execute(query.order_by(PolicyVersionRow.version.desc()).limit(limit))
+    return [Version(*row) for row in rows]
+
+
+def list_versions_of(session: Session, cache_id: int, item: str, *, limit: int) -> list[Version]:
+    """Versions that changed an item ("kind:name"), newest first."""
+    rows = session.execute(
+        select(*_VERSION)
+        .where(PolicyVersionRow.cache_id == cache_id, PolicyVersionRow.changed.contains([item]))
+        .order_by(PolicyVersionRow.version.desc())
+        .limit(limit)
+    )
+    return [Version(*row) for row in rows]
+
+
+def last_changes(session: Session, cache_id: int) -> dict[str, Version]:
+    """The last version that changed each item."""
+    rows = session.execute(
+        text(
+            "SELECT DISTINCT ON (item) item, version, published_at, actor, reason, kind, reverts_to, summary"
+            " FROM policy_version, jsonb_array_elements_text(changed) AS item WHERE cache_id = :cache_id"
+            " ORDER BY item, version DESC"
+        ),
+        {"cache_id": cache_id},
+    )
+    return {row[0]: Version(*row[1:]) for row in rows}
+
+
+def insert_version(
+    session: Session, cache_id: int, version: Version, changed: Sequence[str], document: Mapping[str, Any]
+) -> None:
+    """Add a version."""
+    session.execute(
+        insert(PolicyVersionRow).values(
+            cache_id=cache_id,
+            version=version.version,
+            published_at=version.published_at,
+            actor=version.actor,
+            reason=version.reason,
+            kind=version.kind,
+            reverts_to=version.reverts_to,
+            summary=version.summary,
+            changed=list(changed),
+            document=dict(document),
+        )
+    )
+
+
+# --- staged edits ------------------------------------------------------------------------------------------------
+
+
+def list_edits(session: Session, cache_id: int) -> list[Edit]:
+    """The staged edits: tiers, policies by prefix, the default."""
+    rows = session.scalars(
+        select(PolicyEditRow)
+        .where(PolicyEditRow.cache_id == cache_id)
+        .order_by(PolicyEditRow.kind.desc(), PolicyEditRow.staged_at, PolicyEditRow.name),
+        execution_options=_ANEW,
+    )
+    return [
+        Edit(ItemKind(row.kind), row.name, row.value, row.base, row.actor, row.staged_at, row.revision)
+        for row in rows
+    ]
+
+
+def put_edits(session: Session, cache_id: int, edits: Iterable[Edit]) -> None:
+    """Add or replace staged edits."""
+    rows = [
+        {
+            "cache_id": cache_id,
+            "kind": edit.kind.value,
+            "name": edit.name,
+            "value": edit.value,
+            "base": edit.base,
+            "actor": edit.actor,
+            "staged_at": edit.at,
+            "revision": edit.revision,
+        }
+        for edit in edits
+    ]
+    if not rows:
+        return
+    statement = insert(PolicyEditRow)
+    replaced = ("value", "base", "actor", "staged_at", "revision")
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["cache_id", "kind", "name"],
+            set_={name: statement.excluded[name] for name in replaced},
+        ),
+        rows,
+    )
+
+
+def delete_edit(session: Session, cache_id: int, kind: ItemKind, name: str) -> bool:
+    """Remove a staged edit; False when there is none."""
+    found = session.execute(
+        delete(PolicyEditRow)
+        .where(
+            PolicyEditRow.cache_id == cache_id, PolicyEditRow.kind == kind.value, PolicyEditRow.name == name
+        )
+        .returning(PolicyEditRow.name)
+    )
+    return found.scalar_one_or_none() is not None
+
+
+def delete_edits(session: Session, cache_id: int) -> None:
+    """Remove all staged edits."""
+    session.execute(delete(PolicyEditRow).where(PolicyEditRow.cache_id == cache_id))
+
+
+# --- what the worker found ---------------------------------------------------------------------------------------
+
+
+def find_publication(session: Session, cache_id: int) -> PolicyPublicationRow | None:
+    """What was last found in Redis."""
+    return session.scalars(
+        select(PolicyPublicationRow).where(PolicyPublicationRow.cache_id == cache_id), execution_options=_ANEW
+    ).one_or_none()
+
+
+def put_publication(session: Session, cache_id: int, **values: Any) -> None:
+    """Note what was found; columns that are not given keep what they hold."""
+    statement = insert(PolicyPublicationRow).values(cache_id=cache_id, **values)
+    session.execute(statement.on_conflict_do_update(index_elements=["cache_id"], set_=values))
+
+
+def list_instances(session: Session, cache_id: int) -> Sequence[PolicyInstanceRow]:
+    """All known application instances."""
+    return session.scalars(
+        select(PolicyInstanceRow).where(PolicyInstanceRow.cache_id == cache_id), execution_options=_ANEW
+    ).all()
+
+
+def put_instances(
+    session: Session, cache_id: int, found: Sequence[Mapping[str, Any]], now: datetime, *, keep_s: float
+) -> None:
+    """Take over what the instances' hash holds.
+
+    ``heard_at`` moves when an instance's own ``seen_at`` does, so that its clock may be wrong. Those that are in the
+    hash no more (signed off, or the hash was flushed and they will be back) are dropped ``keep_s`` after their last
+    heartbeat.
+    """
+    if found:
+        statement = insert(PolicyInstanceRow)
+        replaced = (*found[0], "heard_at")
+        session.execute(
+            statement.on_conflict_do_update(
+                index_elements=["cache_id", "id"],
+                set_={name: statement.excluded[name] for name in replaced},
+                where=PolicyInstanceRow.seen_at != statement.excluded.seen_at,
+            ),
+            [{"cache_id": cache_id, "first_heard_at": now, "heard_at": now, **values} for values in found],
+        )
+    session.execute(
+        delete(PolicyInstanceRow).where(
+            PolicyInstanceRow.cache_id == cache_id,
+            PolicyInstanceRow.id.not_in([values["id"] for values in found]),
+            PolicyInstanceRow.heard_at < now - timedelta(seconds=keep_s),
+        )
+    )
+
+
+# --- counters per prefix -----------------------------------------------------------------------------------------
+
+MINUTE: Final = "prefix_minute"
+HOUR: Final = "prefix_hour"
+PARTITION_DAYS: Mapping[str, int] = {MINUTE: 1, HOUR: 28}
+MINUTES_KEPT: Final = timedelta(days=8)
+"""Enough to look at a version's effect a week later, minute by minute."""
+
+
+def ensure_partitions(session: Session, at: datetime) -> None:
+    """Make the partitions around ``at``; idempotent."""
+    partitions.ensure(session, PARTITION_DAYS, at)
+
+
+def drop_old_counts(session: Session, now: datetime, *, hour_days: int) -> None:
+    """Drop the partitions whose every row is too old, by PostgreSQL's clock if ours is ahead."""
+    now = min(now, session.execute(select(func.now())).scalar_one())
+    for table, kept in ((MINUTE, MINUTES_KEPT), (HOUR, timedelta(days=hour_days))):
+        partitions.drop(session, table, PARTITION_DAYS[table], now - kept)
+
+
+def lock_counts(session: Session, cache_id: int) -> tuple[datetime, dict[str, int]] | None:
+    """When the counters were last read and what they were; None before the first time. Locked for the transaction."""
+    row = session.execute(
+        select(PrefixStateRow.counted_at, PrefixStateRow.counts)
+        .where(PrefixStateRow.cache_id == cache_id)
+        .with_for_update()
+    ).one_or_none()
+    return None if row is None else (row.counted_at, row.counts)
+
+
+def put_counts(session: Session, cache_id: int, counts: Mapping[str, int], at: datetime) -> None:
+    """Remember the counters as they were read."""
+    values = {"counts": dict(counts), "counted_at": at}
+    statement = insert(PrefixStateRow).values(cache_id=cache_id, **values)
+    session.execute(statement.on_conflict_do_update(index_elements=["cache_id"], set_=values))
+
+
+def add_growth(
+    session: Session, cache_id: int, growth: Mapping[str, Mapping[str, int]], at: datetime
+) -> None:
+    """Add what the counters grew by to the minute and the hour of ``at``.
+
+    Args:
+        growth: prefix -> counter -> growth.
+    """
+    if not growth:
+        return
+    ensure_partitions(session, at)
+    # In one order, so that two transactions can't wait for each other.
+    for row_class, bucket in (
+        (PrefixMinuteRow, at.replace(second=0, microsecond=0)),
+        (PrefixHourRow, at.replace(minute=0, second=0, microsecond=0)),
+    ):
+        table = row_class.__table__
+        rows = [
+            {"cache_id": cache_id, "bucket": bucket, "prefix": prefix}
+            | {name: growth[prefix].get(name, 0) for name in COUNTERS}
+            for prefix in sorted(growth)
+        ]
+        statement = insert(row_class)
+        session.execute(
+            statement.on_conflict_do_update(
+                index_elements=["cache_id", "bucket", "prefix"],
+                set_={name: table.c[name] + statement.excluded[name] for name in COUNTERS},
+            ),
+            rows,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Counters of one prefix in one bucket."""
+
+    prefix: str
+    bucket: datetime
+    counts: Mapping[str, int]
+
+
+def list_counts(
+    session: Session,
+    cache_id: int,
+    table: str,
+    since: datetime,
+    until: datetime,
+    *,
+    prefix: str | None = None,
+) -> list[Counted]:
+    """Counters per prefix and bucket, oldest first.
+
+    Args:
+        table: MINUTE or HOUR.
+        prefix: only this one.
+    """
+    columns = (PrefixMinuteRow if table == MINUTE else PrefixHourRow).__table__.c
+    query = select(columns.prefix, columns.bucket, *(columns[name] for name in COUNTERS)).where(
+        columns.cache_id == cache_id, columns.bucket >= since, columns.bucket < until
+    )
+    if prefix is not None:
+        query = query.where(columns.prefix == prefix)
+    return [
+        Counted(name, bucket, dict(zip(COUNTERS, counts, strict=True)))
+        for name, bucket, *counts in session.execute(query.order_by(columns.bucket))
+    ]
+
+
+def stored_since(
+    session: Session, cache_id: int, since: Mapping[str, datetime], now: datetime
+) -> dict[str, int]:
+    """How many values each prefix stored since its own moment; prefixes that nobody counted are left out.
+
+    Args:
+        since: prefix -> moment, usually one TTL ago.
+    """
+    found: dict[str, int] = {}
+    for table, is_wanted in ((MINUTE, True), (HOUR, False)):
+        asked = {name: at for name, at in since.items() if (now - at <= timedelta(hours=6)) is is_wanted}
+        if not asked:
+            continue
+        rows = session.execute(
+            text(
+                "SELECT asked.prefix, sum(loads + writes - rejected_fills - not_stored)::bigint AS stored"
+                " FROM unnest(CAST(:prefixes AS text[]), CAST(:since AS timestamptz[])) AS asked (prefix, since)"
+                f" JOIN {table} AS counted ON counted.cache_id = :cache_id AND counted.prefix = asked.prefix"
+                " AND counted.bucket >= asked.since AND counted.bucket >= :least GROUP BY asked.prefix"
+            ),
+            {
+                "prefixes": list(asked),
+                "since": list(asked.values()),
+                "cache_id": cache_id,
+                "least": min(asked.values()),
+            },
+        )
+        found |= {row.prefix: max(0, row.stored) for row in rows}
+    return found
