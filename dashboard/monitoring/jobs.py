@@ -47,15 +47,41 @@ CLOCK_STEP_S = 2.0
 ACTOR = Actor(user_id=None, name="worker", role=Role.ADMIN, source="worker")
 
 
+@dataclass(frozen=True, slots=True)
+class CacheJob:
+    """Work of another area, done for every cache by the process that polls.
+
+    Args:
+        name: unique among them.
+        every_s: how often, seconds.
+        run: gets the cache, and whether this process is still the one, to be asked right before anything is written.
+    """
+
+    name: str
+    every_s: float
+    run: Callable[[Cache, Callable[[], bool]], None]
+
+
 class Poller:
     """Polls all caches while it holds the lock; used once.
 
     Args:
         holder: this process's name in the database, by default host:pid.
+        beside: what else is done for every cache.
+        upkeep: what else is done once an hour, each in a transaction of its own.
     """
 
-    def __init__(self, runtime: Runtime, *, holder: str | None = None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        holder: str | None = None,
+        beside: Sequence[CacheJob] = (),
+        upkeep: Sequence[Callable[[UnitOfWork], object]] = (),
+    ) -> None:
         self._runtime = runtime
+        self._beside = tuple(beside)
+        self._more_upkeep = tuple(upkeep)
         self._holder = holder or f"{socket.gethostname()}:{os.getpid()}"
         self._lock = AdvisoryLock(runtime.database.engine, LOCK_KEY, patience_s=LOCK_PATIENCE_S)
         self._stopping = threading.Event()
@@ -72,6 +98,7 @@ class Poller:
         self._clock_offset_s = 0.0
         self._due: dict[str, float] = {}
         self._store_is_away = False
+        self._not_rolled_up: set[int] = set()
 
     @property
     def is_polling(self) -> bool:
@@ -163,24 +190,38 @@ class Poller:
             store.beat(work.session, self._holder, work.now, is_new=False)
             found = {cache.id: cache for cache in caches.list_caches(work)}
         self._store_answers()
-        is_first = not self._caches
-        for cache_id in self._caches.keys() - found.keys():
+        known = self._caches
+        # Before anything is scheduled: a job that starts at once must find its cache.
+        self._caches = found
+        for cache_id in known.keys() - found.keys():
             with suppress(JobLookupError):
                 self._scheduler.remove_job(_job_id(cache_id))
+            for job in self._beside:
+                self._scheduler.remove_job(_job_id(cache_id, job.name))
             self._states.pop(cache_id, None)
             self._runtime.fleet.forget(cache_id)
         for cache_id, cache in found.items():
-            known = self._caches.get(cache_id)
-            if known is None or known.poll_interval_s != cache.poll_interval_s:
+            before = known.get(cache_id)
+            if before is None or before.poll_interval_s != cache.poll_interval_s:
                 # Together only after a start; a cache that was just added is wanted now.
-                within_s = min(cache.poll_interval_s, 10) if is_first else 1
+                within_s = min(cache.poll_interval_s, 10) if not known else 1
                 self._schedule(
                     _job_id(cache_id), self._job_of(cache_id), cache.poll_interval_s, within_s=within_s
                 )
-        self._caches = found
+            if known is None:
+                for job in self._beside:
+                    self._schedule(
+                        _job_id(cache_id, job.name),
+                        self._beside_of(job, cache_id),
+                        job.every_s,
+                        within_s=min(job.every_s, 1),
+                    )
 
     def _job_of(self, cache_id: int) -> Callable[[], None]:
         return lambda: self._poll(cache_id)
+
+    def _beside_of(self, job: CacheJob, cache_id: int) -> Callable[[], None]:
+        return lambda: self._run_beside(job, cache_id)
 
     def _schedule(
         self,
@@ -246,6 +287,20 @@ class Poller:
             log.exception("polling %s failed", cache.name)
             self._note_failure(cache)
 
+    def _run_beside(self, job: CacheJob, cache_id: int) -> None:
+        cache = self._caches.get(cache_id)
+        if cache is None or not self.is_polling:
+            return
+        try:
+            job.run(cache, lambda: self.is_polling)
+        except StoreUnavailable as error:
+            self._store_failed(error)
+        except Exception as error:
+            if isinstance(getattr(error, "orig", None), ForeignKeyViolation):
+                log.debug("%s was removed meanwhile", cache.name)
+                return
+            log.exception("%s of %s failed", job.name, cache.name)
+
     def _note_failure(self, cache: Cache) -> None:
         """Have the page say that it is us, or a reply that can't be used, and not a worker that is away."""
         error = DashboardError(
@@ -295,10 +350,16 @@ class Poller:
         return {at.date()}
 
     def _roll_up(self) -> None:
-        self._upkeep("rolling up", service.roll_up, service.refresh_statuses)
+        self._upkeep("rolling up", self._roll_up_all, service.refresh_statuses)
+
+    def _roll_up_all(self, work: UnitOfWork) -> None:
+        failed = service.roll_up(work)
+        for cache_id in failed.keys() - self._not_rolled_up:
+            log.error("the history of cache %d could not be rolled up: %s", cache_id, failed[cache_id])
+        self._not_rolled_up = set(failed)
 
     def _apply_retention(self) -> None:
-        self._upkeep("retention", service.prepare_partitions, service.apply_retention)
+        self._upkeep("retention", service.prepare_partitions, service.apply_retention, *self._more_upkeep)
 
     def _upkeep(self, what: str, *steps: Callable[[UnitOfWork], object]) -> None:
         for step in steps:
@@ -324,5 +385,5 @@ class Poller:
         self._store_is_away = False
 
 
-def _job_id(cache_id: int) -> str:
-    return f"cache-{cache_id}"
+def _job_id(cache_id: int, name: str = "cache") -> str:
+    return f"{name}-{cache_id}"

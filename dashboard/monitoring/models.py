@@ -85,8 +85,6 @@ class SampleRow(Base):
     dt_s: Mapped[float | None] = _real()
     round_trip_s: Mapped[float] = mapped_column(REAL)
     mem_fragmentation_ratio: Mapped[float | None] = _real()
-    avg_ttl_s: Mapped[float | None] = _real()
-    expired_stale_perc: Mapped[float | None] = _real()
     flags: Mapped[int] = mapped_column(SmallInteger)
     nodes_expected: Mapped[int] = mapped_column(SmallInteger)
 
@@ -109,8 +107,8 @@ class _Rollup:
     """All polls of one bucket, summed over nodes first: sums of growth, extremes and means of gauges.
 
     ``hits`` and ``misses`` are the applications' own; ``ratio_`` and ``_rate_`` extremes are those of single
-    polls (of polls with enough lookups for the ratio). ``polls`` of ``polls_expected`` is the coverage;
-    gauges come from ``polls_complete`` only, those in which every node answered.
+    polls (of polls with enough lookups for the ratio). Gauges come from ``polls_complete`` only, those in which
+    every node answered. ``late_s`` and ``late_reach_s``: see ``rollup``.
     """
 
     bucket: Mapped[datetime] = mapped_column(primary_key=True)
@@ -133,7 +131,8 @@ class _Rollup:
     expires_last: Mapped[int | None] = mapped_column(BigInteger)
     cache_id: Mapped[int] = mapped_column(Integer, primary_key=True)
     dt_s: Mapped[float | None] = mapped_column(REAL)
-    polls_expected: Mapped[float] = mapped_column(REAL)
+    late_s: Mapped[float | None] = mapped_column(REAL)
+    late_reach_s: Mapped[float | None] = mapped_column(REAL)
     used_memory_min: Mapped[float | None] = mapped_column(REAL)
     used_memory_avg: Mapped[float | None] = mapped_column(REAL)
     used_memory_max: Mapped[float | None] = mapped_column(REAL)

@@ -4,6 +4,12 @@ The three levels share one shape, a *point*: the sums, extremes and means of ``_
 itself, made from its nodes' samples; ``aggregate`` makes coarser points from finer ones, for the rollups here and
 for charts. So a number means the same at every level. Counters add up, gauges keep minimum, mean, maximum and last, and
 the hit ratio is never averaged: only sums of hits and misses go up, with the extremes of single polls beside them.
+
+A rate divides a sum by the time its growth belongs to. That is ``dt_s``, the time since the cache's previous poll,
+and ``late_s``: a node of a Cluster that comes back brings the growth of all its silence, most of it from before the
+poll. ``late_s`` is that earlier time as a share of the whole cache (an hour of one node of four is a quarter of an
+hour), ``late_reach_s`` how far back it goes. Both shrink as points join: what lies within the coarser point is no
+longer early.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +18,22 @@ from types import MappingProxyType
 
 from dashboard.monitoring import store
 from dashboard.monitoring.store import Session, execute, fetch
+from dashboard.monitoring.types import Flag
 
 MIN_LOOKUPS = 50
 """A single poll's hit ratio counts as an extreme only with so many lookups; of two lookups it says nothing."""
 
 LOOKBACK = timedelta(minutes=2)
 """How far before the last run samples may still arrive late."""
+
+MOST = 4 * 10**18
+"""Sums end here: two of them still add up within PostgreSQL's bigint, and no cache ever counts so far."""
+
+IS_GAP = f"flags & {int(Flag.GAP)} <> 0"
+"""SQL: whether a sample or point reaches over time in which nothing was read."""
+
+RATE_S = "(dt_s + coalesce(late_s, 0))"
+"""SQL: the seconds that the growth of a point belongs to."""
 
 _CHUNK = timedelta(hours=6)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -75,8 +91,31 @@ _MAXES = (
     "net_input_rate_max",
     "net_output_rate_max",
 )
-COLUMNS = (*_ALL_SUMS, *_LASTS, *_MINS, *_AVERAGES, *_MAXES, "dt_s", "polls", "polls_complete", "flags")
+COLUMNS = (
+    *_ALL_SUMS,
+    *_LASTS,
+    *_MINS,
+    *_AVERAGES,
+    *_MAXES,
+    "dt_s",
+    "late_s",
+    "late_reach_s",
+    "polls",
+    "polls_complete",
+    "flags",
+)
 """Columns of a point beside cache_id and its time."""
+
+
+def big(expression: str) -> str:
+    """SQL: a sum as bigint, ending at MOST; NULL stays NULL."""
+    # least() alone would pass NULL over.
+    return f"CASE WHEN {expression} IS NOT NULL THEN least({expression}, {MOST}) END::bigint"
+
+
+def _if_any(seconds: str) -> str:
+    """SQL: NULL, which takes no room, for nothing."""
+    return f"nullif(greatest({seconds}, 0), 0)"
 
 
 def _polls() -> str:
@@ -85,18 +124,23 @@ def _polls() -> str:
     is_paired = "FILTER (WHERE d_keyspace_hits IS NOT NULL AND d_keyspace_misses IS NOT NULL)"
     sums = [
         # greatest() passes NULL over, and what is not reported must not become 0.
-        f"CASE WHEN sum(d_keyspace_{name}) {is_paired} IS NOT NULL THEN greatest("
-        f"sum(d_keyspace_{name}) {is_paired} - sum(self_{name}) {is_paired}, 0) END::bigint AS {name}"
+        f"CASE WHEN sum(d_keyspace_{name}) {is_paired} IS NOT NULL THEN least(greatest("
+        f"sum(d_keyspace_{name}) {is_paired} - sum(self_{name}) {is_paired}, 0), {MOST}) END::bigint AS {name}"
         for name in ("hits", "misses")
     ]
-    sums += [f"sum(d_{counter})::bigint AS {name}" for name, counter in SUMS.items()]
+    sums += [f"{big(f'sum(d_{counter})')} AS {name}" for name, counter in SUMS.items()]
     gauges = [
         # Half of a cluster's memory is not its memory: gauges only when every node answered.
         f"CASE WHEN count(*) >= max(nodes_expected) THEN {expression} END AS {name}"
         for name, expression in _GAUGES.items()
     ]
+    # Nodes that were there all along say how long it is since the previous poll, one that was away does not.
+    steady = f"max(dt_s) FILTER (WHERE NOT {IS_GAP})"
+    back = f"FILTER (WHERE {IS_GAP})"
+    late = f"(sum(dt_s) {back} - count(dt_s) {back} * {steady}) / max(nodes_expected)"
     return (
-        "SELECT cache_id, ts AS at, max(dt_s) AS dt_s, bit_or(flags) AS flags,"
+        f"SELECT cache_id, ts AS at, coalesce({steady}, max(dt_s)) AS dt_s, bit_or(flags) AS flags,"
+        f" {_if_any(late)} AS late_s, {_if_any(f'max(dt_s) {back} - {steady}')} AS late_reach_s,"
         f" (count(*) >= max(nodes_expected))::int AS polls_complete, {', '.join(sums + gauges)}"
         " FROM sample WHERE cache_id = ANY(:cache_ids) AND ts >= :start AND ts < :end GROUP BY cache_id, ts"
     )
@@ -104,19 +148,19 @@ def _polls() -> str:
 
 def _raw_points() -> str:
     columns = [*_ALL_SUMS]
-    columns += [f"{name.removesuffix('_last')}::bigint AS {name}" for name in _LASTS]
+    columns += [f"{big(name.removesuffix('_last'))} AS {name}" for name in _LASTS]
     ratio = f"CASE WHEN hits + misses >= {MIN_LOOKUPS} THEN hits::float8 / (hits + misses) END"
     for name in (*_MINS, *_AVERAGES, *_MAXES):
         base = name.rpartition("_")[0]
         if base == "ratio":
             expression = ratio
         elif base in _RATES:
-            expression = f"CASE WHEN dt_s > 0 THEN {_RATES[base]} / dt_s END"
+            expression = f"CASE WHEN {RATE_S} > 0 THEN {_RATES[base]} / {RATE_S} END"
         else:
             expression = base
         columns.append(f"({expression})::float8 AS {name}")
     return (
-        f"SELECT cache_id, at, dt_s, 1 AS polls, polls_complete, flags, {', '.join(columns)}"
+        f"SELECT cache_id, at, dt_s, late_s, late_reach_s, 1 AS polls, polls_complete, flags, {', '.join(columns)}"
         f" FROM ({_polls()}) AS poll"
     )
 
@@ -154,7 +198,7 @@ def aggregate(level: str, bucket: str, more: Mapping[str, str] = MappingProxyTyp
     Args:
         more: further columns and the aggregate expressions that make them.
     """
-    columns = [f"sum({name})::bigint AS {name}" for name in _ALL_SUMS]
+    columns = [f"{big(f'sum({name})')} AS {name}" for name in _ALL_SUMS]
     columns += [
         f"(array_agg({name} ORDER BY at DESC) FILTER (WHERE {name} IS NOT NULL))[1] AS {name}"
         for name in _LASTS
@@ -167,6 +211,11 @@ def aggregate(level: str, bucket: str, more: Mapping[str, str] = MappingProxyTyp
     ]
     columns += [f"max({name}) AS {name}" for name in _MAXES]
     columns += [f"{expression} AS {name}" for name, expression in more.items()]
+    reach = f"greatest(late_reach_s - extract(epoch FROM at - ({bucket}))::float8, 0)"
+    columns += [
+        f"{_if_any(f'sum(late_s * {reach} / late_reach_s)')} AS late_s",
+        f"{_if_any(f'max({reach})')} AS late_reach_s",
+    ]
     return (
         f"SELECT cache_id, {bucket} AS bucket, {', '.join(columns)}, sum(dt_s::float8) AS dt_s,"
         " sum(polls)::int AS polls, sum(polls_complete)::int AS polls_complete, bit_or(flags) AS flags"
@@ -175,14 +224,13 @@ def aggregate(level: str, bucket: str, more: Mapping[str, str] = MappingProxyTyp
 
 
 def _insert(table: str, level: str, seconds: int, more: Mapping[str, str] = MappingProxyType({})) -> str:
-    columns = ("cache_id", "bucket", "polls_expected", *COLUMNS, *more)
+    columns = ("cache_id", "bucket", *COLUMNS, *more)
     bucket = f"date_bin('{seconds} seconds', at, timestamptz 'epoch')"
     return (
         f"INSERT INTO {table} ({', '.join(columns)})"
-        f" SELECT made.cache_id, bucket, {seconds} / state.poll_interval_s,"
-        f" {', '.join(f'made.{name}' for name in columns[3:])}"
+        f" SELECT {', '.join(f'made.{name}' for name in columns)}"
         # Nothing is made for a cache that was removed.
-        f" FROM ({aggregate(level, bucket, more)}) AS made JOIN poll_state AS state ON state.cache_id = made.cache_id"
+        f" FROM ({aggregate(level, bucket, more)}) AS made JOIN poll_state USING (cache_id)"
         " ON CONFLICT (cache_id, bucket) DO UPDATE SET "
         + ", ".join(f"{name} = excluded.{name}" for name in columns[2:])
         # A bucket that is made again and comes out the same leaves no dead row behind.
@@ -220,26 +268,40 @@ def _roll_up(
     return changed
 
 
-def roll_up(session: Session, now: datetime) -> None:
+def roll_up(session: Session, now: datetime) -> dict[int, str]:
     """Bring minutes and hours up to ``now``, from where the last run ended.
 
     A minute is made when it is over: made at each poll it would leave five dead rows for one. The current hour is
     there as far as it has come. Idempotent: buckets are made whole from what they are made of. To be called by
     the holder of the poller's lock.
+
+    Returns:
+        Why by cache, of those whose numbers could not be rolled up. The others are, and the mark goes on: one
+        cache's broken numbers hold up neither the charts of the others nor retention.
     """
     state = store.worker_state(session)
     cache_ids = list(store.poll_states(session))
     if state is None or not cache_ids:
-        return
+        return {}
     # A clock that stepped back: what is written now lies before the mark.
     oldest = _oldest_sample(session, cache_ids, now)
     minutes = max(min(state.minutes_until or oldest, now) - LOOKBACK, min(oldest, now))
     until = _floor(now, 60)
-    roll_up_minutes(session, cache_ids, minutes, until)
     hours = min(state.hours_until or minutes, minutes)
-    roll_up_hours(session, cache_ids, hours, until)
+
+    def make(ids: Sequence[int]) -> str | None:
+        with store.attempt(session) as tried:
+            roll_up_minutes(session, ids, minutes, until)
+            roll_up_hours(session, ids, hours, until)
+        return tried.problem
+
+    failed: dict[int, str] = {}
+    # All at once is several times cheaper than one by one.
+    if make(cache_ids) is not None:
+        failed = {cache_id: problem for cache_id in cache_ids if (problem := make([cache_id])) is not None}
     store.set_watermark(session, "minutes_until", until)
     store.set_watermark(session, "hours_until", until)
+    return failed
 
 
 def _oldest_sample(session: Session, cache_ids: Sequence[int], now: datetime) -> datetime:

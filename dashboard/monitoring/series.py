@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from dashboard.errors import InvalidInput
 from dashboard.monitoring import store
-from dashboard.monitoring.rollup import aggregate
+from dashboard.monitoring.rollup import RATE_S, aggregate
 from dashboard.monitoring.store import Session, fetch
 from dashboard.monitoring.types import Series, Span
 
@@ -44,7 +44,7 @@ _RATIO = "CASE WHEN hits + misses > 0 THEN hits::float8 / (hits + misses) END"
 
 
 def _rate(sum_column: str) -> str:
-    return f"CASE WHEN dt_s > 0 THEN {sum_column} / dt_s END"
+    return f"CASE WHEN {RATE_S} > 0 THEN {sum_column} / {RATE_S} END"
 
 
 EXPRESSIONS: Mapping[str, str] = {
@@ -187,7 +187,8 @@ def load(
     if since is not None:
         # An absurd "since" must not become an absurd query.
         since = min(max(since, span.start.timestamp()), span.end.timestamp())
-        start = datetime.fromtimestamp(since, UTC)
+        # A single poll's time was rounded to a millisecond, perhaps up.
+        start = datetime.fromtimestamp(since - 0.001 * is_single, UTC)
     if not is_single:
         start = datetime.fromtimestamp(start.timestamp() // step_s * step_s, UTC)
     bucket = "at" if is_single else f"date_bin('{step_s} seconds', at, timestamptz 'epoch')"

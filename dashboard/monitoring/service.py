@@ -25,7 +25,6 @@ from dashboard.monitoring.types import (
     SlowEntry,
     SlowLogPage,
     Span,
-    StoredEvent,
     Summary,
     TablePage,
     Verdict,
@@ -80,16 +79,6 @@ def overview_series(
         columns=columns,
         since=since,
     )
-
-
-def list_events(work: UnitOfWork, cache_id: int, within: Span) -> tuple[StoredEvent, ...]:
-    """What happened to a cache within a span, oldest first.
-
-    Raises:
-        NotFound: there is no such cache.
-    """
-    caches.get_cache(work, cache_id)
-    return store.events_between(work.session, cache_id, within.start, within.end)
 
 
 def summary(work: UnitOfWork, cache_id: int, within: Span) -> Summary:
@@ -453,9 +442,9 @@ def _if_more(total: int, rows: Sequence[object]) -> int | None:
 # --- upkeep, called by the worker ---------------------------------------------------------------------------
 
 
-def roll_up(work: UnitOfWork) -> None:
-    """Bring the rollups up to date."""
-    rollup.roll_up(work.session, work.now)
+def roll_up(work: UnitOfWork) -> dict[int, str]:
+    """Bring the rollups up to date; why by cache, of those whose numbers could not be."""
+    return rollup.roll_up(work.session, work.now)
 
 
 def refresh_statuses(work: UnitOfWork) -> None:

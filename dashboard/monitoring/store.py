@@ -5,13 +5,15 @@ through ``fetch`` and ``execute`` here.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import DataError, IntegrityError, InternalError
 from sqlalchemy.orm import Session
 
 from dashboard.db import partitions as time_partitions
@@ -54,8 +56,6 @@ STORED_GAUGES: tuple[str, ...] = (
     "connected_clients",
     "blocked_clients",
     "mem_fragmentation_ratio",
-    "avg_ttl_s",
-    "expired_stale_perc",
 )
 PARTIAL = "partial"
 """Error code of a poll that some nodes did not answer."""
@@ -85,6 +85,28 @@ def let_go_soon(session: Session) -> None:
             " set_config('lock_timeout', '5000', true)"
         )
     )
+
+
+@dataclass(slots=True)
+class Attempt:
+    """How a part of a transaction went."""
+
+    problem: str | None = None
+
+
+@contextmanager
+def attempt(session: Session) -> Iterator[Attempt]:
+    """Do a part of a transaction that may fail for the data it meets; then it is undone, and the rest goes on.
+
+    Raises:
+        Whatever is not about the data: PostgreSQL is away, a lock was not to be had.
+    """
+    tried = Attempt()
+    try:
+        with session.begin_nested():
+            yield tried
+    except (DataError, IntegrityError, InternalError) as error:
+        tried.problem = str(error.orig).strip()
 
 
 # --- partitions ---------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dashboard.monitoring.rollup import BELOW_TARGET
+from dashboard.monitoring.rollup import BELOW_TARGET, IS_GAP, big
 from dashboard.monitoring.store import Session, fetch
 from dashboard.monitoring.types import Window
 
@@ -25,7 +25,7 @@ _SUMS: Mapping[str, str] = {
     "total_commands_processed": "commands",
     "total_error_replies": "errors",
 }
-_SUM_SQL = ", ".join(f"sum({column})::bigint AS {name}" for name, column in _SUMS.items())
+_SUM_SQL = ", ".join(f"{big(f'sum({column})')} AS {name}" for name, column in _SUMS.items())
 
 
 def _window(row: Any, start: datetime, end: datetime) -> Window:
@@ -42,13 +42,17 @@ def _next_minute(at: datetime) -> datetime:
 
 
 def recent(session: Session, cache_ids: Sequence[int], now: datetime) -> dict[int, tuple[Window, Window]]:
-    """For each cache the last fifteen minutes and the hour before them; one query for all."""
+    """For each cache the last fifteen minutes and the hour before them; one query for all.
+
+    Minutes that reach over a gap are left out: their growth is that of hours, perhaps.
+    """
     split = now - RECENT
     start = split - BEFORE
     rows = fetch(
         session,
         f"SELECT cache_id, bucket >= :split AS is_recent, sum(dt_s::float8) AS covered_s, {_SUM_SQL}"
-        " FROM rollup_minute WHERE cache_id = ANY(:cache_ids) AND bucket >= :start AND bucket < :end GROUP BY 1, 2",
+        " FROM rollup_minute WHERE cache_id = ANY(:cache_ids) AND bucket >= :start AND bucket < :end"
+        f" AND NOT {IS_GAP} GROUP BY 1, 2",
         cache_ids=list(cache_ids),
         split=_next_minute(split),
         start=_next_minute(start),
@@ -97,7 +101,7 @@ class SpanSums:
 def over_span(
     session: Session, cache_id: int, start: datetime, end: datetime, target: float, *, from_hours: bool
 ) -> SpanSums:
-    """Sum a span up.
+    """Sum a span up, without what a gap carried into it from before it began.
 
     Args:
         target: hit ratio, 0..1.
@@ -105,17 +109,21 @@ def over_span(
             each hour was made, against the target of that time.
     """
     if from_hours:
-        table, known, below = "rollup_hour", "sum(minutes_known)", "sum(minutes_below)"
+        table, length_s, known, below = "rollup_hour", 3600, "sum(minutes_known)", "sum(minutes_below)"
         begin = start.replace(minute=0, second=0, microsecond=0)
     else:
-        table, known = "rollup_minute", "count(*) FILTER (WHERE hits + misses > 0)"
+        table, length_s, known = "rollup_minute", 60, "count(*) FILTER (WHERE hits + misses > 0)"
         below = f"count(*) FILTER (WHERE {BELOW_TARGET.format(target=':target')})"
         begin = _next_minute(start)
     row = fetch(
         session,
-        f"SELECT sum(dt_s::float8) AS covered_s, {_SUM_SQL}, min(ratio_min) AS ratio_min,"
+        # Over a gap no bucket covers more than its length.
+        f"SELECT sum(CASE WHEN {IS_GAP} THEN least(dt_s, {length_s}) ELSE dt_s END::float8) AS covered_s,"
+        f" {_SUM_SQL}, min(ratio_min) AS ratio_min,"
         f" coalesce({known}, 0)::bigint AS known, coalesce({below}, 0)::bigint AS below"
-        f" FROM {table} WHERE cache_id = ANY(:cache_ids) AND bucket >= :start AND bucket < :end",
+        f" FROM {table} WHERE cache_id = ANY(:cache_ids) AND bucket >= :start AND bucket < :end"
+        f" AND (NOT {IS_GAP} OR bucket - make_interval(secs => greatest(dt_s - {length_s}, late_reach_s, 0))"
+        f" >= :start - make_interval(secs => {length_s}))",
         cache_ids=[cache_id],
         start=begin,
         end=end,

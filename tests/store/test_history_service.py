@@ -168,7 +168,6 @@ def test_what_is_gone_is_not_found(work: UnitOfWork) -> None:
         lambda: service.slow_log_page(work, 4711),
         lambda: service.clients_page(work, 4711),
         lambda: service.commands_page(work, 4711),
-        lambda: service.list_events(work, 4711, span),
     ):
         with pytest.raises(NotFound):
             ask()

@@ -11,8 +11,9 @@ from sqlalchemy import insert, text
 from sqlalchemy.orm import Session
 
 from dashboard.db.session import Database
-from dashboard.monitoring import rollup, store
+from dashboard.monitoring import rollup, series, store, windows
 from dashboard.monitoring.models import SampleRow
+from dashboard.monitoring.types import Flag
 from tests.support import history
 from tests.support.history import NOW, one
 
@@ -43,7 +44,7 @@ def random_samples(
                 "ts": at,
                 "node_run_id": node + 1,
                 "dt_s": rng.choice((10.0, 10.25, 9.5)),
-                "flags": rng.choice((0, 0, 0, 32, 128)),
+                "flags": rng.choice((0, 0, 0, 128)),
                 "nodes_expected": nodes,
                 "self_hits": rng.choice((0, 0, 7)),
                 "self_misses": rng.choice((0, 0, 3)),
@@ -57,6 +58,8 @@ def random_samples(
                 "expires": rng.randint(0, 10**6),
                 "mem_fragmentation_ratio": rng.choice((1.5, 1.25, None)),
             }
+            if rng.random() < 0.1:
+                row |= {"flags": 32, "dt_s": rng.choice((30.5, 75.0, 1860.0))}
             is_known = rng.random() > 0.05
             for counter in store.STORED_COUNTERS:
                 row[counter] = rng.randint(0, 10**12)
@@ -87,7 +90,11 @@ def reference(rows: list[dict[str, Any]], seconds: int) -> dict[tuple[int, datet
         polls[row["cache_id"], row["ts"]].append(row)
     buckets: dict[tuple[int, datetime], list[dict[str, Any]]] = defaultdict(list)
     for (cache_id, ts), nodes in sorted(polls.items()):
-        poll: dict[str, Any] = {"dt_s": best(max, [node["dt_s"] for node in nodes])}
+        steady = best(max, [node["dt_s"] for node in nodes if not node["flags"] & Flag.GAP])
+        back = [node["dt_s"] for node in nodes if node["flags"] & Flag.GAP and node["dt_s"] is not None]
+        poll: dict[str, Any] = {"dt_s": best(max, back) if steady is None else steady}
+        late_s = 0.0 if steady is None else sum(each - steady for each in back) / nodes[0]["nodes_expected"]
+        rate_s = None if poll["dt_s"] is None else poll["dt_s"] + max(late_s, 0)
         for name, counter in rollup.SUMS.items():
             poll[name] = add([node[f"d_{counter}"] for node in nodes])
         paired = [node for node in nodes if None not in (node["d_keyspace_hits"], node["d_keyspace_misses"])]
@@ -108,9 +115,7 @@ def reference(rows: list[dict[str, Any]], seconds: int) -> dict[tuple[int, datet
             poll["hits"] / lookups if lookups is not None and lookups >= rollup.MIN_LOOKUPS else None
         )
         for name in ("commands", "misses", "evicted", "net_output_bytes"):
-            poll[f"{name}_rate"] = (
-                poll[name] / poll["dt_s"] if poll["dt_s"] and poll[name] is not None else None
-            )
+            poll[f"{name}_rate"] = poll[name] / rate_s if rate_s and poll[name] is not None else None
         poll["flags"] = 0
         for node in nodes:
             poll["flags"] |= node["flags"]
@@ -232,6 +237,161 @@ def test_it_catches_up_after_a_day_without_a_worker(session: Session) -> None:
     )
 
 
+def two_nodes(cache_id: int, silent: tuple[datetime, datetime], **values: Any) -> list[dict[str, Any]]:
+    """Two nodes at 1,000 commands and 100 hits a second each, polled every 10 s; one falls silent for a while."""
+    rows = []
+    for node in (1, 2):
+        heard = START
+        for turn in range(1, 2 * 360 + 1):
+            at = START + timedelta(seconds=10 * turn)
+            if node == 2 and silent[0] < at < silent[1]:
+                continue
+            seconds = (at - heard).total_seconds()
+            rows.append(
+                {
+                    "cache_id": cache_id,
+                    "ts": at,
+                    "node_run_id": node,
+                    "dt_s": seconds,
+                    "flags": int(Flag.GAP) if seconds > 25 else 0,
+                    "nodes_expected": 2,
+                    "self_hits": 0,
+                    "self_misses": 0,
+                    "round_trip_s": 0.001,
+                    "d_total_commands_processed": round(1000 * seconds),
+                    "d_keyspace_hits": round(100 * seconds),
+                    "d_keyspace_misses": 0,
+                    **values,
+                }
+            )
+            heard = at
+    return [row for row in rows if row["ts"] < NOW]
+
+
+@pytest.mark.parametrize(
+    "begins_min", [15, 45, 90], ids=["within an hour", "over the hour", "in the last hour"]
+)
+def test_a_node_that_comes_back_leaves_the_rates_as_they_were(session: Session, begins_min: int) -> None:
+    cache_id = history.add_cache(session)
+    away_from = START + timedelta(minutes=begins_min)
+    back_at = away_from + timedelta(minutes=29, seconds=30)
+    rows = two_nodes(cache_id, (away_from, back_at))
+    load(session, rows)
+    store.beat(session, "test", NOW, is_new=True)
+    rollup.roll_up(session, NOW)
+
+    def rates(level: str, step_s: int) -> dict[datetime, float]:
+        bucket = f"date_bin('{step_s} seconds', at, timestamptz 'epoch')"
+        made = store.fetch(
+            session,
+            f"SELECT bucket, {series.EXPRESSIONS['commands_per_s']} AS rate FROM"
+            f" ({rollup.aggregate(level, bucket)}) AS made ORDER BY bucket",
+            cache_ids=[cache_id],
+            start=START,
+            end=NOW,
+        )
+        return {row.bucket: row.rate for row in made}
+
+    assert one(session, "SELECT sum(commands) FROM rollup_hour") == sum(
+        row["d_total_commands_processed"] for row in rows
+    )
+    minutes = rates("minute", 60)
+    return_at = back_at.replace(second=0)
+    assert minutes[return_at] == pytest.approx(2000, rel=0.01)
+    silent = [rate for at, rate in minutes.items() if away_from < at < return_at - timedelta(minutes=1)]
+    assert silent and set(map(round, silent)) == {1000}
+    for level, step_s in (("raw", 60), ("raw", 300), ("minute", 1200), ("minute", 3600), ("hour", 3600)):
+        found = rates(level, step_s)
+        assert max(found.values()) < 2060, (level, step_s)
+    hours = rates("hour", 3600)
+    assert hours == pytest.approx(rates("minute", 3600), rel=1e-5)
+    # An hour that the whole silence lies in is known whole.
+    whole = [rate for at, rate in hours.items() if at <= away_from and return_at < at + timedelta(hours=1)]
+    assert whole == pytest.approx([2000] * len(whole), rel=0.01)
+    assert len(whole) == (0 if begins_min == 45 else 1)
+    # A minute covers a minute, an hour an hour.
+    assert one(session, "SELECT max(dt_s) FROM rollup_minute") <= 60.01
+    assert one(session, "SELECT max(dt_s) FROM rollup_hour") <= 3600.1
+    assert one(session, "SELECT max(commands_rate_max) FROM rollup_hour") == pytest.approx(2000, rel=0.01)
+
+
+def test_counters_that_no_sum_can_hold_stop_nobody(session: Session) -> None:
+    """What a server claimed and an earlier release stored as it was."""
+    hostile, shop = history.add_cache(session, "hostile"), history.add_cache(session)
+    most = 2**63 - 1
+    huge = {f"d_{name}": most for name in store.STORED_GROWTH} | {"used_memory": most, "maxmemory": most}
+    load(session, two_nodes(hostile, (NOW, NOW), **huge) + random_samples(random.Random(1), shop, 2))
+    store.beat(session, "test", NOW, is_new=True)
+
+    assert rollup.roll_up(session, NOW) == {}
+
+    assert one(session, "SELECT max(hits) FROM rollup_hour WHERE cache_id = :id", id=hostile) == rollup.MOST
+    assert one(session, "SELECT count(*) FROM rollup_hour WHERE cache_id = :id", id=shop) == 2
+    for start in (NOW - timedelta(hours=1), NOW - timedelta(days=30)):
+        found = windows.over_span(session, hostile, start, NOW, 0.8, from_hours=start < START)
+        assert found.window.lookups
+    assert windows.recent(session, [hostile, shop], NOW)[hostile][0].evicted_keys == rollup.MOST
+    assert windows.sparks(session, [hostile], NOW)
+    for name in ("15m", "6h", "30d"):
+        given = {"now": NOW, "poll_interval_s": 10, "raw_hours": 48, "minute_days": 31}
+        series.load(session, hostile, series.parse_span(NOW, name), **given)
+
+
+def test_one_caches_broken_numbers_hold_up_neither_the_others_nor_retention(session: Session) -> None:
+    broken, shop = history.add_cache(session, "broken"), history.add_cache(session)
+    rows = random_samples(random.Random(1), shop, 1)
+    # A rate that no column can hold.
+    load(session, rows + two_nodes(broken, (NOW, NOW), dt_s=1e-36))
+    store.beat(session, "test", NOW, is_new=True)
+
+    failed = rollup.roll_up(session, NOW)
+
+    assert failed.keys() == {broken} and "out of range" in failed[broken]
+    assert_same(stored(session, "rollup_minute"), reference(rows, 60))
+    assert_same(stored(session, "rollup_hour"), reference(rows, 3600))
+    worker = store.worker_state(session)
+    assert worker is not None and worker.minutes_until == worker.hours_until == NOW
+    later = NOW + timedelta(days=4)
+    rollup.roll_up(session, later)
+    rollup.drop_old(session, later, raw_hours=48, minute_days=31, hour_days=730)
+    assert one(session, "SELECT count(*) FROM sample") == 0
+
+
+def test_after_a_gap_the_window_of_verdicts_is_about_its_own_minutes(session: Session) -> None:
+    cache_id = history.add_cache(session)
+    history.ensure_partitions(session, START, NOW)
+    history.insert_samples(session, cache_id, NOW - timedelta(minutes=1), NOW)
+    # Two hours without a poll, then six; the first of them brings what grew since.
+    session.execute(
+        text(
+            "UPDATE sample SET flags = 32, dt_s = 7200, d_keyspace_hits = 2175000, d_rejected_connections = 7"
+            " WHERE ts = (SELECT min(ts) FROM sample)"
+        )
+    )
+    rollup.roll_up_minutes(session, [cache_id], START, NOW)
+    rollup.roll_up_hours(session, [cache_id], START, NOW)
+    window, before = windows.recent(session, [cache_id], NOW)[cache_id]
+    assert window.covered_s + before.covered_s <= 60 and window.coverage < 0.1
+    assert not window.rejected_connections and (window.hits or 0) < 100_000
+    for hours, from_hours in ((1, False), (1, True)):
+        found = windows.over_span(
+            session, cache_id, NOW - timedelta(hours=hours), NOW, 0.8, from_hours=from_hours
+        ).window
+        assert found.rejected_connections is None and found.covered_s <= 60
+    # A span that holds the whole gap holds its growth, and no more time than was measured.
+    day = windows.over_span(session, cache_id, NOW - timedelta(hours=24), NOW, 0.8, from_hours=False).window
+    assert day.rejected_connections == 7 and day.covered_s <= 60
+
+
+def test_long_intervals_are_no_gaps(session: Session) -> None:
+    cache_id = history.add_cache(session, poll_interval_s=300)
+    history.ensure_partitions(session, START, NOW)
+    history.insert_samples(session, cache_id, START, NOW, 300)
+    rollup.roll_up_minutes(session, [cache_id], START, NOW)
+    window, before = windows.recent(session, [cache_id], NOW)[cache_id]
+    assert window.coverage > 0.99 and before.coverage > 0.99
+
+
 def test_a_removed_cache_is_not_rolled_up_and_leaves_with_the_partitions(session: Session) -> None:
     cache_id = history.add_cache(session)
     load(session, random_samples(random.Random(3), cache_id, 1))
@@ -276,6 +436,17 @@ def test_retention_drops_whole_partitions_and_only_what_is_rolled_up(session: Se
     assert rollup.drop_old(session, later, raw_hours=48, minute_days=31, hour_days=730)
     ahead = store.partitions(session, "sample")
     assert f"sample_p{later + timedelta(days=2):%Y%m%d}" in ahead
+
+
+def test_retention_takes_what_removed_caches_left(session: Session) -> None:
+    gone, shop = history.add_cache(session, "gone"), history.add_cache(session)
+    load(session, random_samples(random.Random(5), gone, 1) + random_samples(random.Random(6), shop, 1))
+    store.beat(session, "test", NOW, is_new=True)
+    rollup.roll_up(session, NOW)
+    session.execute(text("DELETE FROM cache WHERE id = :id"), {"id": gone})
+    rollup.drop_old(session, NOW, raw_hours=48, minute_days=31, hour_days=730)
+    for table in ("rollup_minute", "rollup_hour"):
+        assert one(session, f"SELECT array_agg(DISTINCT cache_id) FROM {table}") == [shop]
 
 
 def test_a_clock_far_ahead_costs_no_history(session: Session) -> None:

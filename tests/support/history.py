@@ -77,8 +77,6 @@ def insert_samples(
         "dt_s": f"{interval_s} + (random() - 0.5) * 0.02",
         "round_trip_s": "0.0005 + random() * 0.001",
         "mem_fragmentation_ratio": "1.06 + random() * 0.02",
-        "avg_ttl_s": "1800 + random() * 100",
-        "expired_stale_perc": "random()",
         "flags": "0",
         "nodes_expected": "1",
         "used_memory": "500000000 + (random() * 12000000)::bigint",
