@@ -1,11 +1,12 @@
-"""The worker: polls the caches and keeps their history. Any number may run; one of them polls."""
+"""The worker: polls the caches, keeps their history and their policies in force. Any number may run; one works."""
 
 import logging
 import signal
 import threading
 from types import FrameType
 
-from dashboard.monitoring.jobs import Poller
+from dashboard.monitoring.jobs import CacheJob, Poller
+from dashboard.policies import jobs as policies
 from dashboard.work import Runtime
 
 log = logging.getLogger(__name__)
@@ -15,7 +16,12 @@ class Worker:
     """Background work of one process."""
 
     def __init__(self, runtime: Runtime) -> None:
-        self._poller = Poller(runtime)
+        propagation = policies.Propagation(runtime)
+        self._poller = Poller(
+            runtime,
+            beside=[CacheJob("policies", policies.EVERY_S, propagation.run)],
+            upkeep=[policies.apply_retention],
+        )
 
     @property
     def is_polling(self) -> bool:

@@ -11,8 +11,9 @@ import os
 import random
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -194,10 +195,9 @@ class Poller:
         # Before anything is scheduled: a job that starts at once must find its cache.
         self._caches = found
         for cache_id in known.keys() - found.keys():
-            with suppress(JobLookupError):
-                self._scheduler.remove_job(_job_id(cache_id))
-            for job in self._beside:
-                self._scheduler.remove_job(_job_id(cache_id, job.name))
+            for name in ("cache", *(job.name for job in self._beside)):
+                with suppress(JobLookupError):
+                    self._scheduler.remove_job(_job_id(cache_id, name))
             self._states.pop(cache_id, None)
             self._runtime.fleet.forget(cache_id)
         for cache_id, cache in found.items():
@@ -208,7 +208,7 @@ class Poller:
                 self._schedule(
                     _job_id(cache_id), self._job_of(cache_id), cache.poll_interval_s, within_s=within_s
                 )
-            if known is None:
+            if before is None:
                 for job in self._beside:
                     self._schedule(
                         _job_id(cache_id, job.name),

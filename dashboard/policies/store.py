@@ -314,14 +314,13 @@ def put_counts(session: Session, cache_id: int, counts: Mapping[str, int], at: d
 def add_growth(
     session: Session, cache_id: int, growth: Mapping[str, Mapping[str, int]], at: datetime
 ) -> None:
-    """Add what the counters grew by to the minute and the hour of ``at``.
+    """Add what the counters grew by to the minute and the hour of ``at``, whose partitions must be there.
 
     Args:
         growth: prefix -> counter -> growth.
     """
     if not growth:
         return
-    ensure_partitions(session, at)
     # In one order, so that two transactions can't wait for each other.
     for row_class, bucket in (
         (PrefixMinuteRow, at.replace(second=0, microsecond=0)),

@@ -1,0 +1,213 @@
+"""Keeps what is published in force, and notes who follows it and what was counted. Runs beside the polls."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Final
+
+from dashboard.access import Actor, Role
+from dashboard.caches import service as caches
+from dashboard.caches.types import Cache
+from dashboard.errors import CacheDenied, DashboardError
+from dashboard.fleet import policies as fleet
+from dashboard.fleet.registry import Connection
+from dashboard.monitoring import service as monitoring
+from dashboard.policies import counting, documents, instances, store
+from dashboard.policies.propagation import Finding, State, compare
+from dashboard.policies.types import AWAY_AFTER_S
+from dashboard.work import Runtime, UnitOfWork, unit_of_work
+
+log = logging.getLogger(__name__)
+
+EVERY_S: Final = 3.0
+COUNTERS_EVERY_S: Final = 8.0
+DISPUTED_AGAIN_S: Final = 30.0
+"""Somebody else writes the document too: so often, at most, we write ours over it."""
+DENIED_AGAIN_S: Final = 60.0
+"""Every refused command raises the server's own error counters."""
+DENIED_UNUSED_AGAIN_S: Final = 3600.0
+"""The same where nothing was ever published, and nobody waits for anything."""
+
+_ACTOR: Final = Actor(user_id=None, name="worker", role=Role.ADMIN, source="worker")
+
+
+def apply_retention(work: UnitOfWork) -> None:
+    """Make the partitions of the counters that come next, and drop those that are over."""
+    store.ensure_partitions(work.session, work.now)
+    store.drop_old_counts(work.session, work.now, hour_days=work.settings.hour_retention_d)
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What this process knows of one cache. Losing it costs nothing."""
+
+    version: int = -1
+    content: bytes = b""
+    not_before_s: float = 0.0
+    counters_at_s: float = float("-inf")
+    republished_at_s: float = float("-inf")
+    is_quiet: bool = False
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one look at a cache brought."""
+
+    at: datetime
+    state: State = State.IN_FORCE
+    found_version: int | None = None
+    is_found: bool = False
+    error: DashboardError | None = None
+    detail: str = ""
+    republished: str = ""
+    instances: fleet.Fields | None = None
+    counters: fleet.Fields | None = None
+    lookups: list[tuple[int, int]] = field(default_factory=list)
+
+
+class Propagation:
+    """One per process; ``run`` is called for each cache in turn, never twice at once for the same."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._memories: dict[int, _Memory] = {}
+        self._days_ready: set[date] = set()
+
+    def run(self, cache: Cache, is_leading: Callable[[], bool]) -> None:
+        """Look after one cache.
+
+        Args:
+            is_leading: asked right before anything is written.
+
+        Raises:
+            StoreUnavailable: PostgreSQL is away; Redis keeps what it has.
+        """
+        memory = self._memories.setdefault(cache.id, _Memory())
+        now_s = self._runtime.clock.monotonic()
+        if now_s < memory.not_before_s:
+            return
+        connection: Connection | None = None
+        with self._work() as work:
+            version, _ = store.find_set(work.session, cache.id)
+            if version != memory.version:
+                self._load(work, cache, memory, version)
+            done = _Round(work.now)
+            try:
+                connection = caches.connect(work, cache)
+            except DashboardError as error:
+                done.state, done.error = State.AWAY, error
+        if connection is not None:
+            try:
+                self._look(cache, connection, memory, done, is_leading)
+            except DashboardError as error:
+                done.state, done.error = State.AWAY, error
+                if isinstance(error, CacheDenied):
+                    memory.not_before_s = now_s + (DENIED_AGAIN_S if version else DENIED_UNUSED_AGAIN_S)
+        if is_leading():
+            self._store(cache, memory, done)
+
+    def _work(self) -> Any:
+        return unit_of_work(self._runtime, _ACTOR)
+
+    def _load(self, work: UnitOfWork, cache: Cache, memory: _Memory, version: int) -> None:
+        stored = store.find_document(work.session, cache.id, version) if version else None
+        memory.content = b"" if stored is None else documents.load(stored).to_json()
+        memory.version = version
+
+    def _look(
+        self,
+        cache: Cache,
+        connection: Connection,
+        memory: _Memory,
+        done: _Round,
+        is_leading: Callable[[], bool],
+    ) -> None:
+        found = fleet.read_document(connection)
+        done.lookups.append((found.hits, found.misses))
+        finding = compare(found.content, found.is_other_type, memory.content, memory.version)
+        done.found_version, done.is_found = finding.found_version, found.hits > 0
+        if memory.version == 0:
+            done.state = State.FOREIGN if done.is_found else State.UNPUBLISHED
+        elif finding.reason:
+            self._write_again(cache, connection, memory, done, finding, is_leading)
+        done.instances = fleet.read_instances(connection)
+        done.lookups.append((done.instances.hits, done.instances.misses))
+        now_s = self._runtime.clock.monotonic()
+        if now_s - memory.counters_at_s >= COUNTERS_EVERY_S:
+            memory.counters_at_s = now_s
+            done.counters = fleet.read_counters(connection)
+            done.lookups.append((done.counters.hits, done.counters.misses))
+
+    def _write_again(
+        self,
+        cache: Cache,
+        connection: Connection,
+        memory: _Memory,
+        done: _Round,
+        finding: Finding,
+        is_leading: Callable[[], bool],
+    ) -> None:
+        done.detail = finding.reason
+        if cache.read_only:
+            done.state = State.READ_ONLY
+            return
+        now_s = self._runtime.clock.monotonic()
+        if finding.is_disputed and now_s - memory.republished_at_s < DISPUTED_AGAIN_S:
+            done.state = State.REPUBLISHED
+            return
+        with self._work() as work:
+            # Nobody publishes while we hold this: what we write can't be older than what they wrote.
+            version, _ = store.lock_set(work.session, cache.id)
+            fresh = caches.find_cache(work, cache.id)
+            if version != memory.version or fresh is None or fresh.read_only or not is_leading():
+                return
+            fleet.publish(connection, memory.content, version)
+        memory.republished_at_s = now_s
+        done.found_version, done.is_found = version, True
+        done.state, done.republished = State.REPUBLISHED, finding.reason
+        log.info("%s: policies v%d were written again: %s", cache.name, version, finding.reason)
+
+    def _store(self, cache: Cache, memory: _Memory, done: _Round) -> None:
+        is_quiet = done.state is State.UNPUBLISHED and not (
+            (done.instances and done.instances.fields) or (done.counters and done.counters.fields)
+        )
+        if is_quiet and memory.is_quiet and done.counters is None:
+            # A cache nobody has policies for: its lookups are noted with the next counters.
+            return
+        with self._work() as work:
+            session = work.session
+            values: dict[str, Any] = {
+                "state": done.state.value,
+                "error": str(done.error) if done.error is not None else done.detail,
+                "what_to_do": done.error.what_to_do if done.error is not None else "",
+            }
+            if done.error is None:
+                values |= {"checked_at": done.at, "found_version": done.found_version}
+            if done.instances is not None:
+                values["instances_note"] = done.instances.problem
+            if done.republished:
+                values |= {"republished_at": done.at, "republish_reason": done.republished}
+            store.put_publication(session, cache.id, **values)
+            if done.instances is not None and not done.instances.problem:
+                found = instances.parse(done.instances.fields)
+                store.put_instances(session, cache.id, found, done.at, keep_s=AWAY_AFTER_S)
+            if done.counters is not None and not done.counters.problem:
+                self._count(work, cache, done)
+            hits, misses = (sum(each) for each in zip(*done.lookups, strict=True)) if done.lookups else (0, 0)
+            if hits or misses:
+                monitoring.record_self_lookups(work, cache.id, hits, misses)
+        memory.is_quiet = is_quiet
+
+    def _count(self, work: UnitOfWork, cache: Cache, done: _Round) -> None:
+        assert done.counters is not None
+        counts = counting.parse(done.counters.fields)
+        held = store.lock_counts(work.session, cache.id)
+        before = None if held is None else held[1]
+        if counts == before:
+            return
+        if done.at.date() not in self._days_ready:
+            store.ensure_partitions(work.session, done.at)
+            work.after_commit(lambda: self._days_ready.add(done.at.date()))
+        store.add_growth(work.session, cache.id, counting.growth(before, counts), done.at)
+        store.put_counts(work.session, cache.id, counts, done.at)
