@@ -34,8 +34,13 @@ format: $(VENV)/.dev ## Format the code and put the imports in order
 	@$(BIN)/ruff format .
 
 .PHONY: bench
-bench: $(VENV)/.dev ## Measure polling, queries and pages
+bench: $(VENV)/.dev ## Measure polling, queries, pages and the library next to others
+	@$(PIP) install --editable '.[dashboard,embedded,dev,bench]'
 	@$(BIN)/python -m benchmarks
+
+.PHONY: soak
+soak: $(VENV)/.dev ## Ten minutes of random interleavings of the library (MINUTES=1 for less)
+	@$(BIN)/python -m tests.soak $(or $(MINUTES),10)
 
 .PHONY: shots
 shots: $(VENV)/.dev ## Take pictures of every page into shots/ (needs Chromium)

@@ -186,9 +186,9 @@ def test_connections_closed_while_idle_are_replaced(proxy: tuple[Cutter, int]) -
     made, _ = proxy
     made.heal()
     with Cache(f"redis://127.0.0.1:{made.port}", follow=False) as cache:
-        cache.get_or_load("k", lambda: 1)
+        cache.get_or_load("idle", lambda: 1)
         made.heal()
-        assert cache.get_or_load("k", lambda: pytest.fail("a dead connection is no miss")) == 1
+        assert cache.get_or_load("idle", lambda: pytest.fail("a dead connection is no miss")) == 1
 
 
 def test_a_client_with_slow_settings_is_warned_about(valkey_url: str) -> None:

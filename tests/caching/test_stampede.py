@@ -1,0 +1,51 @@
+"""Many at once: one load for a missing key, and no moment at which very many keys expire."""
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import redis
+
+from dashboard.caching import Cache
+
+MakeCache = Callable[..., Cache]
+
+
+def test_two_processes_of_64_threads_load_once(
+    valkey_url: str, raw: redis.Redis, tmp_path: Path, checkout: Path
+) -> None:
+    log = tmp_path / "loads"
+    settings = {"url": valkey_url, "threads": 64, "key": "k", "log": str(log), "at": time.time() + 2.0}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.caching.stampede", json.dumps(settings)],
+            stdout=subprocess.PIPE,
+            cwd=checkout,
+        )
+        for _ in range(2)
+    ]
+    took_ms = [ms for process in processes for ms in json.loads(process.communicate(timeout=30)[0])]
+    assert len(took_ms) == 128
+    assert log.read_text() == "loaded\n"
+    assert raw.get("k") == b'"value"'
+
+
+def test_a_burst_of_10_000_keys_does_not_expire_at_once(make_cache: MakeCache, redis7_url: str) -> None:
+    """With 300 s of jitter no second has more than 70 expirations; without, one second has them all."""
+    cache = make_cache(redis7_url, base_ttl_s=600, jitter_s=300)
+    names = [f"burst:{number}" for number in range(10_000)]
+    for start in range(0, len(names), 500):
+        batch = names[start : start + 500]
+        cache.get_or_load_many(batch, lambda keys: dict.fromkeys(keys, 1))
+    with redis.Redis.from_url(redis7_url) as raw:
+        pipeline = raw.pipeline(transaction=False)
+        for name in names:
+            pipeline.pexpiretime(name)
+        seconds = Counter(at // 1000 for at in pipeline.execute())
+    assert sum(seconds.values()) == 10_000
+    assert max(seconds.values()) <= 70
+    assert len(seconds) >= 300

@@ -1,0 +1,190 @@
+"""Redis Cluster and Sentinel: the same promises, also while a primary fails over."""
+
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from dashboard.caching import Cache, CacheSettingsWarning
+from dashboard.caching.wire import COUNTERS_KEY, INSTANCES_KEY
+from tests.caching.conftest import a_policy
+from tests.support.clusters import make_cluster, role, servers
+
+QUICK = {"socket_timeout": 0.25, "socket_connect_timeout": 0.1}
+
+
+class Rows:
+    """A database under load: threads read, write and invalidate through the cache."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+        self.locks = [threading.Lock() for _ in range(60)]
+        self.versions = [0] * 60
+        self.stop = threading.Event()
+        self.errors: list[BaseException] = []
+        self.reads = 0
+        self.slowest_s = 0.0
+
+    def run(self, index: int) -> None:
+        turn = index
+        while not self.stop.is_set():
+            turn += 7
+            row = turn % 60
+            try:
+                began = time.monotonic()
+                if turn % 5 == 0:
+                    self.write(row)
+                else:
+                    found = self.cache.get_or_load(f"row:{row}", lambda row=row: self.versions[row])
+                    assert found <= self.versions[row]
+                    self.reads += 1
+                self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+            except BaseException as error:
+                self.errors.append(error)
+                return
+            time.sleep(0.002)
+
+    def write(self, row: int) -> None:
+        with self.locks[row], self.cache.write_through(f"row:{row}") as write:
+            self.versions[row] += 1
+            write.value = self.versions[row]
+
+    def under_load(self) -> list[threading.Thread]:
+        threads = [threading.Thread(target=self.run, args=(index,)) for index in range(4)]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def stale(self) -> list[tuple[int, int, int]]:
+        found = []
+        for row in range(60):
+            value = self.cache.get(f"row:{row}")
+            if value is not None and value != self.versions[row]:
+                found.append((row, value, self.versions[row]))
+        return found
+
+
+@pytest.fixture
+def quiet_redis_py() -> Iterator[None]:
+    """redis-py's cluster client leaves sockets of dead nodes to the garbage collector."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_cluster_with_a_primary_that_fails_over_under_load(quiet_redis_py: None) -> None:
+    with servers() as made:
+        primaries, _ = make_cluster(made)
+        client = RedisCluster(
+            host="127.0.0.1", port=primaries[0], retry=Retry(NoBackoff(), 2), protocol=2, **QUICK
+        )
+        with Cache(client, default=a_policy(longest_wait_s=1.0), on_error="retry") as cache:
+            # Everything works across slots.
+            found = cache.get_or_load_many([f"m:{n}" for n in range(50)], lambda keys: dict.fromkeys(keys, 1))
+            assert found == {f"m:{n}": 1 for n in range(50)}
+            assert cache.get_or_load_many([f"m:{n}" for n in range(50)], lambda keys: {}) == found
+            for number in range(20):
+                cache.get_or_load(f"t:{number}", lambda: "old", tags=["a", "b"])
+            assert cache.invalidate_tag("b") == 20
+            assert cache.get_or_load("t:1", lambda: "new", tags=["a", "b"]) == "new"
+            cache.invalidate(*(f"m:{n}" for n in range(50)))
+            assert cache.get("m:7") is None
+
+            rows = Rows(cache)
+            threads = rows.under_load()
+            time.sleep(1.5)
+            victim = primaries[1]
+            made.kill(victim)
+            rest = [port for port in made.processes if port != victim]
+            deadline = time.monotonic() + 30
+            while sum(role(port) == "master" for port in rest) < 3:
+                assert time.monotonic() < deadline, "no replica took over"
+                time.sleep(0.1)
+            time.sleep(3)
+            rows.stop.set()
+            for thread in threads:
+                thread.join(30)
+            assert not rows.errors, rows.errors[0]
+            assert rows.reads > 300 and rows.slowest_s < 5
+            deadline = time.monotonic() + 15
+            while cache._removal.pending and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert not cache._removal.pending
+            assert not rows.stale()
+            # And the cache is used again, on every node.
+            for number in range(60):
+                cache.get_or_load(f"after:{number}", lambda: 1)
+            assert all(cache.get(f"after:{number}") == 1 for number in range(60))
+            cache._keeper.flush()
+            assert client.hlen(COUNTERS_KEY) and client.hlen(INSTANCES_KEY)
+        client.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_sentinel_with_a_primary_that_fails_over_under_load() -> None:
+    with servers() as made:
+        primary = made.start("--repl-diskless-sync-delay", "0")
+        replica = made.start("--replicaof", "127.0.0.1", str(primary), "--repl-diskless-sync-delay", "0")
+        config = f"""
+sentinel monitor shop 127.0.0.1 {primary} 1
+sentinel down-after-milliseconds shop 1000
+sentinel failover-timeout shop 5000
+"""
+        watcher = made.start(sentinel=config)
+        with redis.Redis(port=watcher, decode_responses=True) as asked:
+            deadline = time.monotonic() + 30
+            while not asked.sentinel_slaves("shop"):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        sentinel = Sentinel([("127.0.0.1", watcher)], sentinel_kwargs=QUICK)
+        client = sentinel.master_for("shop", retry=Retry(NoBackoff(), 0), **QUICK)
+        with Cache(client, default=a_policy(longest_wait_s=1.0), on_error="retry") as cache:
+            rows = Rows(cache)
+            threads = rows.under_load()
+            time.sleep(1.0)
+            made.kill(primary)
+            deadline = time.monotonic() + 30
+            while role(replica) != "master":
+                assert time.monotonic() < deadline, "the replica was not promoted"
+                time.sleep(0.1)
+            time.sleep(3)
+            rows.stop.set()
+            for thread in threads:
+                thread.join(30)
+            assert not rows.errors, rows.errors[0]
+            assert rows.reads > 300 and rows.slowest_s < 5
+            deadline = time.monotonic() + 15
+            while cache._removal.pending and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert not rows.stale()
+            cache.get_or_load("after", lambda: 1)
+            with redis.Redis(port=replica) as promoted:
+                assert promoted.get("after") == b"1"
+        client.close()
+        for each in sentinel.sentinels:
+            each.close()
+
+
+def test_a_cluster_client_with_slow_settings_is_warned_about(quiet_redis_py: None) -> None:
+    with servers() as made:
+        port = made.start("--cluster-enabled", "yes", "--cluster-require-full-coverage", "no")
+        with redis.Redis(port=port) as node:
+            node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            deadline = time.monotonic() + 20
+            while node.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        client = RedisCluster(host="127.0.0.1", port=port)
+        with pytest.warns(CacheSettingsWarning, match="socket_timeout"), Cache(client) as cache:
+            assert cache.get_or_load("k", lambda: 1) == 1
+        client.close()

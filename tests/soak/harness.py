@@ -1,0 +1,107 @@
+"""Threads and processes, some of which are killed, against a model: after things settle nothing old is stored.
+
+Each row is one random interleaving: for a moment all threads of all processes read it, write it, evict it, purge it
+and end its leases. Afterwards what is stored must be its version in the database. One case is left out, because
+no cache can close it: a writer that was killed after its commit and before it told the cache. It is noted in the
+database, and such rows are counted apart.
+"""
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.soak.adapters import ADAPTERS
+from tests.soak.database import Database
+
+PROCESSES = 2
+THREADS = 4
+
+
+@dataclass
+class Tally:
+    rows: int = 0
+    operations: int = 0
+    """Of processes that were not killed."""
+    kills: int = 0
+    stale: int = 0
+    owed: int = 0
+    stored: int = 0
+    """Rows that had a value in the end; with none, nothing would be proved."""
+
+
+def run(
+    adapter: str, url: str, *, seconds: float, rate: int = 250, kills: bool = True, seed: int | None = None
+) -> Tally:
+    """Let the processes loose for about ``seconds``.
+
+    Args:
+        adapter: a name in ADAPTERS.
+        url: a server that is this run's own.
+        seconds: how long, without starting and judging.
+        rate: rows per second that all meet at.
+        kills: whether processes are killed (and replaced) meanwhile.
+        seed: of the processes' chance.
+    """
+    chance = random.Random(seed)
+    rows = max(1, int(seconds * rate))
+    tally = Tally(rows=rows)
+    with tempfile.TemporaryDirectory(prefix="cachewarden-soak-") as folder:
+        path = Path(folder) / "database"
+        database = Database.create(path, rows)
+        settings = {
+            "adapter": adapter,
+            "is_ours": adapter == "cachewarden",
+            "url": url,
+            "path": str(path),
+            "rows": rows,
+            "rate": rate,
+            "threads": THREADS,
+            "start": time.time() + 1.5,
+        }
+        running = [_start(settings, chance) for _ in range(PROCESSES)]
+        deadline = settings["start"] + seconds  # type: ignore[operator]
+        while kills and time.time() < deadline - 2:
+            time.sleep(chance.uniform(0.3, 1.5))
+            if time.time() < deadline - 2 and len(running) >= PROCESSES:
+                victim = running.pop(chance.randrange(len(running)))
+                victim.kill()
+                victim.communicate()
+                tally.kills += 1
+                running.append(_start(settings, chance))
+        for process in running:
+            out, _ = process.communicate(timeout=60)
+            assert process.returncode == 0, f"a worker of {adapter} failed"
+            tally.operations += int(out)
+        _judge(tally, adapter, url, database, rows)
+        database.close()
+    return tally
+
+
+def _start(settings: dict[str, object], chance: random.Random) -> "subprocess.Popen[str]":
+    given = json.dumps(settings | {"seed": chance.randrange(2**31)})
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.soak.worker", given],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).resolve().parents[2],
+    )
+
+
+def _judge(tally: Tally, name: str, url: str, database: Database, rows: int) -> None:
+    adapter = ADAPTERS[name](url)
+    for row in range(rows):
+        found = adapter.stored(f"row:{row}")
+        if found is None:
+            continue
+        tally.stored += 1
+        if found != database.version(row):
+            if database.owed(row):
+                tally.owed += 1
+            else:
+                tally.stale += 1
+    adapter.close()

@@ -1,0 +1,144 @@
+"""Redis Cluster and Sentinel of real processes."""
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+from tests.support.servers import free_port, skip_or_fail, wait_for_port
+
+
+class Servers:
+    """redis-server processes that are stopped in the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(self, *arguments: str, port: int | None = None, sentinel: str | None = None) -> int:
+        """Start one; ``sentinel``: its configuration as a Sentinel."""
+        program = shutil.which("redis-server")
+        if program is None:
+            skip_or_fail("CACHEWARDEN_REQUIRE_REDIS", "redis-server is not installed")
+        assert program is not None
+        port = port or free_port()
+        folder = self._folder / str(port)
+        folder.mkdir(exist_ok=True)
+        command = [program]
+        if sentinel is not None:
+            config = folder / "sentinel.conf"
+            config.write_text(sentinel)
+            command += [str(config), "--sentinel"]
+        command += [*arguments, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
+        if sentinel is None:
+            command += ["--save", ""]
+        self.processes[port] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for_port(port)
+        return port
+
+    def kill(self, port: int) -> None:
+        """As a machine that loses its power."""
+        process = self.processes.pop(port)
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            process.kill()
+        for process in self.processes.values():
+            process.wait(10)
+
+
+@contextmanager
+def servers() -> Iterator[Servers]:
+    """Processes for one test."""
+    with tempfile.TemporaryDirectory(prefix="cachewarden-cluster-", ignore_cleanup_errors=True) as folder:
+        made = Servers(Path(folder))
+        try:
+            yield made
+        finally:
+            made.stop()
+
+
+def cluster_ports() -> list[int]:
+    """Ports whose cluster buses (10,000 above) exist, too."""
+    found: list[int] = []
+    while len(found) < 6:
+        port = free_port()
+        # Low enough for the bus, and apart from what the system hands out while we start.
+        port = 20_000 + port % 30_000
+        with contextlib.suppress(OSError), redis.Redis(port=port, socket_timeout=0.2, retry=None) as probe:
+            try:
+                probe.ping()
+            except redis.RedisError:
+                if port not in found:
+                    found.append(port)
+    return found
+
+
+def make_cluster(made: Servers, primaries: int = 3) -> tuple[list[int], list[int]]:
+    """A cluster with one replica for each primary; returns the ports of both."""
+    ports = cluster_ports()
+    for port in ports:
+        made.start(
+            "--cluster-enabled",
+            "yes",
+            "--cluster-node-timeout",
+            "1000",
+            "--repl-diskless-sync-delay",
+            "0",
+            port=port,
+        )
+    program = shutil.which("redis-cli")
+    assert program is not None
+    subprocess.run(
+        [
+            program,
+            "--cluster",
+            "create",
+            *(f"127.0.0.1:{port}" for port in ports),
+            "--cluster-replicas",
+            "1",
+            "--cluster-yes",
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        timeout=60,
+    )
+    deadline = time.monotonic() + 30
+    while True:
+        states = [info(port, "cluster_state") == "ok" for port in ports]
+        roles = {port: role(port) for port in ports}
+        links = [info_field(port, "master_link_status") == "up" for port in ports if roles[port] == "slave"]
+        if all(states) and len(links) == primaries and all(links):
+            break
+        assert time.monotonic() < deadline, "the cluster does not come up"
+        time.sleep(0.1)
+    return (
+        [port for port in ports if roles[port] == "master"],
+        [port for port in ports if roles[port] == "slave"],
+    )
+
+
+def info(port: int, field: str) -> str:
+    """A field of CLUSTER INFO."""
+    with redis.Redis(port=port, decode_responses=True) as client:
+        return str(client.execute_command("CLUSTER INFO")[field])
+
+
+def role(port: int) -> str:
+    """master or slave."""
+    return info_field(port, "role")
+
+
+def info_field(port: int, field: str) -> str:
+    """A field of INFO replication."""
+    with redis.Redis(port=port, decode_responses=True) as client:
+        return str(client.info("replication").get(field, ""))
