@@ -10,6 +10,7 @@ from dashboard.caches import views as caches_views
 from dashboard.monitoring import views as monitoring_views
 from dashboard.overview import chrome, connections, health, settings
 from dashboard.overview import views as overview_views
+from dashboard.policies import views as policies_views
 from dashboard.web import context, errors, guard, params, resources, security, templating
 from dashboard.work import Runtime
 
@@ -37,7 +38,7 @@ def create_app(runtime: Runtime) -> Flask:
     Compress(app)
     for blueprint in (
         resources.bp, health.bp, settings.bp, overview_views.bp, connections.bp, monitoring_views.bp,
-        caches_views.bp, auth_views.bp, audit_views.bp,
+        policies_views.bp, caches_views.bp, auth_views.bp, audit_views.bp,
     ):  # fmt: skip
         app.register_blueprint(blueprint)
     return app

@@ -11,6 +11,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from dashboard.errors import InvalidInput
+from dashboard.policies.types import LONGEST_BYPASS_MIN
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 UNIT_LABELS = (("s", "seconds"), ("m", "minutes"), ("h", "hours"), ("d", "days"))
@@ -180,6 +181,19 @@ def burst_keys(typed: TypedPolicy) -> int | None:
     if not isinstance(value, int) or not 1 <= value <= MOST_KEYS:
         message = f"Enter 1 to {MOST_KEYS:,} keys, or leave it empty."
         raise InvalidInput(message, fields={"keys": message})
+    return value
+
+
+def minutes(text: str) -> int:
+    """The length of a bypass.
+
+    Raises:
+        InvalidInput: it is no whole number of minutes within the limit.
+    """
+    value = _number(text)
+    if not isinstance(value, int) or not 1 <= value <= LONGEST_BYPASS_MIN:
+        message = f"Enter 1 to {LONGEST_BYPASS_MIN:,} minutes; longer, and No cache is the better tier."
+        raise InvalidInput(message, fields={"minutes": message})
     return value
 
 

@@ -91,6 +91,22 @@ class PolicyScreen:
     bypass_row: PolicyRow | None = None
     bypass_typed: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+    @property
+    def has_editor_on_top(self) -> bool:
+        """The open form has no row in view to stand under: a new policy, or one that is gone or filtered out."""
+        if self.editor is None:
+            return False
+        in_view = {row.prefix for row in self.listing.rows}
+        if not self.listing.next_href:
+            in_view.add("")
+        return self.editor.original not in in_view
+
+    @property
+    def preview(self) -> Preview | None:
+        """The drawing in the open form."""
+        return self.editor.preview if self.editor else None
 
 
 @dataclass(frozen=True, slots=True)

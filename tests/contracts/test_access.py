@@ -31,8 +31,39 @@ VIEWER = {
     "overview.home",
     "overview.overview",
     "overview.series",
+    "policies.compare",
+    "policies.export",
+    "policies.history",
+    "policies.instances",
+    "policies.live",
+    "policies.policies",
+    "policies.test",
+    "policies.version",
 }
-OPERATOR: set[str] = set()
+OPERATOR = {
+    "policies.add",
+    "policies.add_form",
+    "policies.add_tier",
+    "policies.add_tier_form",
+    "policies.bypass",
+    "policies.bypass_form",
+    "policies.discard",
+    "policies.draft",
+    "policies.edit",
+    "policies.edit_form",
+    "policies.edit_tier",
+    "policies.edit_tier_form",
+    "policies.end_bypass",
+    "policies.import_diff",
+    "policies.import_form",
+    "policies.import_stage",
+    "policies.preview",
+    "policies.publish",
+    "policies.remove",
+    "policies.remove_tier",
+    "policies.revert",
+    "policies.unstage",
+}
 ADMIN = {
     "auth.change_role",
     "auth.create",
@@ -66,11 +97,12 @@ def routes(app: Flask) -> list[Rule]:
 
 
 def address(rule: Rule) -> str:
-    values = {name: "1" if "id" in name else "x" for name in rule.arguments}
-    return "/" + "/".join(
-        values.get(part.strip("<>").rpartition(":")[2], part) if part.startswith("<") else part
-        for part in rule.rule.strip("/").split("/")
-    )
+    def fill(part: str) -> str:
+        if not part.startswith("<"):
+            return part
+        return "1" if part.startswith("<int:") else "x"
+
+    return "/" + "/".join(map(fill, rule.rule.strip("/").split("/")))
 
 
 def test_every_route_asks_for_what_is_written_here(app: Flask) -> None:

@@ -1,0 +1,120 @@
+"""The Policies page: tiers, the table, what is staged, running bypasses."""
+
+import re
+
+import pytest
+from flask.testing import FlaskClient
+
+from dashboard.work import Runtime
+from tests.support.some_caches import add_cache
+from tests.support.some_policies import FRAGMENT, publish, stage
+
+
+def test_shows_the_tiers_and_the_default_before_anything_was_edited(
+    viewer: FlaskClient, runtime: Runtime
+) -> None:
+    cache = add_cache(runtime)
+    answer = viewer.get(f"/caches/{cache.id}/policies")
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == 200 and "style=" not in page and "onclick" not in page
+    for text in (
+        "Low volatility",
+        "24 to 48 h",
+        "Frequently updated",
+        "1 to 6 h",
+        "30 s to 2 m",
+        "Never stored",
+    ):
+        assert text in page
+    assert "No prefix has its own policy yet" in page and "Other keys" in page
+    assert "Which policy applies to this key?" in page
+
+
+def test_a_viewer_finds_nothing_to_press(viewer: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    stage(runtime, cache.id, "news:")
+    page = viewer.get(f"/caches/{cache.id}/policies").get_data(as_text=True)
+    assert "1 staged change" in page
+    for word in ("Add policy", "Edit policy", "Review and publish", "Add a tier", "Import"):
+        assert word not in page
+
+
+def test_shows_what_is_staged_and_what_was_published(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    stage(runtime, cache.id, "news:", "product:")
+    publish(runtime, cache.id)
+    stage(runtime, cache.id, "wallet:")
+    page = operator.get(f"/caches/{cache.id}/policies").get_data(as_text=True)
+    assert "1 staged change, not in force yet" in page and "Review and publish v2" in page
+    table = page[page.index("<tbody>") :]
+    assert "up to 12 m" in table and table.index("news:") < table.index("product:") < table.index("wallet:")
+    assert "Version 1" in page
+
+
+def test_filters_keep_their_rows_only(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    stage(runtime, cache.id, "news:")
+    publish(runtime, cache.id)
+    stage(runtime, cache.id, "wallet:")
+    page = operator.get(f"/caches/{cache.id}/policies?show=staged").get_data(as_text=True)
+    assert re.findall(r'<tr id="row-1".*?title="([^"]*)"', page) == ["wallet:"] and 'id="row-2"' not in page
+
+
+@pytest.mark.parametrize("query", ["show=nonsense", "sort=x", "first=-1", "first=x"])
+def test_a_bad_query_is_named(viewer: FlaskClient, runtime: Runtime, query: str) -> None:
+    cache = add_cache(runtime)
+    answer = viewer.get(f"/caches/{cache.id}/policies?{query}")
+    assert answer.status_code == 422 and query.partition("=")[0] in answer.get_data(as_text=True)
+
+
+def test_a_long_list_comes_in_parts(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    stage(runtime, cache.id, *(f"p{number:03}:" for number in range(205)))
+    first = operator.get(f"/caches/{cache.id}/policies").get_data(as_text=True)
+    assert "1 to 200 of 205" in first and "p204:" not in first and "first=200" in first
+    rest = operator.get(f"/caches/{cache.id}/policies?first=200").get_data(as_text=True)
+    assert "201 to 205 of 205" in rest and "p204:" in rest and "Other keys" in rest
+
+
+def test_hostile_text_is_text(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    stage(runtime, cache.id, "<script>alert(1)</script>", "a&b\"'>:", note="<img src=x onerror=1>")
+    page = operator.get(f"/caches/{cache.id}/policies").get_data(as_text=True)
+    assert "<script>alert" not in page and "&lt;script&gt;" in page
+    href = re.findall(r'href="([^"]*/edit\?prefix=a[^"]*)"', page)[0].replace("&amp;", "&")
+    form = operator.get(href).get_data(as_text=True)
+    assert 'value="a&amp;b&#34;&#39;&gt;:"' in form and "<img src=x" not in form
+
+
+def test_as_fragment(viewer: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    page = viewer.get(f"/caches/{cache.id}/policies", headers=FRAGMENT).get_data(as_text=True).strip()
+    assert page.startswith('<div class="stack" id="policies-table">') and "<html" not in page
+
+
+def test_the_live_round_says_when_the_page_is_no_longer_true(viewer: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    page = viewer.get(f"/caches/{cache.id}/policies").get_data(as_text=True)
+    live = re.findall(r'hx-get="([^"]*/live\?seen=[^"]*)"', page)[0]
+    quiet = viewer.get(live, headers=FRAGMENT).get_data(as_text=True)
+    assert (
+        quiet.strip().startswith('<div class="stack" id="policies-live"') and "changed meanwhile" not in quiet
+    )
+    stage(runtime, cache.id, "news:")
+    assert "changed meanwhile" in viewer.get(live, headers=FRAGMENT).get_data(as_text=True)
+
+
+def test_needs_sign_in(client: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    assert client.get(f"/caches/{cache.id}/policies").status_code == 303
+
+
+def test_unknown_id(viewer: FlaskClient) -> None:
+    assert viewer.get("/caches/1/policies").status_code == 404
+    assert viewer.get("/caches/1/policies/live", headers=FRAGMENT).status_code == 404
+
+
+def test_a_read_only_cache_says_so(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime, read_only=True)
+    page = operator.get(f"/caches/{cache.id}/policies").get_data(as_text=True)
+    assert "Read-only." in page and "publishing and bypassing are refused" in page

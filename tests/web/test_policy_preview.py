@@ -1,0 +1,86 @@
+"""The drawing beside a policy's form, and which policy applies to a key."""
+
+import pytest
+from flask.testing import FlaskClient
+
+from dashboard.work import Runtime
+from tests.support.some_caches import add_cache
+from tests.support.some_policies import FRAGMENT, fields, page_of, publish, stage
+
+
+def test_draws_what_stands_in_the_form(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    path = f"/caches/{cache.id}/policies/preview?is_new=1"
+    answer = operator.post(path, data=fields(keys="3640"), headers=FRAGMENT)
+    part = answer.get_data(as_text=True)
+    assert answer.status_code == 200 and part.strip().startswith(
+        '<div class="gap plan" id="policies-preview">'
+    )
+    assert "1 h + up to 12 m" in part and "3,640" in part and part.count('class="will"') > 10
+    assert "style=" not in part and page_of(runtime, cache.id).draft is None
+
+
+@pytest.mark.parametrize("typed", [{"base_ttl_s": "8"}, {"base_ttl_s": ""}, {"keys": "-1"}, {"keys": "x"}])
+def test_waits_while_the_form_can_not_be_used(
+    operator: FlaskClient, runtime: Runtime, typed: dict[str, str]
+) -> None:
+    cache = add_cache(runtime)
+    path = f"/caches/{cache.id}/policies/preview?is_new=1"
+    answer = operator.post(path, data=fields() | typed, headers=FRAGMENT)
+    part = answer.get_data(as_text=True)
+    assert answer.status_code == 200 and answer.headers["HX-Retarget"] == "#policies-preview-note"
+    assert part.strip().startswith('<p class="lede" id="policies-preview-note" data-waits>')
+
+
+def test_nothing_is_drawn_for_what_is_not_cached(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    path = f"/caches/{cache.id}/policies/preview?is_new=1"
+    part = operator.post(path, data=fields(tier="no-cache"), headers=FRAGMENT).get_data(as_text=True)
+    assert "Nothing to draw." in part and 'id="policies-preview"' in part
+
+
+def test_without_scripts_the_whole_page_comes_back_with_what_was_typed(
+    operator: FlaskClient, runtime: Runtime
+) -> None:
+    cache = add_cache(runtime)
+    path = f"/caches/{cache.id}/policies/preview?is_new=1"
+    page = operator.post(path, data=fields(prefix="typed:", base_ttl_s="8")).get_data(as_text=True)
+    assert "<html" in page and 'value="typed:"' in page and 'value="8"' in page
+
+
+def test_needs_sign_in_the_role_and_a_cache(
+    client: FlaskClient, viewer: FlaskClient, operator: FlaskClient, runtime: Runtime
+) -> None:
+    cache = add_cache(runtime)
+    path = f"/caches/{cache.id}/policies/preview"
+    assert client.post(path, data=fields()).status_code == 303
+    assert viewer.post(path, data=fields()).status_code == 403
+    assert operator.post("/caches/1/policies/preview", data=fields()).status_code == 404
+
+
+def test_the_longest_prefix_applies(viewer: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    stage(runtime, cache.id, "p:", "p:news:")
+    publish(runtime, cache.id)
+    page = viewer.get(f"/caches/{cache.id}/policies/test?key=p:news:7").get_data(as_text=True)
+    assert "<b>" in page and 'applies to <span class="mono">p:news:7</span>: 1 h + up to 12 m' in page
+    assert 'Also matching, but shorter: <span class="mono">p:</span>' in page
+    other = viewer.get(f"/caches/{cache.id}/policies/test?key=x").get_data(as_text=True)
+    assert "No prefix matches it, so it follows the default." in other
+
+
+def test_says_what_the_draft_would_do(viewer: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    stage(runtime, cache.id, "a:")
+    publish(runtime, cache.id)
+    stage(runtime, cache.id, "news:")
+    part = viewer.get(f"/caches/{cache.id}/policies/test?key=news:7", headers=FRAGMENT).get_data(as_text=True)
+    assert part.strip().startswith('<section class="card" id="policies-test"')
+    assert "Once the staged changes are published" in part
+
+
+def test_a_key_that_can_not_be_read_is_said_at_the_field(viewer: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    answer = viewer.get(f"/caches/{cache.id}/policies/test", query_string={"key": "a\\q"})
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == 422 and 'id="key-e"' in page and 'value="a\\q"' in page
