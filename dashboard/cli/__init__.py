@@ -14,6 +14,7 @@ _COMMANDS = {
     "db": ("dashboard.cli.serve", "db"),
     "demo": ("dashboard.cli.demo", "demo"),
     "health": ("dashboard.cli.health", "health"),
+    "policies": ("dashboard.cli.policies", "policies"),
     "user": ("dashboard.cli.users", "user"),
     "web": ("dashboard.cli.serve", "web"),
     "worker": ("dashboard.cli.serve", "worker"),

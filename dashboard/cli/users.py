@@ -1,19 +1,16 @@
 """``cachewarden user``: accounts from the command line, for the first administrator and for emergencies."""
 
-import getpass
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 import click
 
-from dashboard import migrations
-from dashboard.access import Actor, Role
+from dashboard.access import Role
 from dashboard.auth import service
-from dashboard.cli.serve import opened
-from dashboard.config import load_settings
-from dashboard.errors import ConfigError, InvalidInput
-from dashboard.work import Runtime, UnitOfWork, unit_of_work
+from dashboard.cli.acting import opened_runtime, unit
+from dashboard.errors import InvalidInput
+from dashboard.work import Runtime, UnitOfWork
 
 _LONGEST_LINE = 4096
 _stdin_option = click.option(
@@ -46,10 +43,10 @@ def add(name: str, role: str, password_stdin: bool) -> None:
 def passwd(name: str, password_stdin: bool) -> None:
     """Give the account NAME a new password; its sessions end."""
     with _runtime() as runtime:
-        with _unit(runtime) as work:
+        with unit(runtime) as work:
             known = service.get_user_by_name(work, name)  # before asking for a password in vain
         password = _password(password_stdin)
-        with _unit(runtime) as work:
+        with unit(runtime) as work:
             service.reset_password(work, known.id, password)
     click.echo(f"{known.name} has a new password.")
 
@@ -90,23 +87,13 @@ def list_() -> None:
 
 @contextmanager
 def _runtime() -> Iterator[Runtime]:
-    with opened(load_settings()) as runtime, _readable():
-        if not migrations.is_current(runtime.database):
-            raise ConfigError(
-                "The database's schema is not the one of this release.",
-                what_to_do="Run: cachewarden db upgrade",
-            )
+    with opened_runtime() as runtime, _readable():
         yield runtime
-
-
-def _unit(runtime: Runtime) -> AbstractContextManager[UnitOfWork]:
-    """A unit of work in the name of the system's user, who holds the settings and so may do everything."""
-    return unit_of_work(runtime, Actor(None, _system_user(), Role.ADMIN, "cli"))
 
 
 @contextmanager
 def _work() -> Iterator[UnitOfWork]:
-    with _runtime() as runtime, _unit(runtime) as work:
+    with _runtime() as runtime, unit(runtime) as work:
         yield work
 
 
@@ -118,13 +105,6 @@ def _readable() -> Iterator[None]:
     except InvalidInput as error:
         fields = " ".join(f"{name.capitalize()}: {message}" for name, message in error.fields.items())
         raise InvalidInput(f"{error.message} {fields}".strip(), what_to_do=error.what_to_do) from None
-
-
-def _system_user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # no entry in passwd, as in some containers
-        return "unknown"
 
 
 def _password(from_stdin: bool) -> str:

@@ -122,6 +122,8 @@ def _summary(before: Item, after: Item, old: list[Field], new: list[Field]) -> s
 def _short(before: Field, after: Field) -> str:
     if before[0] == "note":
         return "note changed"
+    if before[0] == "label":
+        return f"renamed {after[2]}"
     if before[0] == "bypass_until":
         return "bypass ended" if after[2] == "Off" else f"bypassed until {after[2]}"
     return f"{before[1]} {_lower(before[2])} to {_lower(after[2])}"

@@ -91,7 +91,7 @@ def apply(work: UnitOfWork, cache_id: int, data: bytes, format: str, *, reason: 
         format: "json" or "yaml".
 
     Returns:
-        The version in force; ``changes`` is 0 when it is none of ours.
+        The version in force; not ``is_new`` when the file says what was in force already.
 
     Raises:
         as ``publish``; InvalidInput with what is wrong with the file, under ``file``.
@@ -100,7 +100,7 @@ def apply(work: UnitOfWork, cache_id: int, data: bytes, format: str, *, reason: 
     document = documents.read(data, format)
     held = _lock(work, cache_id)
     if held.version and diff.diff(_plain(held.published), document).is_empty:
-        return Published(held.version, 0)
+        return Published(held.version, 0, is_new=False)
     return _publish(work, held, document, kind="apply", reason=_reason(reason))
 
 

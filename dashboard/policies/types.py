@@ -627,15 +627,17 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A new version.
+    """The version in force.
 
     Args:
         changes: how many items it changed.
+        is_new: it was made right now; else what was asked for was in force already.
     """
 
     version: int
     changes: int
     warnings: tuple[str, ...] = ()
+    is_new: bool = True
 
 
 # dashboard/policies/service.py (cache_id: int everywhere; NotFound when there is no such cache).
