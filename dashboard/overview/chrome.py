@@ -15,7 +15,14 @@ _CACHE_PAGES = {
     "monitoring.clients": "clients",
     "monitoring.commands": "commands",
 }
-_SECTIONS = {"caches": "caches", "connections": "caches", "audit": "audit", "settings": "settings"}
+_POLICIES = "policies.policies"
+_SECTIONS = {
+    "policies": "policies",
+    "caches": "caches",
+    "connections": "caches",
+    "audit": "audit",
+    "settings": "settings",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +64,21 @@ def build() -> Chrome:
         role_label=actor.role.label,
         caches=links,
         cache=next((link for link in links if link.id == current), None)
-        if request.endpoint in _CACHE_PAGES
+        if _page_of_a_cache()
         else None,
         section=_section(),
     )
 
 
+def _page_of_a_cache() -> str | None:
+    """The view that shows the same for another cache; None on pages over all of them."""
+    if request.blueprint == "policies":
+        return _POLICIES  # a version is one cache's own
+    return request.endpoint if request.endpoint in _CACHE_PAGES else None
+
+
 def _links() -> tuple[CacheLink, ...]:
-    endpoint = request.endpoint if request.endpoint in _CACHE_PAGES else "overview.overview"
+    endpoint = _page_of_a_cache() or "overview.overview"
     # url_for leaves out what is None.
     kept = request.args.get("range") if endpoint == "overview.overview" else None
     with open_work() as work:

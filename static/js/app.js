@@ -14,7 +14,7 @@
   }, m));
 
   // shortcuts: single keys, never inside a field, and they can be switched off
-  const help = $('#shortcuts'), box = $('[data-single-keys]'), go = { o: 'overview', s: 'slow_log', l: 'clients', m: 'commands', a: 'audit', c: 'caches', u: 'users' }; let g = 0;
+  const help = $('#shortcuts'), box = $('[data-single-keys]'), go = { o: 'overview', s: 'slow_log', l: 'clients', m: 'commands', p: 'policies', a: 'audit', c: 'caches', u: 'users' }; let g = 0;
   if (box) { box.checked = store.get('keys') !== 'off'; box.onchange = () => store.set('keys', box.checked ? 'on' : 'off'); }
   on('click', e => { if (e.target.closest('[data-shortcuts]')) help.showModal(); if (e.target === help) help.close(); });
   on('keydown', e => {
@@ -24,9 +24,9 @@
     else if (e.key === '/') { const s = $('[data-search]'); if (s) { e.preventDefault(); s.focus(); } }
     else if (e.key === '[') range?.previousElementSibling?.click();
     else if (e.key === ']') range?.nextElementSibling?.click();
+    else if (Date.now() - g < 900 && go[e.key]) $(`[data-go="${go[e.key]}"]`)?.click();
     else if (e.key === 'p') $('[data-live]')?.click();
     else if (e.key === 'g') g = Date.now();
-    else if (Date.now() - g < 900 && go[e.key]) $(`[data-go="${go[e.key]}"]`)?.click();
   });
 
   // toasts: at most three; good news leaves after 6 s unless somebody is reading it
