@@ -1,7 +1,7 @@
 """``python -m benchmarks``: all of them."""
 
-from benchmarks import history, pages, polling
+from benchmarks import caching, history, pages, polling
 
-for module in (polling, history, pages):
+for module in (polling, history, pages, caching):
     print(f"\n== {module.__name__.rpartition('.')[2]}: {(module.__doc__ or '').splitlines()[0]}")
     module.main()

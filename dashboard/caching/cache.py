@@ -37,6 +37,7 @@ from dashboard.caching.policy import (
 )
 from dashboard.caching.protocol import AWAY, Asked, Away, Context, Load, Loaded, Outcome, Pause, Send
 from dashboard.caching.removal import OnError, Removal
+from dashboard.caching.ttl import watch_below_ms
 from dashboard.caching.wire import kind_of
 from dashboard.caching.writing import Write
 
@@ -60,17 +61,17 @@ log = logging.getLogger(__name__)
 class Rule:
     """A policy as it is executed: with the counters of its prefix."""
 
-    __slots__ = ("is_simple", "needs_ttl", "policy", "tally")
+    __slots__ = ("beta", "grace_s", "is_simple", "needs_ttl", "policy", "tally")
 
     def __init__(self, policy: Policy, tally: Tally, is_started: bool) -> None:
         self.policy = policy
         self.tally = tally
         protection = policy.protection
         self.needs_ttl = protection.early_refresh_beta is not None or protection.grace_s is not None
-        self.is_simple = (
-            is_started and policy.is_cached and policy.bypass_until is None and not self.needs_ttl
-        )
-        """Whether a read may begin with a plain GET, without a look at anything else."""
+        self.beta = protection.early_refresh_beta or 0.0
+        self.grace_s = protection.grace_s or 0
+        self.is_simple = is_started and policy.is_cached and policy.bypass_until is None
+        """Whether a read may begin with the value alone, without a look at clock and bypass."""
 
 
 class Cache:
@@ -155,12 +156,17 @@ class Cache:
         rules = self._rules
         rule = rules.items[bisect_right(rules.bounds, raw_key)]
         if rule.is_simple and not tags and not rule.tally.acquires_first and not self._removal.pending:
-            # The way of most reads, written out: one round trip, and nothing around it.
+            # The way of most reads, written out: one round trip, and little around it.
+            needs_ttl = rule.needs_ttl
+            left_ms = -1
             breaker = self._link.breaker(raw_key)
             if breaker.is_closed:
                 asked_at = time.monotonic() if self._flights.by_key else 0.0
                 try:
-                    raw = self._link.get(raw_key)
+                    if needs_ttl:
+                        raw, left_ms = self._link.get_with_ttl(raw_key)
+                    else:
+                        raw = self._link.get(raw_key)
                 except (Unreachable, ResponseError) as error:
                     if isinstance(error, Unreachable) and error.is_ill:
                         breaker.failed(time.monotonic())
@@ -179,8 +185,19 @@ class Cache:
                             tally = rule.tally
                             with tally.lock:
                                 tally.hits += 1
+                                if needs_ttl:
+                                    tally.own_hits += 1
+                            # Far from its end, there is nothing to decide.
+                            if needs_ttl and left_ms < watch_below_ms(
+                                rule.grace_s, tally.mean_load_s, rule.beta
+                            ):
+                                self._refresh_if_due(
+                                    self._context(raw_key, rule, ()), raw, value, left_ms, loader
+                                )
                             return value
                     replies = [raw]
+                    if needs_ttl:
+                        rule.tally.add("own_misses" if raw is None else "own_hits")
                 context = self._context(raw_key, rule, ())
                 found: T = self._settle(context, replies, asked_at, loader)
                 return found
@@ -540,8 +557,8 @@ class Cache:
             payload = self._hit(context, replies)
             if payload is not None:
                 value = self._decode(payload)
-                if isinstance(left_ms, int) and value is not None:
-                    self._refresh_if_due(context, replies[0], left_ms, loader)
+                if isinstance(left_ms, int):
+                    self._refresh_if_due(context, replies[0], value, left_ms, loader)
                 context.tally.add("hits")
                 return value
         return self._settle(context, replies, asked_at, loader)
@@ -554,7 +571,12 @@ class Cache:
         payload = self._run(protocol.usable(context, raw, replies[1:]), context)
         return payload if payload is not None and self._is_readable(payload) else None
 
-    def _refresh_if_due(self, context: Context, raw: bytes, left_ms: int, loader: Callable[[], Any]) -> None:
+    def _refresh_if_due(
+        self, context: Context, raw: bytes, value: Any, left_ms: int, loader: Callable[[], Any]
+    ) -> None:
+        if value is None:
+            # It lives shortly anyway.
+            return
         is_due, is_stale = protocol.is_due(context, left_ms)
         if is_stale:
             context.tally.add("stale_served")
@@ -676,16 +698,21 @@ class Cache:
             return result
 
     def _load(self, step: Load, context: Context, loader: Callable[[], Any]) -> Loaded:
-        with self._slot(context, step.basis is AWAY):
-            began = time.perf_counter()
-            value = loader()
-            return Loaded(value, time.perf_counter() - began, self._codec.encode)
+        if step.basis is not AWAY:
+            return self._timed(loader)
+        with self._slot(context):
+            return self._timed(loader)
+
+    def _timed(self, loader: Callable[[], Any]) -> Loaded:
+        began = time.perf_counter()
+        value = loader()
+        return Loaded(value, time.perf_counter() - began, self._codec.encode)
 
     @contextmanager
-    def _slot(self, context: Context, is_away: bool) -> Iterator[None]:
+    def _slot(self, context: Context) -> Iterator[None]:
         """While Redis is away only some loads run at once, lest the database gets all of the traffic at once."""
         # A load within a load has its slot already; waiting for another could wait for ever.
-        if not is_away or getattr(self._holds_slot, "held", False):
+        if getattr(self._holds_slot, "held", False):
             yield
             return
         # Late is better than never: the loader may wait, the application must not fail.
@@ -745,7 +772,7 @@ class Cache:
                     any_context = step.contexts[0]
                     wanted = [names[context.key] for context in step.contexts]
                     try:
-                        with self._slot(any_context, step.is_away):
+                        with self._slot(any_context) if step.is_away else nullcontext():
                             began = time.perf_counter()
                             loaded = loader(wanted)
                             took_s = time.perf_counter() - began

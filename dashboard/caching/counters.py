@@ -32,6 +32,7 @@ class Tally:
         "hits",
         "lock",
         "mean_load_s",
+        "own_hits",
         "prefix",
     )
 
@@ -39,6 +40,8 @@ class Tally:
         self.prefix = prefix
         self.lock = threading.Lock()
         self.hits = 0
+        self.own_hits = 0
+        """These two are counted on the way of every hit, by whoever holds the lock."""
         self._counts: Counter[str] = Counter()
         self._hits_seen = 0.0
         self._misses_seen = 0.0
@@ -65,8 +68,9 @@ class Tally:
         with self.lock:
             taken, self._counts = self._counts, Counter()
             hits, self.hits = self.hits, 0
-            if hits:
-                taken["hits"] = taken.get("hits", 0) + hits
+            own_hits, self.own_hits = self.own_hits, 0
+            taken["hits"] += hits
+            taken["own_hits"] += own_hits
             self._hits_seen = self._hits_seen * DECAY + taken["hits"]
             self._misses_seen = self._misses_seen * DECAY + taken["misses"]
             lookups = self._hits_seen + self._misses_seen

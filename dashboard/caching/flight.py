@@ -29,20 +29,27 @@ class Flight(Generic[Result]):
         self.basis: Any = None
         self.began = math.inf
         """When the load began, monotonic seconds."""
-        self._done = threading.Event()
+        self._done: threading.Event | None = None
         self._error: Exception | None = None
         self._result: Result | None = None
 
+    def board(self) -> None:
+        """Somebody will wait; called while the flight is on the board."""
+        if self._done is None:
+            self._done = threading.Event()
+
     def land(self, result: Result) -> None:
-        """Hand the result to everybody."""
+        """Hand the result to everybody; called after the flight was taken off the board."""
         self._result = result
-        self._done.set()
+        if self._done is not None:
+            self._done.set()
 
     def crash(self, error: BaseException) -> None:
         """Hand the error to everybody who waits; what ends only the leader's thread leaves them to themselves."""
         if isinstance(error, Exception):
             self._error = error
-        self._done.set()
+        if self._done is not None:
+            self._done.set()
 
     def suits(self, asked_at: float, seen: Any) -> bool:
         """Whether what comes of it is recent enough.
@@ -59,7 +66,7 @@ class Flight(Generic[Result]):
         Raises:
             Exception: the leader's.
         """
-        if not self._done.wait(timeout_s):
+        if self._done is None or not self._done.wait(timeout_s):
             return LATE
         if self._error is not None:
             raise self._error
@@ -88,6 +95,7 @@ class Flights(Generic[Result]):
             if held is not None and held.leader == threading.get_ident():
                 return None, False
             if held is not None and held is not unwanted:
+                held.board()
                 return held, False
             made: Flight[Result] = Flight()
             self.by_key[key] = made

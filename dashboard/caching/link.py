@@ -54,6 +54,9 @@ class Link(Protocol):
     def get(self, key: bytes) -> bytes | None:
         """``GET``. Raises Unreachable, or ResponseError when the server refuses."""
 
+    def get_with_ttl(self, key: bytes) -> tuple[bytes | None, int]:
+        """``GET`` and ``PTTL`` in one round trip; raises as ``get`` does."""
+
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send all, read all; where the server refuses, its ResponseError stands in the list.
 
@@ -187,6 +190,44 @@ class DirectLink:
             self._wake()
         return reply
 
+    def get_with_ttl(self, key: bytes) -> tuple[bytes | None, int]:
+        """``GET`` and ``PTTL`` in one round trip."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return self._first_with_ttl(key)
+        size = len(key)
+        try:
+            connection.send_packed_command(
+                (
+                    b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n*2\r\n$4\r\nPTTL\r\n$%d\r\n%b\r\n"
+                    % (size, key, size, key),
+                ),
+                False,
+            )
+            try:
+                reply: bytes | None = connection.read_response(True)
+            except ResponseError:
+                connection.read_response(True)
+                raise
+            left_ms: int = connection.read_response(True)
+        except ResponseError:
+            self._give(connection)
+            raise
+        except (redis.ConnectionError, OSError):
+            self._drop(connection)
+            return self._first_with_ttl(key)
+        except redis.RedisError as error:
+            self._drop(connection)
+            raise Unreachable(error) from error
+        except BaseException:
+            self._drop(connection)
+            raise
+        self._idle.append(connection)
+        if self._waiting:
+            self._wake()
+        return reply, left_ms
+
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """See ``Link``."""
         replies = self._talk([self._spelt(command) for command in commands])
@@ -204,6 +245,9 @@ class DirectLink:
         found: bytes | None = reply
         return found
 
+    def _first_with_ttl(self, key: bytes) -> tuple[bytes | None, int]:
+        return _both(self._talk([(b"GET", key), (b"PTTL", key)]))
+
     def _is_unknown(self, command: Command, reply: Any) -> bool:
         if isinstance(reply, NoScriptError):
             return True
@@ -220,11 +264,10 @@ class DirectLink:
         return spelt(command, with_source)
 
     def _talk(self, commands: Sequence[Command]) -> list[Any]:
+        packed = pack(commands)
         connection, is_reused = self._take()
         while True:
             try:
-                # As two writes, large values would wait for the acknowledgement of the first.
-                packed = b"".join(connection.pack_commands(commands))
                 connection.send_packed_command((packed,), False)
                 replies: list[Any] = []
                 for _ in commands:
@@ -333,6 +376,10 @@ class ClusterLink:
         found: bytes | None = reply
         return found
 
+    def get_with_ttl(self, key: bytes) -> tuple[bytes | None, int]:
+        """``GET`` and ``PTTL`` in one round trip."""
+        return _both(self.exchange([(b"GET", key), (b"PTTL", key)]))
+
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """See ``Link``; plain commands go in one pipeline, scripts one by one."""
         try:
@@ -371,6 +418,13 @@ class ClusterLink:
         return self._one(spelt(command, True)) if isinstance(reply, NoScriptError) else reply
 
 
+def _both(replies: Sequence[Any]) -> tuple[bytes | None, int]:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies[0], replies[1]
+
+
 def _named(command: Command) -> Command:
     """redis-py's cluster client looks commands up by their name as text."""
     return (command[0].decode(), *command[1:])
@@ -379,6 +433,18 @@ def _named(command: Command) -> Command:
 def _is_refusal(error: Exception) -> bool:
     """Whether the server answered and said no, rather than that there is no cluster to answer."""
     return isinstance(error, ResponseError) and not isinstance(error, ClusterError | redis.ConnectionError)
+
+
+def pack(commands: Sequence[Command]) -> bytes:
+    """Commands as Redis reads them, in one piece: as two, a large value would wait for an acknowledgement."""
+    parts: list[bytes] = []
+    for command in commands:
+        parts.append(b"*%d\r\n" % len(command))
+        for argument in command:
+            if type(argument) is not bytes:
+                argument = str(argument).encode()
+            parts.append(b"$%d\r\n%b\r\n" % (len(argument), argument))
+    return b"".join(parts)
 
 
 def spelt(command: Command, with_source: bool) -> Command:

@@ -11,6 +11,9 @@ MAX_LEASE_MS: Final = 30_000
 LEASE_FACTOR: Final = 3
 """A lease lasts so many times the prefix's mean load time, within the two above."""
 
+EARLIEST_LOADS: Final = 40
+"""So many mean load times (by beta) before the end an early refresh is out of the question: e to the power of -40."""
+
 FIRST_PAUSE_S: Final = 0.004
 LONGEST_PAUSE_S: Final = 0.05
 PAUSE_GROWTH: Final = 1.6
@@ -47,6 +50,11 @@ def is_early(remaining_ms: float, mean_load_s: float, beta: float, chance: Calla
         chance: a random number in [0, 1).
     """
     return -mean_load_s * 1000 * beta * math.log(1.0 - chance()) >= remaining_ms
+
+
+def watch_below_ms(grace_s: float, mean_load_s: float, beta: float) -> float:
+    """With longer to live than this, nothing needs to be decided about a value."""
+    return 1000 * (grace_s + EARLIEST_LOADS * mean_load_s * beta)
 
 
 def pause_s(turn: int, chance: Callable[[], float]) -> float:
