@@ -6,10 +6,11 @@ it is None and the line in the chart breaks.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from dashboard.monitoring.sums import whole_sum
 from dashboard.monitoring.types import (
     COUNTERS,
     CommandStat,
@@ -28,6 +29,9 @@ DROPPED_SHARE = 0.5
 """A data set that lost more than this share between two polls was dropped."""
 MIN_DROPPED_KEYS = 1_000
 """Without command statistics, smaller data sets are not judged: their keys may simply have been deleted."""
+
+MOST_PER_S = 10**11
+"""Counters of one node that grow faster are broken: 800 Gbit/s of traffic, and two years of it fit into a sum."""
 
 GUARDS = (
     "total_commands_processed",
@@ -73,7 +77,8 @@ def difference(
           PARTIAL, growth counts from the reset, what was lost before it is unknowable;
         * loading: LOADING, nothing is known;
         * more than 2.5 intervals apart: GAP in addition, the growth stays;
-        * a single counter that fell without such evidence: None for that one, with PARTIAL.
+        * a single counter that fell without such evidence, or grew faster than any server can count: None for
+          that one, with PARTIAL.
     """
     if prev is None:
         return Delta(dt_s=None, flags=Flag.FIRST | _loading(cur))
@@ -139,6 +144,10 @@ def difference(
         return Delta(dt_s=None, flags=flags, events=tuple(events))
 
     growth = {name: _growth(name, base, cur, Flag.RESETSTAT in flags) for name in COUNTERS}
+    for name in COUNTERS:
+        if (growth[name] or 0) > MOST_PER_S * max(1.0, dt_s):
+            growth[name] = None
+            flags |= Flag.PARTIAL
     if base is not None and any(_fell(name, base, cur) and growth[name] is None for name in COUNTERS):
         flags |= Flag.PARTIAL
     from_zero = base is None or Flag.RESETSTAT in flags
@@ -226,17 +235,10 @@ def add_nodes(deltas: Iterable[Delta]) -> Delta:
     """The growth of a whole cache from those of its nodes in one round of polls.
 
     Ratios of nodes are never averaged: numerators and denominators are added. A node whose growth is unknown is
-    left out and the sum is PARTIAL. ``dt_s`` is that of the longest node.
+    left out and the sum is PARTIAL. ``dt_s`` is the time since the cache's previous poll; a node that comes back
+    from a longer silence (GAP) adds the rest of its own time by its share among the nodes, for its growth is of
+    that time as well.
     """
-    return _add(deltas, max)
-
-
-def add_times(deltas: Iterable[Delta]) -> Delta:
-    """The growth over a span from consecutive differences; ``dt_s`` is the time that is covered."""
-    return _add(deltas, sum)
-
-
-def _add(deltas: Iterable[Delta], combine: Callable[[list[float]], float]) -> Delta:
     parts = list(deltas)
     totals: dict[str, int | None] = dict.fromkeys(COUNTERS)
     commands: dict[str, CommandStat] = {}
@@ -261,9 +263,8 @@ def _add(deltas: Iterable[Delta], combine: Callable[[list[float]], float]) -> De
             commands[command] = _plus(commands.get(command), stat)
         for error, count in part.errors.items():
             errors[error] = errors.get(error, 0) + count
-    times = [part.dt_s for part in parts if part.dt_s is not None]
     return Delta(
-        dt_s=combine(times) if times else None,
+        dt_s=_time_of_nodes(parts),
         flags=flags,
         self_hits=self_hits,
         self_misses=self_misses,
@@ -272,6 +273,14 @@ def _add(deltas: Iterable[Delta], combine: Callable[[list[float]], float]) -> De
         events=tuple(event for part in parts for event in part.events),
         **totals,
     )
+
+
+def _time_of_nodes(parts: Sequence[Delta]) -> float | None:
+    steady = [part.dt_s for part in parts if part.dt_s is not None and Flag.GAP not in part.flags]
+    back = [part.dt_s for part in parts if part.dt_s is not None and Flag.GAP in part.flags]
+    if not steady:
+        return max(back, default=None)
+    return max(steady) + sum(max(0.0, dt_s - max(steady)) for dt_s in back) / len(parts)
 
 
 def _agree(one_s: float, other_s: float) -> bool:
@@ -409,10 +418,6 @@ def _plus(one: CommandStat | None, other: CommandStat) -> CommandStat:
     return CommandStat(
         one.calls + other.calls,
         one.usec + other.usec,
-        _sum(one.rejected_calls, other.rejected_calls),
-        _sum(one.failed_calls, other.failed_calls),
+        whole_sum((one.rejected_calls, other.rejected_calls)),
+        whole_sum((one.failed_calls, other.failed_calls)),
     )
-
-
-def _sum(one: int | None, other: int | None) -> int | None:
-    return None if one is None or other is None else one + other

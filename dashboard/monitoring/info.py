@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
+from dashboard.monitoring.sums import whole_sum
 from dashboard.monitoring.types import CommandStat, DatabaseLine, Reading
 
 MAX_REPLY_BYTES = 1_048_576
@@ -266,8 +267,8 @@ def read(info: Info, taken_at: datetime, clock_s: float) -> Reading:
         mem_not_counted_for_evict=info.count("mem_not_counted_for_evict"),
         mem_clients_normal=info.count("mem_clients_normal"),
         lazyfree_pending_objects=info.count("lazyfree_pending_objects"),
-        keys=_total(line.keys for line in databases) if has_keyspace else None,
-        expires=_total(line.expires for line in databases) if has_keyspace else None,
+        keys=whole_sum(line.keys for line in databases) if has_keyspace else None,
+        expires=whole_sum(line.expires for line in databases) if has_keyspace else None,
         avg_ttl_s=_avg_ttl_s(databases),
         expired_stale_perc=info.level("expired_stale_perc"),
         connected_clients=info.count("connected_clients"),
@@ -322,12 +323,6 @@ def _parts(value: str) -> dict[str, str]:
 
 def _first(*values: int | None) -> int | None:
     return next((value for value in values if value is not None), None)
-
-
-def _total(values: Iterable[int | None]) -> int | None:
-    """The sum of all; None when one of them is not known. Nothing sums to zero: no database has a key."""
-    known = list(values)
-    return None if None in known else sum(value for value in known if value is not None)
 
 
 def _calls(commands: Mapping[str, CommandStat], *names: str) -> int:

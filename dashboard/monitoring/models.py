@@ -175,7 +175,7 @@ class RollupHourRow(_Rollup, Base):
 
 
 class CommandSampleRow(Base):
-    """Growth of the command statistics in ten minutes: {command: [calls, usec, rejected, failed]}."""
+    """Growth of the command statistics in ten minutes, as ``sums.joined`` makes it."""
 
     __tablename__ = "command_sample"
     __table_args__ = ({"postgresql_partition_by": "RANGE (bucket)"},)
@@ -186,7 +186,10 @@ class CommandSampleRow(Base):
 
 
 class CacheEventRow(Base):
-    """Something that happened to a cache; ``until`` is set for what has an end and has ended."""
+    """Something that happened to a cache, or ``count`` times within a short time.
+
+    ``until`` is the end of an outage that has ended, and the last time of anything else that was repeated.
+    """
 
     __tablename__ = "cache_event"
 
@@ -194,6 +197,7 @@ class CacheEventRow(Base):
     cache_id: Mapped[int] = mapped_column(ForeignKey("cache.id", ondelete="CASCADE"))
     ts: Mapped[datetime]
     until: Mapped[datetime | None]
+    count: Mapped[int]
     kind: Mapped[str]
     node: Mapped[str]
     details: Mapped[dict[str, Any]] = mapped_column(_JSON)

@@ -28,7 +28,8 @@ from dashboard.monitoring.store import (
     write_failure,
     write_poll,
 )
-from dashboard.monitoring.types import ClientRow, CommandStat, Delta, Event, EventKind, Reading, SlowEntry
+from dashboard.monitoring.sums import joined
+from dashboard.monitoring.types import ClientRow, Delta, Event, EventKind, Reading, SlowEntry
 
 COMMANDS_BUCKET = timedelta(minutes=10)
 MOST_COMMANDS = 100
@@ -39,6 +40,8 @@ ROUND_SHARE = 0.8
 """Of its interval, one round of polls over a cache's nodes may take so much; nodes not reached by then wait."""
 
 _BIGGEST = 2**63 - 1
+_MOST_OF_A_GAUGE = 2**53
+"""Nine petabytes: more is broken, and the nodes of a cache must still add up."""
 _SMALL = frozenset({"uptime_in_seconds", "connected_clients", "blocked_clients"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -190,16 +193,19 @@ def _sample(reading: Reading, delta: Delta) -> dict[str, Any]:
     for name in STORED_COUNTERS:
         values[name] = _bounded(getattr(reading, name))
     for name in STORED_GROWTH:
-        values[f"d_{name}"] = _bounded(getattr(delta, name))
+        values[f"d_{name}"] = getattr(delta, name)
     for name in STORED_GAUGES:
         value = getattr(reading, name)
-        values[name] = min(value, 2**31 - 1) if value is not None and name in _SMALL else _bounded(value)
+        if value is not None and name in _SMALL:
+            values[name] = min(value, 2**31 - 1)
+        else:
+            values[name] = _bounded(value, _MOST_OF_A_GAUGE)
     return values
 
 
-def _bounded(value: float | None) -> float | None:
+def _bounded(value: float | None, most: int = _BIGGEST) -> float | None:
     # What PostgreSQL can't hold, no healthy server reports.
-    return value if value is not None and abs(value) <= _BIGGEST else None
+    return value if value is not None and abs(value) <= most else None
 
 
 def _topology(kind: Kind, nodes: int) -> str:
@@ -219,21 +225,16 @@ def _add_commands(
         if before.commands_bucket is not None and kept.get("stats"):
             finished.append((before.commands_bucket, kept))
         kept = {}
-    stats: dict[str, list[int | None]] = {name: list(line) for name, line in kept.get("stats", {}).items()}
-    for name, stat in total.commands.items():
-        stats[name] = _added(stats.get(name), stat)
+    more = {
+        name: (stat.calls, stat.usec, stat.rejected_calls, stat.failed_calls)
+        for name, stat in total.commands.items()
+    }
+    whole = joined(kept, {"dt_s": total.dt_s or 0.0, "stats": more})
+    stats = whole["stats"]
     if len(stats) > MOST_COMMANDS:
         costliest = sorted(stats, key=lambda name: stats[name][1] or 0, reverse=True)[:MOST_COMMANDS]
-        stats = {name: stats[name] for name in costliest}
-    return bucket, {"dt_s": round(kept.get("dt_s", 0.0) + (total.dt_s or 0.0), 3), "stats": stats}, finished
-
-
-def _added(line: list[int | None] | None, stat: CommandStat) -> list[int | None]:
-    more = (stat.calls, stat.usec, stat.rejected_calls, stat.failed_calls)
-    return [
-        new if old is None else old if new is None else old + new
-        for old, new in zip(line or (None,) * 4, more, strict=True)
-    ]
+        whole["stats"] = {name: stats[name] for name in costliest}
+    return bucket, whole, finished
 
 
 def _missing(answers: Sequence[Answer]) -> list[dict[str, str]]:

@@ -1,5 +1,6 @@
 """The questions operators ask about caches, answered from the history: no cache is contacted here."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
 from dashboard.monitoring import rollup, series, store, windows
 from dashboard.monitoring.readings import reading_from_json
+from dashboard.monitoring.sums import joined, known_sum
 from dashboard.monitoring.types import (
     CacheStatus,
     ClientRow,
@@ -114,9 +116,9 @@ def summary(work: UnitOfWork, cache_id: int, within: Span) -> Summary:
         maxmemory_bytes=state.maxmemory if state else None,
         maxmemory_policy=first.maxmemory_policy if first else None,
         mem_fragmentation_ratio=_most(reading.mem_fragmentation_ratio for _, reading in readings),
-        keys=_sum(reading.keys for _, reading in readings),
-        connected_clients=_sum(reading.connected_clients for _, reading in readings),
-        blocked_clients=_sum(reading.blocked_clients for _, reading in readings),
+        keys=known_sum(reading.keys for _, reading in readings),
+        connected_clients=known_sum(reading.connected_clients for _, reading in readings),
+        blocked_clients=known_sum(reading.blocked_clients for _, reading in readings),
         uptime_in_seconds=first.uptime_in_seconds if first else None,
         version=first.version if first else None,
         vendor=first.vendor if first else None,
@@ -388,14 +390,9 @@ def commands_page(work: UnitOfWork, cache_id: int, within: Span | None = None) -
     parts = [part.commands for part in store.command_samples(work.session, cache_id, start, end)]
     if state.commands_bucket is not None and start <= state.commands_bucket < end:
         parts.append(state.commands)
-    sums: dict[str, list[int | None]] = {}
-    for part in parts:
-        for name, line in part.get("stats", {}).items():
-            old = sums.get(name, [None] * 4)
-            sums[name] = [
-                b if a is None else a if b is None else a + b for a, b in zip(old, line, strict=True)
-            ]
-    covered_s = sum(part.get("dt_s", 0.0) for part in parts)
+    nothing: dict[str, Any] = {}
+    whole = functools.reduce(joined, parts, nothing)
+    sums, covered_s = whole.get("stats", {}), whole.get("dt_s", 0.0)
     all_usec = sum(line[1] or 0 for line in sums.values())
     rows = [_command(name, line, covered_s, all_usec) for name, line in sums.items()]
     rows.sort(key=lambda row: (-(row.time_share or 0.0), -row.calls, row.name))
@@ -499,11 +496,6 @@ def _monitors(clients: Mapping[str, Any] | None) -> tuple[MonitorClient, ...] | 
         for row in clients["rows"]
         if row["is_monitor"]
     )
-
-
-def _sum(values: Any) -> int | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
 
 
 def _most(values: Any) -> float | None:

@@ -5,10 +5,10 @@ through ``fetch`` and ``execute`` here.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, insert, select, text, update
@@ -26,6 +26,7 @@ from dashboard.monitoring.models import (
     WorkerStateRow,
 )
 from dashboard.monitoring.readings import reading_from_json, reading_to_json
+from dashboard.monitoring.sums import joined, known_sum
 from dashboard.monitoring.types import Event, Reading, StoredEvent
 
 __all__ = ["Session"]
@@ -59,6 +60,8 @@ STORED_GAUGES: tuple[str, ...] = (
 )
 PARTIAL = "partial"
 """Error code of a poll that some nodes did not answer."""
+REPEATED_WITHIN = timedelta(minutes=15)
+"""What happens to a node again within this time is counted in the row of the first time."""
 PARTITION_DAYS: Mapping[str, int] = {"sample": 1, "command_sample": 1, "rollup_minute": 7, "rollup_hour": 28}
 """Days one partition of a table spans, counted from 1970-01-01."""
 
@@ -256,14 +259,14 @@ def write_poll(
     samples: Sequence[NodeSample],
     success: Success,
     events: Sequence[tuple[str, Event]],
-    command_samples: Sequence[tuple[datetime, Mapping[str, list[int]]]] = (),
+    command_samples: Sequence[tuple[datetime, Mapping[str, Any]]] = (),
 ) -> bool:
     """Store one good poll whole, or nothing.
 
     Args:
         before, after: the state the differences were taken from, and the new one.
         events: (node, event).
-        command_samples: finished ten-minute sums of the command statistics.
+        command_samples: (start of ten minutes, their command statistics so far, as ``sums.joined`` makes them).
 
     Returns:
         False when somebody stored a poll since ``before`` was read; nothing is written then.
@@ -288,8 +291,8 @@ def write_poll(
         "node_count": success.nodes_expected,
         "version": clean(first.version),
         "role": clean(first.role),
-        "used_memory": _total(sample.reading.used_memory for sample in samples),
-        "maxmemory": _total(sample.reading.maxmemory for sample in samples),
+        "used_memory": known_sum(sample.values["used_memory"] for sample in samples),
+        "maxmemory": known_sum(sample.values["maxmemory"] for sample in samples),
         "missing": success.missing,
         "settings": clean(success.settings),
         "readings": clean({node: reading_to_json(reading) for node, reading in after.readings.items()}),
@@ -326,14 +329,7 @@ def write_poll(
         )
     session.execute(insert(SampleRow), rows)
     for bucket, commands in command_samples:
-        statement = upsert(CommandSampleRow).values(
-            cache_id=before.cache_id, bucket=bucket, commands=dict(commands)
-        )
-        session.execute(
-            statement.on_conflict_do_update(
-                index_elements=["cache_id", "bucket"], set_={"commands": statement.excluded.commands}
-            )
-        )
+        _add_command_sample(session, before.cache_id, bucket, commands)
     if before.failing_since is not None:
         session.execute(
             update(CacheEventRow)
@@ -344,21 +340,30 @@ def write_poll(
             )
             .values(until=at)
         )
-    if events:
-        session.execute(
-            insert(CacheEventRow),
-            [
-                {
-                    "cache_id": before.cache_id,
-                    "ts": event.at,
-                    "kind": event.kind.value,
-                    "node": node,
-                    "details": clean(dict(event.details)),
-                }
-                for node, event in events
-            ],
+    for node, happened in events:
+        _note_event(
+            session,
+            before.cache_id,
+            happened.kind.value,
+            clean(node),
+            happened.at,
+            clean(dict(happened.details)),
         )
     return True
+
+
+def _add_command_sample(
+    session: Session, cache_id: int, bucket: datetime, commands: Mapping[str, Any]
+) -> None:
+    # After a step back of the clock the same ten minutes come again.
+    row = session.get(CommandSampleRow, (bucket, cache_id), populate_existing=True)
+    if row is None:
+        session.execute(
+            insert(CommandSampleRow).values(cache_id=cache_id, bucket=bucket, commands=dict(commands))
+        )
+    else:
+        row.commands = joined(row.commands, commands)
+        session.flush()
 
 
 def write_failure(
@@ -388,13 +393,7 @@ def write_failure(
     if not _advance(session, before, poll_interval_s, values):
         return None
     if before.failing_since is None:
-        session.execute(
-            upsert(CacheEventRow)
-            .values(
-                cache_id=before.cache_id, ts=at, kind="down", details={"code": code, "error": clean(message)}
-            )
-            .on_conflict_do_nothing()
-        )
+        _note_event(session, before.cache_id, "down", "", at, {"code": code, "error": clean(message)})
     return replace(
         before,
         revision=before.revision + 1,
@@ -439,11 +438,6 @@ def clean(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [clean(item) for item in value]
     return value
-
-
-def _total(values: Iterable[int | None]) -> int | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
 
 
 _LARGE = frozenset({"readings", "clients", "slow_log", "commands"})
@@ -493,24 +487,71 @@ def write_status(session: Session, statuses: Sequence[tuple[int, str, str, Mappi
 # --- events -------------------------------------------------------------------------------------------------
 
 
-def events_between(
-    session: Session, cache_id: int, start: datetime, end: datetime, *, limit: int = 200
-) -> tuple[StoredEvent, ...]:
-    """What happened to a cache from ``start`` to ``end``, outages that reach into it included, oldest first."""
-    rows = session.execute(
+def _note_event(
+    session: Session, cache_id: int, kind: str, node: str, at: datetime, details: dict[str, Any]
+) -> None:
+    """Write an event, or add it to the row of its like: an address with two servers behind it switches at each poll."""
+    row = session.scalars(
         select(CacheEventRow)
         .where(
             CacheEventRow.cache_id == cache_id,
-            CacheEventRow.ts <= end,
-            (CacheEventRow.ts >= start)
-            | (
-                (CacheEventRow.kind == "down")
-                & (CacheEventRow.until.is_(None) | (CacheEventRow.until >= start))
-            ),
+            CacheEventRow.kind == kind,
+            CacheEventRow.ts > at - REPEATED_WITHIN,
+            CacheEventRow.ts <= at,
+            CacheEventRow.node == node,
         )
         .order_by(CacheEventRow.ts.desc(), CacheEventRow.id.desc())
+        .limit(1),
+        execution_options={"populate_existing": True},
+    ).one_or_none()
+    if row is None or (kind == "down" and row.until is None):
+        session.execute(
+            upsert(CacheEventRow)
+            .values(cache_id=cache_id, ts=at, kind=kind, node=node, details=details)
+            .on_conflict_do_nothing()
+        )
+        return
+    row.count += 1
+    # A repeated outage goes on until it ends; everything else is a moment.
+    row.until = None if kind == "down" else at
+    row.details = _changes_since(row.details, details) if kind == "config" else details
+    session.flush()
+
+
+def _changes_since(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as [before, after]: from before the first change to after the last."""
+    return {**old, **{name: [old.get(name, change)[0], change[1]] for name, change in new.items()}}
+
+
+def events_between(
+    session: Session, cache_id: int, start: datetime, end: datetime, *, limit: int = 200
+) -> tuple[StoredEvent, ...]:
+    """What happened to a cache from ``start`` to ``end``, what reaches into it included, oldest first."""
+    event = CacheEventRow
+    # Only an outage lasts longer than that, and outages of one cache come one after the other: of those that
+    # began earlier only the latest can reach in. So the history behind it is never walked.
+    earlier = start - REPEATED_WITHIN
+    outage = (
+        select(event.id)
+        .where(event.cache_id == cache_id, event.kind == "down", event.ts < earlier)
+        .order_by(event.ts.desc(), event.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    reaches_in = (event.until >= start) | ((event.kind == "down") & event.until.is_(None))
+    recent = (
+        select(event.id)
+        .where(event.cache_id == cache_id, event.ts >= earlier, event.ts <= end)
+        .where((event.ts >= start) | reaches_in)
+        .order_by(event.ts.desc(), event.id.desc())
         .limit(limit)
-    ).scalars()
+    )
+    rows = session.scalars(
+        select(event)
+        .where(event.id.in_(recent.union_all(select(event.id).where(event.id == outage, reaches_in))))
+        .order_by(event.ts.desc(), event.id.desc())
+        .limit(limit)
+    )
     return tuple(_event(row) for row in reversed(list(rows)))
 
 
@@ -521,17 +562,19 @@ def _event(row: CacheEventRow) -> StoredEvent:
         kind=row.kind,
         at=row.ts,
         until=row.until,
+        count=row.count,
         node=row.node,
         details=row.details,
     )
 
 
 def last_events(session: Session, kinds: Sequence[str], since: datetime) -> dict[tuple[int, str], datetime]:
-    """The time of the latest event of each cache and kind; one query for all caches."""
+    """The time of the latest event of each cache and kind, of its end if it has one; one query for all caches."""
     rows = fetch(
         session,
-        "SELECT cache_id, kind, max(ts) AS ts FROM cache_event"
-        " WHERE kind = ANY(:kinds) AND ts >= :since GROUP BY cache_id, kind",
+        "SELECT cache.id AS cache_id, kind, latest.ts FROM cache, unnest(CAST(:kinds AS text[])) AS kind,"
+        " LATERAL (SELECT coalesce(until, ts) AS ts FROM cache_event WHERE cache_id = cache.id"
+        "  AND cache_event.kind = kind.kind AND ts >= :since ORDER BY cache_event.ts DESC LIMIT 1) AS latest",
         kinds=list(kinds),
         since=since,
     )
@@ -553,7 +596,10 @@ def delete_old_events(session: Session, before: datetime, *, at_most: int = 10_0
 
 
 def command_samples(session: Session, cache_id: int, start: datetime, end: datetime) -> Sequence[Row[Any]]:
-    """(bucket, commands) of a cache whose ten minutes begin within the span, oldest first."""
+    """(bucket, commands) of each ten minutes of a cache that begin within the span, oldest first.
+
+    ``commands`` is as ``sums.joined`` makes it.
+    """
     return session.execute(
         select(CommandSampleRow.bucket, CommandSampleRow.commands)
         .where(

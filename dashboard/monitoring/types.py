@@ -144,11 +144,6 @@ class CommandStat:
     rejected_calls: int | None = None
     failed_calls: int | None = None
 
-    @property
-    def usec_per_call(self) -> float | None:
-        """Mean microseconds of one call, None without calls."""
-        return self.usec / self.calls if self.calls else None
-
 
 @dataclass(frozen=True, slots=True)
 class DatabaseLine:
@@ -495,7 +490,9 @@ class StoredEvent:
 
     Attributes:
         kind: an EventKind's value.
-        until: the end of an outage (kind ``down``); None while it lasts and for what happens in a moment.
+        until: the end of an outage (kind ``down``), None while it lasts; of anything else the last time it was
+            repeated, None when it was not.
+        count: how often it happened within a short time.
         node: the node it happened to, empty when it is the whole cache.
     """
 
@@ -506,6 +503,7 @@ class StoredEvent:
     until: datetime | None
     node: str
     details: Mapping[str, Any]
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def payload(series: Series) -> Json:
             for name, column in series.columns.items()
             if name in COLUMNS and not (single and name in _SPREAD)
         },
-        "e": [mark for event in series.events if (mark := _mark(event)) is not None],
+        "e": [mark for event in series.events if (mark := _mark(event, series.span.start)) is not None],
         "from": round(series.span.start.timestamp(), 1),
         "to": round(series.span.end.timestamp(), 1),
         "step": series.step_s,
@@ -310,13 +310,29 @@ class _Kind:
     text: Callable[[StoredEvent], str]
 
 
-def _mark(event: StoredEvent) -> Json | None:
-    """One event as a mark; gaps are drawn as gaps, not marked."""
+def _mark(event: StoredEvent, start: datetime) -> Json | None:
+    """One event as a mark; gaps are drawn as gaps, not marked.
+
+    Args:
+        start: of the chart. What was repeated across it is marked where it happened last.
+    """
     kind = _KINDS.get(event.kind)
     if kind is None:
         return None
-    text = ". ".join(part for part in (kind.text(event), event.node and f"On {event.node}") if part)
-    return {"t": round(event.at.timestamp(), 1), "icon": kind.icon, "title": kind.title, "text": text}
+    is_cut = event.at < start and event.count > 1
+    at = event.until if is_cut and event.until is not None else event.at
+    text = ". ".join(
+        part for part in (kind.text(event), _repeated(event), event.node and f"On {event.node}") if part
+    )
+    return {"t": round(at.timestamp(), 1), "icon": kind.icon, "title": kind.title, "text": text}
+
+
+def _repeated(event: StoredEvent) -> str:
+    if event.count == 1:
+        return ""
+    if event.until is None:
+        return f"{event.count:,} times"
+    return f"{event.count:,} times within {duration((event.until - event.at).total_seconds())}"
 
 
 def _restarted(event: StoredEvent) -> str:
@@ -350,7 +366,11 @@ def _configured(event: StoredEvent) -> str:
 def _was_down(event: StoredEvent) -> str:
     error = str(event.details.get("error") or "").rstrip(".")
     # An open page is not told when an outage ends, so one that lasts says nothing about its length.
-    lasted = f"For {duration((event.until - event.at).total_seconds())}" if event.until else ""
+    lasted = (
+        f"For {duration((event.until - event.at).total_seconds())}"
+        if event.until and event.count == 1
+        else ""
+    )
     return ". ".join(part for part in (error, lasted) if part)
 
 

@@ -256,6 +256,184 @@ def test_what_a_server_says_is_stored_whatever_it_is(work: UnitOfWork) -> None:
     service.fleet_status(work)
 
 
+def test_a_server_that_claims_absurd_counters_harms_nobody(work: UnitOfWork) -> None:
+    """A new run at each poll, whose counters are near the end of what can be counted, would be credited whole."""
+    cache, shop = add(work, "redis+cluster://10.0.0.1", "hostile"), add(work, "redis://10.0.0.9")
+    store.beat(work.session, "test", work.now, is_new=True)
+    most = 2**62
+    for turn in range(5):
+        hostile = [
+            info(
+                f"{turn}{node}" * 20,
+                hits=most,
+                uptime=1,
+                keyspace_misses=most,
+                evicted_keys=most,
+                total_net_output_bytes=most,
+                used_memory=2**63 - 1,
+                maxmemory=2**63 - 1,
+            )
+            for node in (1, 2)
+        ]
+        poll(
+            work,
+            cache,
+            *(
+                answer(work, text, node=f"10.0.0.{place}:6379", after_s=10 * turn)
+                for place, text in enumerate(hostile)
+            ),
+            expected=2,
+        )
+        poll(work, shop, answer(work, info(hits=100 * turn), after_s=10 * turn))
+    found = rows(work, f"SELECT flags, d_keyspace_hits FROM sample WHERE cache_id = {cache.id} ORDER BY ts")
+    assert len(found) == 10 and all(row.d_keyspace_hits is None for row in found)
+    assert all(row.flags & Flag.PARTIAL for row in found[2:])
+    work.now += timedelta(minutes=3)
+    assert service.roll_up(work) == {}
+    service.refresh_statuses(work)
+    assert service.fleet_status(work).keys() == {cache.id, shop.id}
+    for each, lookups_seen in ((cache, None), (shop, 400)):
+        page = service.summary(work, each.id, service.span(work, "1h"))
+        assert page.window.lookups == lookups_seen
+        assert service.overview_series(work, each.id, service.span(work, "15m")).times
+        service.commands_page(work, each.id)
+
+
+def test_events_that_repeat_are_counted_in_one_row(work: UnitOfWork) -> None:
+    """Two servers behind one address: each poll meets the other one."""
+    cache = add(work, "redis://10.0.0.1")
+    polls = 6 * 60 * 2
+    for turn in range(polls):
+        run_id, uptime = ("a" * 40, 900_000) if turn % 2 else ("b" * 40, 500_000)
+        poll(work, cache, answer(work, info(run_id, hits=turn, uptime=uptime + 10 * turn), after_s=10 * turn))
+    found = rows(work, "SELECT * FROM cache_event ORDER BY ts")
+    assert {row.kind for row in found} == {"switch"} and sum(row.count for row in found) == polls - 1
+    assert len(found) == 8
+    assert all(row.until - row.ts < store.REPEATED_WITHIN for row in found)
+    end = work.now + timedelta(seconds=10 * polls)
+    # Right after the last row began: the one before reaches into the span.
+    start = found[-2].until - timedelta(seconds=5)
+    seen = store.events_between(work.session, cache.id, start, end)
+    assert [event.count for event in seen] == [found[-2].count, found[-1].count]
+    latest = store.last_events(work.session, ("switch", "flush"), work.now)
+    assert latest == {(cache.id, "switch"): found[-1].until}
+
+
+def test_settings_that_change_twice_are_shown_as_one_change(work: UnitOfWork) -> None:
+    cache = add(work, "redis://10.0.0.1")
+    for turn, (memory, policy) in enumerate(
+        ((100, "noeviction"), (200, "noeviction"), (300, "allkeys-lru"), (300, "allkeys-lru"))
+    ):
+        settings = {"maxmemory": memory, "maxmemory_policy": policy}
+        poll(work, cache, answer(work, info(hits=turn, **settings), after_s=10 * turn))
+    [change] = rows(work, "SELECT * FROM cache_event")
+    assert (change.count, change.details) == (
+        2,
+        {"maxmemory": [100, 300], "maxmemory_policy": ["noeviction", "allkeys-lru"]},
+    )
+
+
+def test_a_cache_that_comes_and_goes_has_one_outage_that_is_open_while_it_is_away(work: UnitOfWork) -> None:
+    cache = add(work, "redis://10.0.0.1")
+    for turn in range(0, 60, 2):
+        at = work.now + timedelta(seconds=10 * turn)
+        error = CacheUnavailable("It refuses.")
+        assert polling.record_failure(work.session, cache, state(work, cache), error, at) is not None
+        assert rows(work, "SELECT count(*) FROM cache_event WHERE until IS NULL") == [(1,)]
+        poll(work, cache, answer(work, info(hits=turn), after_s=10 * turn + 10))
+        assert rows(work, "SELECT count(*) FROM cache_event WHERE until IS NULL") == [(0,)]
+    [outage] = rows(work, "SELECT * FROM cache_event")
+    assert (outage.kind, outage.count) == ("down", 30)
+    later = work.now + timedelta(hours=3)
+    assert polling.record_failure(work.session, cache, state(work, cache), error, later) is not None
+    assert [row.count for row in rows(work, "SELECT count FROM cache_event ORDER BY ts")] == [30, 1]
+    for length in (timedelta(minutes=5), timedelta(hours=5)):
+        seen = store.events_between(
+            work.session, cache.id, later + timedelta(hours=4) - length, later + timedelta(hours=4)
+        )
+        assert [event.count for event in seen][-1] == 1 and seen[-1].until is None
+
+
+def test_the_last_hour_is_read_without_the_history_behind_it(work: UnitOfWork) -> None:
+    cache = add(work, "redis://10.0.0.1")
+    work.session.execute(
+        text(
+            "INSERT INTO cache_event (cache_id, ts, until, kind) SELECT :id, at, at + interval '9 minutes', kind"
+            " FROM generate_series(CAST(:start AS timestamptz), :end, interval '15 minutes') AS at,"
+            " unnest(ARRAY['switch', 'down', 'restart']) AS kind"
+        ),
+        {"id": cache.id, "start": work.now - timedelta(days=90), "end": work.now - timedelta(hours=3)},
+    )
+    work.session.execute(text("ANALYZE cache_event"))
+    asked: list[tuple[str, Any]] = []
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    engine = work.session.get_bind()
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        assert store.events_between(work.session, cache.id, work.now - timedelta(hours=1), work.now) == ()
+        assert len(store.last_events(work.session, ("restart", "flush"), work.now - timedelta(days=31))) == 1
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    assert len(asked) == 2
+    for statement, parameters in asked:
+        [(plan,)] = work.session.connection().exec_driver_sql(
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters
+        )
+        assert plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"] < 40, plan
+
+
+def test_ten_minutes_that_come_twice_are_added(work: UnitOfWork) -> None:
+    """The clock is set back over a ten minutes' end: what was stored for them stays."""
+    cache = add(work, "redis://10.0.0.1")
+    work.now = work.now.replace(minute=4, second=0, microsecond=0)
+
+    def poll_at(minutes: float, after_s: float, calls: int) -> None:
+        told = info(hits=calls, uptime=1000 + int(after_s))
+        made = answer(work, told.replace("cmdstat_get", "# Commandstats\r\ncmdstat_get"), after_s=after_s)
+        at = work.now + timedelta(minutes=minutes)
+        reading = replace(made.reading, taken_at=at)
+        poll(work, cache, Answer(replace(made.reply, taken_at=at), reading))
+
+    poll_at(0, 0, 0)
+    poll_at(1, 60, 100)
+    poll_at(8, 480, 300)  # minute 12: the ten minutes before are over
+    poll_at(2, 540, 700)  # set back to minute 6
+    poll_at(9, 600, 1500)  # minute 13: over once more
+    stored = rows(work, "SELECT bucket, commands FROM command_sample ORDER BY bucket")
+    assert [row.bucket.minute for row in stored] == [0, 10]
+    assert stored[0].commands["stats"]["get"][0] == 100 + 400
+    within = replace(service.span(work, "1h"), end=work.now + timedelta(hours=1))
+    [get] = service.commands_page(work, cache.id, within).rows
+    assert get.calls == 1500
+
+
+def test_lookups_reported_while_a_poll_is_stored_are_kept_for_the_next(work: UnitOfWork) -> None:
+    cache = add(work, "redis://10.0.0.1")
+    poll(work, cache, answer(work, info(hits=100)))
+    service.record_self_lookups(work, cache.id, 40, 4)
+    reported: list[bool] = []
+
+    def report(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        # Between the poll's look at what was reported and its own write.
+        if statement.startswith("UPDATE poll_state") and not reported:
+            reported.append(True)
+            service.record_self_lookups(work, cache.id, 5, 3)
+
+    engine = work.session.get_bind()
+    event.listen(engine, "before_cursor_execute", report)
+    try:
+        poll(work, cache, answer(work, info(hits=150), after_s=10))
+    finally:
+        event.remove(engine, "before_cursor_execute", report)
+    assert reported
+    assert rows(work, "SELECT self_hits, self_misses FROM poll_state") == [(5, 3)]
+    poll(work, cache, answer(work, info(hits=170), after_s=20))
+    assert rows(work, "SELECT self_hits, self_misses FROM sample ORDER BY ts")[1:] == [(40, 4), (5, 3)]
+
+
 def test_a_removed_cache_is_gone_with_all_that_is_small(work: UnitOfWork) -> None:
     cache = add(work, "redis://10.0.0.1")
     poll(work, cache, answer(work, info()))

@@ -165,11 +165,13 @@ def upgrade() -> None:
         _cache_reference(),
         sa.Column("ts", _TIME, nullable=False),
         sa.Column("until", _TIME),
+        sa.Column("count", sa.Integer, nullable=False, server_default="1"),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("node", sa.Text, nullable=False, server_default=""),
         sa.Column("details", JSONB, nullable=False, server_default="{}"),
     )
     op.create_index("ix_cache_event_cache_id_ts", "cache_event", ["cache_id", "ts"])
+    op.create_index("ix_cache_event_cache_id_kind_ts", "cache_event", ["cache_id", "kind", "ts"])
     op.create_index("ix_cache_event_ts", "cache_event", ["ts"])
     # At most one open outage of a cache, whatever races.
     op.create_index(

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from dashboard.monitoring.deltas import (
     GUARDS,
     add_nodes,
-    add_times,
     difference,
     elapsed,
     hit_ratio,
@@ -385,10 +384,38 @@ def test_an_unknown_node_makes_the_sum_partial_and_half_a_pair_does_not_count() 
     assert (total.keyspace_hits, total.keyspace_misses, total.self_misses) == (6, 4, 0)
 
 
-def test_times_are_added_and_nothing_adds_to_nothing() -> None:
-    assert add_times([Delta(10.0, keyspace_hits=1, keyspace_misses=0), Delta(5.0)]).dt_s == 15.0
-    nothing = add_times([])
+def test_nothing_adds_to_nothing() -> None:
+    nothing = add_nodes([])
     assert (nothing.dt_s, values(nothing)) == (None, [])
+
+
+def test_a_node_that_comes_back_counts_with_its_own_time() -> None:
+    """Four nodes at 100 commands a second each; one brings half an hour."""
+    steady = [Delta(10.0, total_commands_processed=1000) for _ in range(3)]
+    total = add_nodes([*steady, Delta(1810.0, Flag.GAP, total_commands_processed=181_000)])
+    assert total.dt_s == 10 + 1800 / 4
+    assert total.total_commands_processed is not None and total.dt_s is not None
+    assert total.total_commands_processed / total.dt_s == pytest.approx(400)
+    alone = add_nodes([Delta(1810.0, Flag.GAP), Delta(1800.0, Flag.GAP), Delta(None, Flag.FIRST)])
+    assert alone.dt_s == 1810.0
+
+
+@pytest.mark.parametrize("event", ["start", "reset", "growth"])
+def test_growth_no_server_can_count_is_not_known(event: str) -> None:
+    huge = {"total_commands_processed": 2**62, "keyspace_hits": 10**12}
+    if event == "growth":
+        prev, cur = busy(0), busy(10, **huge)
+    elif event == "start":
+        prev, cur = busy(0), busy(10, run_id=RUN_B, uptime_in_seconds=5, **huge)
+    else:
+        prev = busy(0, **dict.fromkeys(GUARDS, 2**62 + 1))
+        cur = busy(10, **{**dict.fromkeys(GUARDS, 10), "total_commands_processed": 2**62})
+    delta = difference(prev, cur, 10)
+    assert delta.total_commands_processed is None and Flag.PARTIAL in delta.flags
+    if event != "reset":
+        # Within ten seconds that could be, within the five since the start it could not.
+        assert (delta.keyspace_hits is not None) == (event == "growth")
+    assert delta.dt_s is not None
 
 
 # A server at random -------------------------------------------------------------------------------------------
@@ -479,11 +506,12 @@ def test_no_life_of_a_server_gives_negatives_or_spikes(steps: list[dict[str, Any
 @given(st.lists(STEP.map(lambda step: {**step, "event": "none"}), min_size=1, max_size=25))
 def test_without_events_the_sums_are_kept(steps: list[dict[str, Any]]) -> None:
     lives = [taken for _, taken in live(steps)]
-    total = add_times(difference(prev, cur, 10) for prev, cur in itertools.pairwise(lives))
+    deltas = [difference(prev, cur, 10) for prev, cur in itertools.pairwise(lives)]
+    total = add_nodes(deltas)
     for name, attribute in NAMES.items():
         assert getattr(total, attribute) == sum(step[name] for step in steps)
         assert getattr(total, attribute) == getattr(lives[-1], attribute) - getattr(lives[0], attribute)
-    assert total.dt_s == pytest.approx(sum(step["seconds"] for step in steps))
+    assert sum(delta.dt_s or 0 for delta in deltas) == pytest.approx(sum(step["seconds"] for step in steps))
 
 
 @given(

@@ -82,7 +82,7 @@ def test_a_small_reply_is_read_field_by_field() -> None:
     assert reading.used_cpu_usec == 1_750_000
     assert (reading.keys_calls, reading.flush_calls, reading.errors_oom) == (3, 0, 4)
     assert reading.commands["config"] == CommandStat(2, 60, 0, 1)
-    assert reading.commands["keys"].usec_per_call == 300.0
+    assert reading.commands["keys"] == CommandStat(3, 900, 0, 0)
     assert reading.errors == {"OOM": 4, "WRONGTYPE": 1}
     assert reading.databases == (
         DatabaseLine(0, 90, 30, 60_000),

@@ -15,7 +15,7 @@ from statistics import median
 
 import pytest
 
-from dashboard.monitoring.deltas import add_times, difference, hit_ratio
+from dashboard.monitoring.deltas import add_nodes, difference, hit_ratio
 from dashboard.monitoring.info import parse_info, read
 from dashboard.monitoring.types import COUNTERS, Delta, EventKind, Facts, Flag, Reading, Window
 from dashboard.monitoring.verdicts import evaluate
@@ -121,7 +121,7 @@ def test_the_ratio_of_a_window_follows_the_traffic(interval_s: int) -> None:
     compared = 0
     for end in range(len(measured)):
         inside = [i for i in range(end + 1) if measured[i][0].t_s > measured[end][0].t_s - 60]
-        total = add_times(measured[i][1] for i in inside)
+        total = add_nodes(measured[i][1] for i in inside)
         hits = sum(expected[i][2] or 0 for i in inside)
         misses = sum(expected[i][3] or 0 for i in inside)
         if hits + misses < 30_000:
@@ -214,7 +214,7 @@ def test_the_verdicts_over_the_incident() -> None:
     for until in (60, 340, 508):
         now = taken[0].taken_at + timedelta(seconds=until)
         seen = [(cur, difference(prev, cur, 5)) for prev, cur in pairwise(taken) if cur.taken_at <= now]
-        total = add_times(delta for _, delta in seen)
+        total = add_nodes(delta for _, delta in seen)
         last = seen[-1][0]
 
         def when(kind: EventKind, seen: list[tuple[Reading, Delta]] = seen) -> datetime | None:
@@ -230,7 +230,7 @@ def test_the_verdicts_over_the_incident() -> None:
             window=Window(
                 start=taken[0].taken_at,
                 end=now,
-                covered_s=total.dt_s or 0,
+                covered_s=sum(delta.dt_s or 0 for _, delta in seen),
                 hits=total.keyspace_hits,
                 misses=total.keyspace_misses,
                 evicted_keys=total.evicted_keys,

@@ -231,3 +231,29 @@ def test_columns_the_page_asks_for_are_those_it_draws():
         for line in view.config["series"]:
             drawn |= {line["col"], line.get("lo", line["col"]), line.get("hi", line["col"])}
     assert drawn == set(charts.COLUMNS)
+
+
+def repeated(kind, at, until, count, **details):
+    return StoredEvent(1, 1, kind, at, until, "", details, count)
+
+
+def test_what_is_repeated_says_how_often():
+    begin = NOW - timedelta(minutes=30)
+    events = (
+        repeated("switch", begin, begin + timedelta(minutes=14), 84),
+        repeated("down", begin, begin + timedelta(minutes=14), 3, error="Connection refused."),
+        repeated("down", begin, None, 2, error="Connection refused."),
+    )
+    marks = charts.payload(series({"hit_ratio": (0.9,)}, events=events))["e"]
+    assert [mark["text"] for mark in marks] == [
+        "Its counters start anew. 84 times within 14 m",
+        "Connection refused. 3 times within 14 m",
+        "Connection refused. 2 times",
+    ]
+    assert {mark["t"] for mark in marks} == {begin.timestamp()}
+
+
+def test_what_is_repeated_across_the_start_is_marked_where_it_was_last():
+    begin, last = NOW - timedelta(minutes=65), NOW - timedelta(minutes=55)
+    marks = charts.payload(series({"hit_ratio": (0.9,)}, events=(repeated("restart", begin, last, 7),)))["e"]
+    assert [mark["t"] for mark in marks] == [last.timestamp()]
