@@ -61,10 +61,16 @@ def run(
             "rows": rows,
             "rate": rate,
             "threads": THREADS,
-            "start": time.time() + 1.5,
         }
         running = [_start(settings, chance) for _ in range(PROCESSES)]
-        deadline = settings["start"] + seconds  # type: ignore[operator]
+        while len(list(Path(folder).glob("*.ready*"))) < PROCESSES:
+            assert all(process.poll() is None for process in running), f"a worker of {adapter} does not start"
+            time.sleep(0.01)
+        start = time.time() + 0.1
+        going = path.with_suffix(".going")
+        going.write_text(str(start))
+        going.rename(path.with_suffix(".go"))
+        deadline = start + seconds
         while kills and time.time() < deadline - 2:
             time.sleep(chance.uniform(0.3, 1.5))
             if time.time() < deadline - 2 and len(running) >= PROCESSES:

@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import random
 import sys
 import time
@@ -22,6 +23,7 @@ SLOW_S = 0.003
 def main(settings: dict[str, Any]) -> None:
     database = Database(Path(settings["path"]), settings["rows"])
     adapter = ADAPTERS[settings["adapter"]](settings["url"])
+    settings["start"] = when(Path(settings["path"]))
     with redis.Redis.from_url(settings["url"]) as raw:
         counts = [0] * settings["threads"]
         with ThreadPoolExecutor(settings["threads"]) as pool:
@@ -32,6 +34,15 @@ def main(settings: dict[str, Any]) -> None:
                 done.result()
     adapter.close()
     sys.stdout.write(str(sum(counts)))
+
+
+def when(path: Path) -> float:
+    """Say that this process is ready, and wait to be told when all begin."""
+    path.with_suffix(f".ready{os.getpid()}").touch()
+    go = path.with_suffix(".go")
+    while not go.exists():
+        time.sleep(0.01)
+    return float(go.read_text())
 
 
 def work(
