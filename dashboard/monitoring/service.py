@@ -19,6 +19,7 @@ from dashboard.monitoring.types import (
     CommandsPage,
     Facts,
     Headline,
+    Incident,
     MissingFact,
     MonitorClient,
     PollStatus,
@@ -30,10 +31,17 @@ from dashboard.monitoring.types import (
     Summary,
     TablePage,
     Verdict,
-    Window,
     WorkerStatus,
 )
-from dashboard.monitoring.verdicts import evaluate, headline, status_word
+from dashboard.monitoring.verdicts import (
+    Away,
+    away,
+    evaluate,
+    headline,
+    judged_window,
+    standing,
+    status_word,
+)
 from dashboard.work import UnitOfWork
 
 RANGES: tuple[str, ...] = tuple(series.RANGES)
@@ -167,14 +175,22 @@ def facts(work: UnitOfWork, cache_ids: Sequence[int] | None = None) -> dict[int,
 
 def _facts_of(work: UnitOfWork, listed: Sequence[Cache], states: Mapping[int, Any]) -> dict[int, Facts]:
     ids = [cache.id for cache in listed]
-    sums = windows.recent(work.session, ids, work.now)
+    recent = windows.recent(
+        work.session,
+        ids,
+        work.now,
+        longest_interval_s=max((cache.poll_interval_s for cache in listed), default=0),
+    )
+    troubled = [each for each in ids if any(getattr(recent[each].window, name) for name in windows.INCIDENTS)]
+    incidents = windows.incidents(work.session, troubled, work.now)
     happened = store.last_events(work.session, ("restart", "flush"), work.now - _EVENTS_BACK)
     return {
         cache.id: _facts(
             work,
             cache,
             states.get(cache.id),
-            sums[cache.id],
+            recent[cache.id],
+            incidents=incidents.get(cache.id, {}),
             restarted_at=happened.get((cache.id, "restart")),
             flushed_at=happened.get((cache.id, "flush")),
         )
@@ -186,8 +202,9 @@ def _facts(
     work: UnitOfWork,
     cache: Cache,
     state: Any,
-    sums: tuple[Window, Window],
+    recent: windows.Recent,
     *,
+    incidents: Mapping[str, Incident],
     restarted_at: datetime | None,
     flushed_at: datetime | None,
 ) -> Facts:
@@ -196,9 +213,11 @@ def _facts(
     return replace(
         _poll_facts(work, cache, state),
         nodes=_readings(work, state.readings),
-        # Of a cache that was added two minutes ago, two minutes can be known.
-        window=replace(sums[0], start=min(max(sums[0].start, cache.created_at), work.now)),
-        before=sums[1],
+        window=recent.window,
+        before=recent.before,
+        latest=recent.latest,
+        evicted_per_s=recent.evicted_per_s,
+        incidents=incidents,
         monitors=_monitors(state.clients),
         restarted_at=restarted_at,
         flushed_at=flushed_at,
@@ -214,6 +233,9 @@ def _poll_facts(work: UnitOfWork, cache: Cache, state: Any) -> Facts:
         poll_interval_s=cache.poll_interval_s,
         hit_ratio_target=cache.hit_ratio_target,
         last_poll_at=state.last_success_at,
+        last_attempt_at=state.last_attempt_at,
+        failures=state.failures,
+        failing_since=state.failing_since,
         last_error=None if is_partial else state.error,
         silent_nodes=state.error if is_partial else None,
         missing=_missing(state.missing),
@@ -231,7 +253,7 @@ def verdicts(work: UnitOfWork, cache_id: int) -> tuple[list[Verdict], Headline]:
     caches.get_cache(work, cache_id)
     known = facts(work, [cache_id])[cache_id]
     found = evaluate(known)
-    return found, Headline(*headline(found, known))
+    return found, Headline(*headline(found, known), window=judged_window(known))
 
 
 def cache_states(work: UnitOfWork) -> dict[int, CacheStatus]:
@@ -249,10 +271,9 @@ def _light_status(work: UnitOfWork, cache: Cache, state: Any) -> CacheStatus:
         kind, word = status_word(evaluate(known), known)
         return CacheStatus(cache.id, kind, word)
     known = _poll_facts(work, cache, state)
-    found = evaluate(known)
-    kind, word = status_word(found, known)
-    is_answering = not any(each.code == "poll" and each.kind in ("crit", "unknown") for each in found)
-    if is_answering and state.status_kind is not None:
+    kind, word = status_word(evaluate(known), known)
+    gone = away(known)
+    if gone is None and state.status_kind is not None:
         kind, word = state.status_kind, state.status_word
     return CacheStatus(
         cache_id=cache.id,
@@ -263,7 +284,8 @@ def _light_status(work: UnitOfWork, cache: Cache, state: Any) -> CacheStatus:
         topology=state.topology,
         used_memory_bytes=state.used_memory,
         maxmemory_bytes=state.maxmemory,
-        is_up=state.failing_since is None,
+        is_up=None if gone is Away.NOT_YET else gone is None,
+        is_unpolled=gone is Away.UNPOLLED,
     )
 
 
@@ -284,7 +306,7 @@ def fleet_status(work: UnitOfWork) -> dict[int, CacheStatus]:
             kind=kind,
             word=word,
             since=worst.since if worst is not None and worst.kind in ("crit", "warn") else None,
-            hit_ratio=its.window.hit_ratio if its.window is not None else None,
+            hit_ratio=judged.hit_ratio if (judged := judged_window(its)) is not None else None,
             hit_ratio_spark=sparks[cache_id],
             vendor=its.nodes[0][1].vendor if its.nodes else None,
         )
@@ -423,13 +445,20 @@ def _table(work: UnitOfWork, cache_id: int, what: str, column: str) -> tuple[dic
         "poll_interval_s": cache.poll_interval_s,
     }
     if state is not None:
+        gone = away(_poll_facts(work, cache, state))
         page |= {
             "read_at": state.last_success_at,
             "node_count": state.node_count,
             "missing": next((fact for fact in _missing(state.missing) if fact.what == what), None),
-            "error": state.error if state.failing_since is not None else None,
+            "error": _no_answer(gone, state),
         }
     return page, state
+
+
+def _no_answer(gone: Away | None, state: Any) -> str | None:
+    if gone is Away.SILENT:
+        return str(state.error)
+    return "No worker has read it for a while." if gone is Away.UNPOLLED else None
 
 
 def _if_more(total: int, rows: Sequence[object]) -> int | None:
@@ -448,15 +477,12 @@ def refresh_statuses(work: UnitOfWork) -> None:
     """Judge every cache and keep the outcome: its word, and since when each verdict stands."""
     statuses = []
     for cache_id, its in facts(work).items():
-        if its.last_poll_at is None and its.last_error is None:
+        # While it is away nothing new is known: what was true stays until it is back.
+        if away(its) is not None:
             continue
         found = evaluate(its)
         kind, word = status_word(found, its)
-        since = {
-            each.code: its.since.get(each.code, work.now).isoformat()
-            for each in found
-            if each.kind in ("crit", "warn")
-        }
+        since = {code: at.isoformat() for code, at in standing(found, its).items()}
         statuses.append((cache_id, kind, word, since))
     store.write_status(work.session, statuses)
 

@@ -355,6 +355,18 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Incident:
+    """When something that should not happen was counted within a span.
+
+    Attributes:
+        first_at: the start of the first poll interval that counted it; last_at: the last poll that did.
+    """
+
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class MonitorClient:
     """A client that runs MONITOR (flag O in CLIENT LIST)."""
 
@@ -389,10 +401,15 @@ class Facts:
         poll_interval_s: how often it is polled.
         hit_ratio_target: 0..1.
         last_poll_at: the last good poll, None before the first.
+        last_attempt_at: the last poll, good or not; None when last_poll_at says it.
+        failures: how many polls in a row failed; failing_since: the first of them.
         last_error: why the last poll failed, in words; None when it did not fail.
         silent_nodes: which part of a Cluster did not answer the last good poll, in words; None when all did.
         nodes: (node id, its last reading) of every primary; empty before the first good poll.
-        window: the last 15 minutes or so; before: an equal or longer span that ends where window starts.
+        window: the last 15 minutes or so; before: an equal or longer span that ends where window starts;
+            latest: the last part of window.
+        evicted_per_s: keys evicted per second now, None when it is not known.
+        incidents: of errors_oom, rejected_connections and keys_calls, when window counted any.
         monitors: clients that run MONITOR; None when CLIENT LIST could not be asked.
         missing: what could not be asked and why.
         restarted_at, flushed_at: the last such event of any node, None when there was none.
@@ -405,11 +422,17 @@ class Facts:
     poll_interval_s: float
     hit_ratio_target: float
     last_poll_at: datetime | None = None
+    last_attempt_at: datetime | None = None
+    failures: int = 0
+    failing_since: datetime | None = None
     last_error: str | None = None
     silent_nodes: str | None = None
     nodes: tuple[tuple[str, Reading], ...] = ()
     window: Window | None = None
     before: Window | None = None
+    latest: Window | None = None
+    evicted_per_s: float | None = None
+    incidents: Mapping[str, Incident] = field(default_factory=_empty)
     monitors: tuple[MonitorClient, ...] | None = None
     missing: tuple[MissingFact, ...] = ()
     restarted_at: datetime | None = None
@@ -448,11 +471,16 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """All verdicts about a cache in one sentence: the words to set in bold, then the cause with its numbers."""
+    """All verdicts about a cache in one sentence: the words to set in bold, then the cause with its numbers.
+
+    Attributes:
+        window: the span that its hit ratio is of, None before there is one.
+    """
 
     kind: StatusKind
     bold: str
     sentence: str
+    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,7 +493,8 @@ class CacheStatus:
         since: since when it is so, None when unknown.
         hit_ratio: of the last window, 0..1, None without lookups.
         hit_ratio_spark: oldest first, None for a gap.
-        is_up: whether the last poll succeeded, None before the first.
+        is_up: whether it is there, None before the first poll: not after two failed polls, or when nobody polls.
+        is_unpolled: it is not known to be there because nobody polls.
         vendor: as in Reading, None when unknown.
     """
 
@@ -481,6 +510,7 @@ class CacheStatus:
     used_memory_bytes: int | None = None
     maxmemory_bytes: int | None = None
     is_up: bool | None = None
+    is_unpolled: bool = False
     vendor: str | None = None
 
 
@@ -628,7 +658,7 @@ class SlowEntry:
     Attributes:
         at: when it ran, aware UTC.
         duration_s: how long it took.
-        command: command with arguments as one printable line, cut to a sane length.
+        command: with its first key as one printable line; other arguments are only counted: they may be anybody's data.
         client_address, client_name: who sent it, empty when not reported.
         node: id of the node that ran it.
     """

@@ -8,24 +8,31 @@ is never a problem by itself.
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Literal
 
 from dashboard.monitoring.deltas import wilson_upper
-from dashboard.monitoring.types import Facts, Reading, StatusKind, Verdict, VerdictKind, Window
-from dashboard.web.formats import age, byte_share, byte_size, duration, number, percent, since
+from dashboard.monitoring.types import Facts, Incident, Reading, StatusKind, Verdict, VerdictKind, Window
+from dashboard.web.formats import age, byte_share, byte_size, duration, number, percent, since, time
 
 MIN_LOOKUPS = 1_000
 """Fewer lookups are judged by what they still allow, not by their plain ratio."""
 MIN_COVERAGE = 0.6
 """Less of a window than this measured is not judged."""
+MIN_MEASURED_S = 120.0
+"""A ratio of less time is not judged: the first polls of a cache jump about."""
 WARM_UP = timedelta(minutes=15)
 """An emptied cache needs time to fill; real traffic took about eight minutes."""
 CRITICAL_BELOW_TARGET = 0.2
 MIN_FALL = 0.05
 """A ratio that lost less than this between two windows moves within its noise."""
 MIN_RISE = 1.1
+FAILURES_TO_NOTICE = 2
+"""One failed poll is no outage."""
 MISSED_POLLS = 3
 MIN_SILENCE_S = 45.0
+STILL_ACUTE = timedelta(minutes=2)
+"""Losses stay critical for so long after the last one: they come in bursts."""
 NEARLY_FULL = 0.95
 CLOSE_TO_REFUSING = 0.9
 HIGH_SHARE_OF_HOST = 0.8
@@ -56,6 +63,11 @@ _WORDS = {
     "commands.keys": "KEYS in use",
     "memory.fragmentation": "Fragmented",
 }
+_WORDS_AFTER = {
+    "errors.oom": "Writes were refused",
+    "clients.rejected": "Clients were rejected",
+    "commands.keys": "KEYS was called",
+}
 """Check to the few words of the list of caches, when that check is its worst."""
 
 _CLAUSES = {
@@ -74,6 +86,62 @@ _CLAUSES = {
     "memory.fragmentation": "memory is fragmented",
 }
 """Check to a clause of the Overview's first sentence."""
+_CLAUSES_AFTER = {
+    "errors.oom": "writes were refused for lack of memory",
+    "clients.rejected": "connections were rejected",
+    "commands.keys": "KEYS was called",
+}
+"""The same once the last interval is clean; the time of the last one follows."""
+
+_COUNTED = {
+    "errors.oom": "errors_oom",
+    "clients.rejected": "rejected_connections",
+    "commands.keys": "keys_calls",
+}
+"""Check to the counter of its incidents."""
+
+
+class Away(StrEnum):
+    """Why nothing can be said about a cache."""
+
+    NOT_YET = "not polled yet"
+    SILENT = "does not answer"
+    UNPOLLED = "nobody polls"
+
+
+def away(facts: Facts) -> Away | None:
+    """Whether and why a cache counts as away, by the one rule of all pages.
+
+    Returns:
+        SILENT after two failed polls, or one when it never answered; UNPOLLED when the last poll, good or not, is
+        more than three intervals and 45 s ago; None while it is there.
+    """
+    tries = [at for at in (facts.last_attempt_at, facts.last_poll_at) if at is not None]
+    if not tries:
+        return Away.NOT_YET if facts.last_error is None else Away.SILENT
+    if (facts.now - max(tries)).total_seconds() > max(MISSED_POLLS * facts.poll_interval_s, MIN_SILENCE_S):
+        return Away.UNPOLLED
+    needed = FAILURES_TO_NOTICE if facts.last_poll_at is not None else 1
+    return Away.SILENT if facts.failures >= needed else None
+
+
+def standing(verdicts: Iterable[Verdict], facts: Facts) -> dict[str, datetime]:
+    """Since when each condition holds, by code: of the problems found, and of those that cannot be told now.
+
+    Args:
+        verdicts: from evaluate.
+        facts: the same that they were made from; what stood already keeps its time.
+    """
+    since: dict[str, datetime] = {}
+    for verdict in verdicts:
+        known = facts.since.get(verdict.code)
+        if verdict.kind in ("crit", "warn"):
+            incident = _incident(verdict.code, facts)
+            began = incident.first_at if incident is not None else facts.last_poll_at
+            since[verdict.code] = known or began or facts.now
+        elif verdict.kind == "unknown" and known is not None:
+            since[verdict.code] = known
+    return since
 
 
 def evaluate(facts: Facts) -> list[Verdict]:
@@ -85,7 +153,7 @@ def evaluate(facts: Facts) -> list[Verdict]:
     """
     poll = _poll(facts)
     if poll.kind in ("crit", "unknown"):
-        return [_with_since(poll, facts)]
+        return [poll]
     found = [poll, *(verdict for check in _CHECKS if (verdict := check(facts)) is not None)]
     found.extend(_other_missing(facts))
     # The sort is stable: within one kind the order of the checks stays, causes before symptoms.
@@ -118,7 +186,7 @@ def headline(verdicts: Iterable[Verdict], facts: Facts) -> tuple[StatusKind, str
         return "ok", "Healthy.", _answers(facts)
     kind = "crit" if any(verdict.kind == "crit" for verdict in problems) else "warn"
     bold = "Needs attention." if kind == "crit" else "Worth a look."
-    clauses = [_CLAUSES[verdict.code] for verdict in problems if verdict.code in _CLAUSES]
+    clauses = [clause for verdict in problems if (clause := _clause(verdict.code, facts))]
     if ratio is None or ratio.kind in ("unknown", "info"):
         return kind, bold, _sentence(_joined(clauses))
     if ratio.kind == "ok":
@@ -153,7 +221,8 @@ def status_word(verdicts: Iterable[Verdict], facts: Facts) -> tuple[StatusKind, 
             return ("crit" if verdict.kind == "crit" else "unknown"), verdict.title.rstrip(".")
     for verdict in found:
         if verdict.kind in ("crit", "warn"):
-            return ("crit" if verdict.kind == "crit" else "warn"), _WORDS.get(verdict.code, "Needs a look")
+            words = _WORDS_AFTER if _is_over(verdict.code, facts) else _WORDS
+            return ("crit" if verdict.kind == "crit" else "warn"), words.get(verdict.code, "Needs a look")
     ratio = next((verdict for verdict in found if verdict.code == "hit_ratio"), None)
     if ratio is None or ratio.kind == "ok":
         return "ok", "Healthy"
@@ -164,12 +233,63 @@ def status_word(verdicts: Iterable[Verdict], facts: Facts) -> tuple[StatusKind, 
     return ("ok", "Warming up") if _emptied(facts) is not None else ("ok", "Little traffic")
 
 
+def judged_window(facts: Facts) -> Window | None:
+    """The span that the words about the hit ratio are of: the last minutes, or the part of them where it dips."""
+    shortfall = _shortfall(facts)
+    return shortfall[0] if shortfall is not None else facts.window
+
+
+def _incident(code: str, facts: Facts) -> Incident | None:
+    return facts.incidents.get(_COUNTED[code]) if code in _COUNTED else None
+
+
+def _is_over(code: str, facts: Facts) -> bool:
+    """Whether the last interval was clean of what this check counts."""
+    incident = _incident(code, facts)
+    if incident is None:
+        return code == "commands.keys" and not (facts.window is not None and facts.window.keys_calls)
+    return facts.last_poll_at is not None and incident.last_at < facts.last_poll_at
+
+
+def _is_acute(code: str, facts: Facts) -> bool:
+    """Whether it happened in the last two minutes."""
+    incident = _incident(code, facts)
+    return incident is None or facts.now - incident.last_at <= STILL_ACUTE
+
+
+def _clause(code: str, facts: Facts) -> str:
+    incident = _incident(code, facts)
+    if not _is_over(code, facts):
+        return _CLAUSES.get(code, "")
+    last_at = incident.last_at if incident is not None else facts.keys_last_at
+    return f"{_CLAUSES_AFTER[code]} until {since(last_at, facts.now)}" if last_at else _CLAUSES_AFTER[code]
+
+
+def _last_seen(code: str, facts: Facts) -> str:
+    """`` The last at 22:35:56.``, to the poll that counted it; empty while it goes on."""
+    incident = _incident(code, facts)
+    if incident is None or not _is_over(code, facts):
+        return ""
+    return f"The last was counted at {time(incident.last_at, facts.now, seconds=True)}."
+
+
 def _poll(facts: Facts) -> Verdict:
-    if facts.last_poll_at is None:
-        if facts.last_error is None:
-            return Verdict(
-                "unknown", "poll", "Not polled yet.", f"It is polled every {duration(facts.poll_interval_s)}."
-            )
+    gone = away(facts)
+    if gone is Away.NOT_YET:
+        return Verdict(
+            "unknown", "poll", "Not polled yet.", f"It is polled every {duration(facts.poll_interval_s)}."
+        )
+    old = f" What is shown is {age(facts.last_poll_at, facts.now)} old." if facts.last_poll_at else ""
+    if gone is Away.UNPOLLED:
+        tried_at = max(at for at in (facts.last_attempt_at, facts.last_poll_at) if at is not None)
+        return Verdict(
+            "crit",
+            "poll",
+            f"Not polled since {since(tried_at, facts.now)}.",
+            f"No poll was made since.{old}",
+            "Check that the worker is running.",
+        )
+    if gone is Away.SILENT and facts.last_poll_at is None:
         return Verdict(
             "crit",
             "poll",
@@ -177,19 +297,12 @@ def _poll(facts: Facts) -> Verdict:
             _failure(facts),
             "Check its address and credentials on the Connections page.",
         )
-    silence_s = (facts.now - facts.last_poll_at).total_seconds()
-    if silence_s > max(MISSED_POLLS * facts.poll_interval_s, MIN_SILENCE_S):
-        old = f"What is shown is {age(facts.last_poll_at, facts.now)} old."
-        title = f"No answer since {since(facts.last_poll_at, facts.now)}."
-        if facts.last_error is None:
-            return Verdict(
-                "crit", "poll", title, f"No poll was made since. {old}", "Check that the worker is running."
-            )
+    if gone is Away.SILENT:
         return Verdict(
             "crit",
             "poll",
-            title,
-            f"{_failure(facts)} {old}",
+            f"No answer since {since(facts.last_poll_at or facts.now, facts.now)}.",
+            f"{_failure(facts)}{old}",
             "Check that the server runs and can be reached; polling goes on by itself.",
         )
     if facts.last_error is not None:
@@ -238,12 +351,27 @@ def _oom(facts: Facts) -> Verdict | None:
         return Verdict("ok", code, f"No write was refused for lack of memory in {span}.")
     evidence = _memory(facts) or "The server does not report its memory limit."
     return Verdict(
-        "crit",
+        "crit" if _is_acute(code, facts) else "warn",
         code,
         f"{_times(count, 'write was', 'writes were')} refused for lack of memory in {span}.",
-        evidence,
-        "Raise maxmemory, or set maxmemory-policy to allkeys-lru so that old keys make room.",
+        f"{_last_seen(code, facts)} Now: {evidence}" if _is_over(code, facts) else evidence,
+        _room(facts),
     )
+
+
+def _room(facts: Facts) -> str:
+    """What keeps writes from being refused, given the limit and the policy of now."""
+    limited = [reading for _, reading in facts.nodes if reading.maxmemory]
+    if facts.nodes and not limited and all(reading.maxmemory == 0 for _, reading in facts.nodes):
+        return "It has no limit any more and refuses no write for one; set a limit that fits and a policy that evicts."
+    policies = {reading.maxmemory_policy or "" for reading in limited}
+    if policies and all(policy.startswith("allkeys-") for policy in policies):
+        return "Raise maxmemory: eviction alone did not make room in time; large values or client buffers may fill it."
+    if policies and all(policy.startswith("volatile-") for policy in policies):
+        return (
+            "Give every cache key a TTL or set maxmemory-policy to an allkeys policy; else raise maxmemory."
+        )
+    return "Raise maxmemory, or set maxmemory-policy to allkeys-lru so that old keys make room."
 
 
 def _rejected(facts: Facts) -> Verdict | None:
@@ -261,11 +389,12 @@ def _rejected(facts: Facts) -> Verdict | None:
         for node, reading in facts.nodes
         if reading.connected_clients is not None and reading.maxclients is not None
     ]
+    now = f"Now connected: {', '.join(limits)}." if limits else ""
     return Verdict(
-        "crit",
+        "crit" if _is_acute(code, facts) else "warn",
         code,
         f"{_times(count, 'connection was', 'connections were')} rejected in {span}.",
-        f"Now connected: {', '.join(limits)}." if limits else "",
+        f"{_last_seen(code, facts)} {now}".strip(),
         "Let the applications use a connection pool, or raise maxclients.",
     )
 
@@ -356,7 +485,7 @@ def _noeviction(facts: Facts) -> Verdict | None:
             return None
         return Verdict("ok", code, f"Policy {' and '.join(policies)} makes room when memory is full.")
     is_close = any((_fill(reading) or 0.0) >= CLOSE_TO_REFUSING for _, reading in refusing)
-    has_errors = facts.window is not None and bool(facts.window.errors_oom)
+    has_errors = facts.window is not None and bool(facts.window.errors_oom) and _is_acute("errors.oom", facts)
     return Verdict(
         "crit" if is_close or has_errors else "warn",
         code,
@@ -412,11 +541,16 @@ def _pressure(facts: Facts) -> Verdict | None:
         return Verdict("unknown", code, "Memory is nearly full; evictions are not known yet.", memory)
     if not window.evicted_keys:
         return Verdict("info", code, "Memory is nearly full, and nothing is evicted.", memory)
-    evicting = f"Memory is full and evicting {number(rate)} keys/s"
+    now = facts.evicted_per_s if facts.evicted_per_s is not None else rate
+    evicting = (
+        f"Memory is full and evicting {number(now)} keys/s"
+        if now
+        else f"Memory is full and evicted {_times(window.evicted_keys, 'key', 'keys')} in {_span(window)}"
+    )
     step = "Raise maxmemory by a quarter and measure again, or shorten the TTL of large values."
-    if _emptied(facts) is None and (depth := _depth_below_target(facts)) is not None:
+    if _emptied(facts) is None and (shortfall := _shortfall(facts)) is not None:
         return Verdict(
-            "crit" if depth > CRITICAL_BELOW_TARGET else "warn",
+            "crit" if shortfall[1] > CRITICAL_BELOW_TARGET else "warn",
             code,
             f"{evicting}, and the hit ratio is below its target.",
             memory,
@@ -434,7 +568,7 @@ def _pressure(facts: Facts) -> Verdict | None:
             "warn",
             code,
             f"{evicting}, and the hit ratio falls.",
-            f"{memory} Evictions rose from {number(rate_before)} to {number(rate)} keys/s "
+            f"{memory} Evictions rose from {number(rate_before)} to {number(now or rate)} keys/s "
             f"while the hit ratio fell from {percent(before.hit_ratio)} to {percent(window.hit_ratio)}.",
             step,
         )
@@ -468,6 +602,13 @@ def _hit_ratio(facts: Facts) -> Verdict | None:
             f"Warming up since the {what} at {since(at, facts.now)}.",
             f"Hit ratio {volume} It is judged from {since(at + WARM_UP, facts.now)} on.",
         )
+    if window.covered_s < MIN_MEASURED_S:
+        return Verdict(
+            "unknown",
+            code,
+            "The hit ratio is being measured.",
+            f"So far {volume} It is judged from {duration(MIN_MEASURED_S)} on.",
+        )
     if window.coverage < MIN_COVERAGE:
         return Verdict(
             "unknown",
@@ -476,22 +617,24 @@ def _hit_ratio(facts: Facts) -> Verdict | None:
             f"Hit ratio {volume}",
         )
     target = facts.hit_ratio_target
-    depth = _depth_below_target(facts)
-    if depth is not None:
+    shortfall = _shortfall(facts)
+    if shortfall is not None:
+        judged, depth = shortfall
         step = {
             "evictions": "Raise maxmemory by a quarter and measure again.",
             "expirations": "Lengthen the TTL of prefixes that are read again after they expire.",
             None: "Look for keys that are read once, or read before anything stores them.",
         }[_cause(facts)]
+        missed, of = judged.misses or 0, judged.lookups or 0
+        ratio = judged.hit_ratio
         shown = "Hit ratio just" if percent(ratio) == percent(target) else f"Hit ratio {percent(ratio)},"
-        few = " Few, but too many missed for chance." if lookups < MIN_LOOKUPS else ""
-        before = facts.before.hit_ratio if facts.before is not None else None
-        earlier = f" Before: {percent(before)}." if before is not None else ""
+        few = " Few, but too many missed for chance." if of < MIN_LOOKUPS else ""
         return Verdict(
-            "crit" if depth > CRITICAL_BELOW_TARGET and lookups >= MIN_LOOKUPS else "warn",
+            "crit" if depth > CRITICAL_BELOW_TARGET and of >= MIN_LOOKUPS else "warn",
             code,
             f"{shown} below its {percent(target)} target.",
-            f"{number(window.misses)} of {_times(lookups, 'lookup', 'lookups')} missed in {span}.{few}{earlier}",
+            f"{number(missed)} of {_times(of, 'lookup', 'lookups')} missed in {_span(judged)}."
+            f"{few}{_other_spans(facts, judged)}",
             step,
         )
     if lookups < MIN_LOOKUPS:
@@ -573,14 +716,12 @@ def _keys(facts: Facts) -> Verdict | None:
     recent = facts.window.keys_calls if facts.window is not None else None
     span = _span(facts.window)
     last_at = facts.keys_last_at
-    is_recent = last_at is not None and facts.now - last_at <= KEYS_MEMORY
-    if recent or is_recent:
+    if recent or (last_at is not None and facts.now - last_at <= KEYS_MEMORY):
+        often = "once" if recent == 1 else f"{_times(recent, 'time', 'times')}" if recent else ""
         title = (
-            f"KEYS was called {_times(recent, 'time', 'times')} in {span}."
+            f"KEYS was called {often} in {span}."
             if recent
-            else f"KEYS was called at {since(last_at, facts.now)}."
-            if last_at is not None
-            else ""
+            else f"KEYS was called at {_hour(last_at, facts)}."
         )
         stats = [reading.commands["keys"] for _, reading in facts.nodes if "keys" in reading.commands]
         calls = sum(stat.calls for stat in stats)
@@ -589,9 +730,9 @@ def _keys(facts: Facts) -> Verdict | None:
             if calls
             else ""
         )
-        last = f"last seen {since(last_at, facts.now)}" if last_at is not None and recent else ""
+        last = f"last seen {_hour(last_at, facts)}" if last_at is not None and recent else ""
         return Verdict(
-            "warn",
+            "warn" if recent else "info",
             code,
             title,
             _sentence(_joined([part for part in (cost, last) if part], "; ")),
@@ -676,7 +817,8 @@ def _other_missing(facts: Facts) -> list[Verdict]:
 
 
 def _with_since(verdict: Verdict, facts: Facts) -> Verdict:
-    found_at = facts.since.get(verdict.code) if verdict.kind in ("crit", "warn") else None
+    is_there = verdict.kind in ("crit", "warn") and not _is_over(verdict.code, facts)
+    found_at = facts.since.get(verdict.code) if is_there else None
     return verdict if found_at is None else replace(verdict, since=found_at)
 
 
@@ -684,7 +826,11 @@ def _emptied(facts: Facts) -> tuple[str, datetime] | None:
     """What emptied the cache lately and when; None when it had time to fill."""
     emptied = [
         (at, what)
-        for what, at in (("restart", facts.restarted_at), ("flush", facts.flushed_at))
+        for what, at in (
+            ("start", _started(facts)),
+            ("restart", facts.restarted_at),
+            ("flush", facts.flushed_at),
+        )
         # The worker's clock may be a little ahead of ours.
         if at is not None and abs(facts.now - at) < WARM_UP
     ]
@@ -694,20 +840,53 @@ def _emptied(facts: Facts) -> tuple[str, datetime] | None:
     return what, at
 
 
+def _started(facts: Facts) -> datetime | None:
+    """When the oldest node started, if nobody saw it restart: a cache may be added right after its start."""
+    ups = [(reading.taken_at, reading.uptime_in_seconds) for _, reading in facts.nodes]
+    starts = [at - timedelta(seconds=up) for at, up in ups if up is not None and up < WARM_UP.total_seconds()]
+    return min(starts) if facts.restarted_at is None and starts and len(starts) == len(ups) else None
+
+
 def _never_counts_lookups(facts: Facts) -> bool:
     return bool(facts.nodes) and all(
         reading.keyspace_hits is None or reading.keyspace_misses is None for _, reading in facts.nodes
     )
 
 
-def _depth_below_target(facts: Facts) -> float | None:
-    """How far the ratio is below its target, when there is enough to judge it by; else None."""
-    window = facts.window
-    if window is None or window.hits is None or not window.lookups or window.coverage < MIN_COVERAGE:
+def _shortfall(facts: Facts) -> tuple[Window, float] | None:
+    """The span in which the ratio is below its target and how far, when there is enough to judge it by; else None.
+
+    It is the whole window, or its latest part when that alone is clearly below: the rest would hide it for minutes.
+    """
+    window, latest, target = facts.window, facts.latest, facts.hit_ratio_target
+    if window is not None and (depth := _depth(window, target)) is not None:
+        return window, depth
+    if latest is None or (latest.lookups or 0) < MIN_LOOKUPS:
+        return None
+    depth = _depth(latest, target)
+    return (latest, depth) if depth is not None and depth >= MIN_FALL else None
+
+
+def _depth(window: Window, target: float) -> float | None:
+    if window.hits is None or not window.lookups:
+        return None
+    if window.covered_s < MIN_MEASURED_S or window.coverage < MIN_COVERAGE:
         return None
     ratio = window.hits / window.lookups
     judged = ratio if window.lookups >= MIN_LOOKUPS else wilson_upper(window.hits, window.lookups)
-    return facts.hit_ratio_target - ratio if judged < facts.hit_ratio_target else None
+    return target - ratio if judged < target else None
+
+
+def _other_spans(facts: Facts, judged: Window) -> str:
+    """The ratio of the spans around the judged one, each with its period."""
+    if judged is not facts.window and facts.window is not None:
+        return f" In {_span(facts.window)} together: {percent(facts.window.hit_ratio)}."
+    words = []
+    if facts.latest is not None and (facts.latest.lookups or 0) >= MIN_LOOKUPS:
+        words.append(f" In {_span(facts.latest)}: {percent(facts.latest.hit_ratio)}.")
+    if facts.before is not None and facts.before.hit_ratio is not None:
+        words.append(f" In the hour before: {percent(facts.before.hit_ratio)}.")
+    return "".join(words)
 
 
 def _cause(facts: Facts) -> Literal["evictions", "expirations"] | None:
@@ -755,11 +934,15 @@ def _memory(facts: Facts) -> str:
 
 
 def _answers(facts: Facts, end: str = ".") -> str:
-    ratio = facts.window.hit_ratio if facts.window is not None else None
+    window = judged_window(facts)
+    ratio = window.hit_ratio if window is not None else None
     if ratio is None:
         return ""
     target = facts.hit_ratio_target
-    return f"The cache answers {percent(ratio)} of reads, {_above(ratio, target)} its {percent(target)} target{end}"
+    return (
+        f"The cache answered {percent(ratio)} of reads in {_span(window)}, {_above(ratio, target)} its"
+        f" {percent(target)} target{end}"
+    )
 
 
 def _above(ratio: float, target: float) -> str:
@@ -769,11 +952,19 @@ def _above(ratio: float, target: float) -> str:
 
 
 def _span(window: Window | None) -> str:
-    return f"the last {duration(window.length_s)}" if window is not None else "the last minutes"
+    if window is None:
+        return "the last minutes"
+    # Minutes begin and end where they do: a second more or less is nothing to read.
+    whole = window.length_s if window.length_s < 150 else round(window.length_s / 60) * 60
+    return f"the last {duration(whole)}"
 
 
 def _times(count: int, one: str, many: str) -> str:
     return f"{number(count)} {one if count == 1 else many}"
+
+
+def _hour(at: datetime | None, facts: Facts) -> str:
+    return since(at, facts.now) if at is not None else ""
 
 
 def _at(facts: Facts, node: str) -> str:

@@ -1,18 +1,22 @@
 """Sums over time spans, for tiles and verdicts. SQL, run through the store."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dashboard.monitoring.rollup import BELOW_TARGET, IS_GAP, big
-from dashboard.monitoring.store import Session, fetch
-from dashboard.monitoring.types import Window
+from dashboard.monitoring.rollup import BELOW_TARGET, IS_GAP, POINTS, RATE_S, big
+from dashboard.monitoring.store import Session, fetch, worker_state
+from dashboard.monitoring.sums import known_sum
+from dashboard.monitoring.types import Incident, Window
 
 RECENT = timedelta(minutes=15)
+LATEST = timedelta(minutes=5)
 BEFORE = timedelta(hours=1)
 SPARK = timedelta(hours=6)
 SPARK_STEP_S = 900
+_SLACK = timedelta(minutes=2)
+"""A window whose data begins so much later than it is whole: minutes do not begin with it."""
 
 _SUMS: Mapping[str, str] = {
     "hits": "hits",
@@ -41,32 +45,146 @@ def _next_minute(at: datetime) -> datetime:
     return _minute(at + timedelta(seconds=59, microseconds=999_999))
 
 
-def recent(session: Session, cache_ids: Sequence[int], now: datetime) -> dict[int, tuple[Window, Window]]:
-    """For each cache the last fifteen minutes and the hour before them; one query for all.
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """The last minutes of one cache.
 
-    Minutes that reach over a gap are left out: their growth is that of hours, perhaps.
+    Attributes:
+        window: the last fifteen minutes of its data. It begins later where the data does, so that a cache that is
+            new, or back from a long outage, is measured against what there can be; it ends with the last poll.
+        before: the hour before them.
+        latest: the last five minutes of the window, as it begins and ends.
+        evicted_per_s: of the last poll whose growth is known.
     """
-    split = now - RECENT
-    start = split - BEFORE
+
+    window: Window
+    before: Window
+    latest: Window
+    evicted_per_s: float | None = None
+
+
+_BACK_S = "coalesce(dt_s, 0) + coalesce(late_reach_s, 0)"
+_RECENT_SQL = (
+    # A minute counts by its start, a poll by its own time.
+    "WITH point AS ("
+    " SELECT cache_id, bucket AS at, bucket + interval '1 minute' AS ends, true AS is_counted, false AS is_poll,"
+    f" bucket + interval '1 minute' - make_interval(secs => {_BACK_S}) AS begins, {IS_GAP} AS is_gap,"
+    f" dt_s, NULL::float8 AS rate_s, {', '.join(_SUMS.values())}"
+    " FROM rollup_minute WHERE cache_id = ANY(:cache_ids) AND bucket >= :earliest AND bucket < :until"
+    " UNION ALL"
+    " SELECT cache_id, at, at AS ends, at >= :until AS is_counted, true AS is_poll,"
+    f" at - make_interval(secs => {_BACK_S}) AS begins, {IS_GAP} AS is_gap,"
+    f" dt_s, {RATE_S} AS rate_s, {', '.join(_SUMS.values())} FROM ({POINTS['raw']}) AS poll"
+    "), placed AS ("
+    # What a gap carries along belongs to the span that holds the whole gap.
+    " SELECT *, CASE WHEN at >= :latest AND (NOT is_gap OR begins >= :latest) THEN 2"
+    " WHEN at >= :split AND (NOT is_gap OR begins >= :split) THEN 1"
+    " WHEN at < :split AND (NOT is_gap OR begins >= :earliest) THEN 0 END AS part FROM point)"
+    " SELECT cache_id, part, max(ends) FILTER (WHERE is_counted) AS ends,"
+    " min(begins) FILTER (WHERE is_counted) AS begins,"
+    " sum(dt_s::float8) FILTER (WHERE is_counted) AS covered_s,"
+    " (array_agg(evicted / rate_s ORDER BY at DESC) FILTER (WHERE is_poll AND rate_s > 0))[1]::float8"
+    " AS evicted_per_s, "
+    + ", ".join(
+        f"{big(f'sum({column}) FILTER (WHERE is_counted)')} AS {name}" for name, column in _SUMS.items()
+    )
+    + " FROM placed WHERE part IS NOT NULL GROUP BY 1, 2"
+)
+
+
+def recent(
+    session: Session, cache_ids: Sequence[int], now: datetime, *, longest_interval_s: float = 60
+) -> dict[int, Recent]:
+    """The last minutes of each cache up to its last poll; one query for all, and one for how far the minutes reach.
+
+    Finished minutes come from the rollup, and the polls since then from the samples: what was counted a second ago
+    is in it. Growth that a gap carries along counts only in a span that holds the gap.
+
+    Args:
+        longest_interval_s: poll interval of the slowest of these caches.
+    """
+    split, latest = now - RECENT, now - LATEST
+    earliest = split - BEFORE
+    state = worker_state(session)
+    until = min(max((state.minutes_until if state else None) or earliest, earliest), _minute(now))
     rows = fetch(
         session,
-        f"SELECT cache_id, bucket >= :split AS is_recent, sum(dt_s::float8) AS covered_s, {_SUM_SQL}"
-        " FROM rollup_minute WHERE cache_id = ANY(:cache_ids) AND bucket >= :start AND bucket < :end"
-        f" AND NOT {IS_GAP} GROUP BY 1, 2",
+        _RECENT_SQL,
         cache_ids=list(cache_ids),
+        earliest=_next_minute(earliest),
         split=_next_minute(split),
-        start=_next_minute(start),
-        end=now,
+        latest=_next_minute(latest),
+        until=until,
+        # Back to the last poll in any case: it says how fast keys are evicted now.
+        start=min(until, now - timedelta(seconds=max(60.0, 3 * longest_interval_s))),
+        end=now + timedelta(microseconds=1),
     )
-    found = {(row.cache_id, row.is_recent): row for row in rows}
+    found: dict[tuple[int, int], Any] = {(row.cache_id, row.part): row for row in rows}
+
+    def window(cache_id: int, start: datetime, *parts: int) -> Window:
+        known = [found[cache_id, part] for part in parts if (cache_id, part) in found]
+        counted = [row for row in known if row.ends is not None]
+        if not counted:
+            return Window(start, now, 0.0)
+        begins = min(row.begins for row in counted)
+        sums = {name: known_sum(getattr(row, name) for row in counted) for name in _SUMS}
+        return Window(
+            start if begins <= start + _SLACK else begins,
+            max(row.ends for row in counted),
+            sum(row.covered_s or 0.0 for row in counted),
+            **sums,
+        )
+
     windows = {}
     for cache_id in cache_ids:
-        after, before = found.get((cache_id, True)), found.get((cache_id, False))
-        windows[cache_id] = (
-            _window(after, split, now) if after else Window(split, now, 0.0),
-            _window(before, start, split) if before else Window(start, split, 0.0),
+        rates = [found[cache_id, part].evicted_per_s for part in (2, 1, 0) if (cache_id, part) in found]
+        windows[cache_id] = Recent(
+            window=window(cache_id, split, 1, 2),
+            before=replace(window(cache_id, earliest, 0), start=earliest, end=split),
+            latest=window(cache_id, latest, 2),
+            evicted_per_s=next((rate for rate in rates if rate is not None), None),
         )
     return windows
+
+
+INCIDENTS: Mapping[str, str] = {
+    "errors_oom": "d_errors_oom",
+    "rejected_connections": "d_rejected_connections",
+    "keys_calls": "d_keys_calls",
+}
+"""What counts incidents, and its column of a sample."""
+
+
+def incidents(session: Session, cache_ids: Sequence[int], now: datetime) -> dict[int, dict[str, Incident]]:
+    """When each of INCIDENTS was counted within the last fifteen minutes; one query for all caches.
+
+    Meant for the few caches that counted any: it reads their samples.
+    """
+    if not cache_ids:
+        return {}
+    # An incident in a gap was at any time of it.
+    interval = f"make_interval(secs => CASE WHEN {IS_GAP} THEN 0 ELSE coalesce(dt_s, 0) END)"
+    columns = ", ".join(
+        f"min(ts - {interval}) FILTER (WHERE {column} > 0) AS {name}_first,"
+        f" max(ts) FILTER (WHERE {column} > 0) AS {name}_last"
+        for name, column in INCIDENTS.items()
+    )
+    rows = fetch(
+        session,
+        f"SELECT cache_id, {columns} FROM sample"
+        " WHERE cache_id = ANY(:cache_ids) AND ts >= :start AND ts <= :end GROUP BY cache_id",
+        cache_ids=list(cache_ids),
+        start=_next_minute(now - RECENT),
+        end=now,
+    )
+    return {
+        row.cache_id: {
+            name: Incident(getattr(row, f"{name}_first"), getattr(row, f"{name}_last"))
+            for name in INCIDENTS
+            if getattr(row, f"{name}_last") is not None
+        }
+        for row in rows
+    }
 
 
 def sparks(session: Session, cache_ids: Sequence[int], now: datetime) -> dict[int, tuple[float | None, ...]]:

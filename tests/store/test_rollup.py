@@ -330,7 +330,7 @@ def test_counters_that_no_sum_can_hold_stop_nobody(session: Session) -> None:
     for start in (NOW - timedelta(hours=1), NOW - timedelta(days=30)):
         found = windows.over_span(session, hostile, start, NOW, 0.8, from_hours=start < START)
         assert found.window.lookups
-    assert windows.recent(session, [hostile, shop], NOW)[hostile][0].evicted_keys == rollup.MOST
+    assert (windows.recent(session, [hostile, shop], NOW)[hostile].window.evicted_keys or 0) >= rollup.MOST
     assert windows.sparks(session, [hostile], NOW)
     for name in ("15m", "6h", "30d"):
         given = {"now": NOW, "poll_interval_s": 10, "raw_hours": 48, "minute_days": 31}
@@ -370,9 +370,10 @@ def test_after_a_gap_the_window_of_verdicts_is_about_its_own_minutes(session: Se
     )
     rollup.roll_up_minutes(session, [cache_id], START, NOW)
     rollup.roll_up_hours(session, [cache_id], START, NOW)
-    window, before = windows.recent(session, [cache_id], NOW)[cache_id]
-    assert window.covered_s + before.covered_s <= 60 and window.coverage < 0.1
-    assert not window.rejected_connections and (window.hits or 0) < 100_000
+    window = windows.recent(session, [cache_id], NOW)[cache_id].window
+    # Its data begins after the gap: it is short, not full of holes.
+    assert window.covered_s <= 60 and window.length_s <= 60
+    assert not window.rejected_connections and (window.hits or 0) < 1_000_000
     for hours, from_hours in ((1, False), (1, True)):
         found = windows.over_span(
             session, cache_id, NOW - timedelta(hours=hours), NOW, 0.8, from_hours=from_hours
@@ -388,8 +389,9 @@ def test_long_intervals_are_no_gaps(session: Session) -> None:
     history.ensure_partitions(session, START, NOW)
     history.insert_samples(session, cache_id, START, NOW, 300)
     rollup.roll_up_minutes(session, [cache_id], START, NOW)
-    window, before = windows.recent(session, [cache_id], NOW)[cache_id]
-    assert window.coverage > 0.99 and before.coverage > 0.99
+    recent = windows.recent(session, [cache_id], NOW, longest_interval_s=300)[cache_id]
+    assert recent.window.coverage > 0.99 and recent.before.coverage > 0.99
+    assert recent.evicted_per_s
 
 
 def test_a_removed_cache_is_not_rolled_up_and_leaves_with_the_partitions(session: Session) -> None:

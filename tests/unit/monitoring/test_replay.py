@@ -244,8 +244,8 @@ def test_the_verdicts_over_the_incident() -> None:
             flushed_at=when(EventKind.FLUSH),
         )
         rest[until] = {verdict.code: verdict for verdict in evaluate(facts)}
-    assert rest[60]["hit_ratio"].kind == "warn"
+    assert rest[60]["hit_ratio"].title.startswith("Warming up since the start at")
     assert rest[60]["commands.keys"].kind == "ok"
     assert rest[340]["hit_ratio"].title == "Warming up since the flush at 12:05."
-    assert rest[508]["commands.keys"].title == "KEYS was called 5 times in the last 8 m 28 s."
+    assert rest[508]["commands.keys"].title == "KEYS was called 5 times in the last 8 m."
     assert rest[508]["memory.pressure"].title == "Memory is 84.6% full."

@@ -15,13 +15,14 @@ from dashboard.monitoring.types import (
     GAUGES,
     CommandStat,
     Facts,
+    Incident,
     MissingFact,
     MonitorClient,
     Reading,
     Verdict,
     Window,
 )
-from dashboard.monitoring.verdicts import evaluate, headline, status_word
+from dashboard.monitoring.verdicts import Away, away, evaluate, headline, standing, status_word
 from tests.support.readings import START
 from tests.support.shared import shared_data
 
@@ -112,7 +113,7 @@ def test_a_healthy_cache_has_only_good_lines() -> None:
     assert headline(verdicts, facts()) == (
         "ok",
         "Healthy.",
-        "The cache answers 91.4% of reads, above its 80% target.",
+        "The cache answered 91.4% of reads in the last 15 m, above its 80% target.",
     )
     assert status_word(verdicts, facts()) == ("ok", "Healthy")
 
@@ -142,7 +143,7 @@ def test_the_hit_ratio_is_judged_by_its_target_and_its_volume(
 
 def test_a_low_ratio_shows_its_volume_what_was_before_and_what_to_do() -> None:
     verdict = find(facts(window={"hits": 70_000, "misses": 30_000}), "hit_ratio")
-    assert verdict.evidence == "30,000 of 100,000 lookups missed in the last 15 m. Before: 94%."
+    assert verdict.evidence == "30,000 of 100,000 lookups missed in the last 15 m. In the hour before: 94%."
     assert verdict.next_step == "Look for keys that are read once, or read before anything stores them."
     expiring = find(facts(window={"hits": 70_000, "misses": 30_000, "expired_keys": 15_000}), "hit_ratio")
     assert expiring.next_step.startswith("Lengthen the TTL")
@@ -159,6 +160,37 @@ def test_a_window_with_holes_is_not_judged() -> None:
     assert (
         find(facts(window={"hits": 50_000, "misses": 50_000, "covered_s": 541}), "hit_ratio").kind == "crit"
     )
+
+
+def test_the_first_seconds_are_measured_and_not_judged() -> None:
+    low = {"hits": 27_000, "misses": 73_000, "start": minutes_ago(1.6), "covered_s": 96.0}
+    young = facts(window=low)
+    verdict = find(young, "hit_ratio")
+    assert (verdict.kind, verdict.title) == ("unknown", "The hit ratio is being measured.")
+    assert verdict.evidence == "So far 27% of 100,000 lookups in the last 1 m 36 s. It is judged from 2 m on."
+    assert status_word(evaluate(young), young) == ("unknown", "Measuring")
+
+
+def test_a_server_that_just_started_warms_up_though_nobody_saw_it_start() -> None:
+    started = facts({"uptime_in_seconds": 300}, {"hits": 50_000, "misses": 50_000})
+    assert find(started, "hit_ratio").title == "Warming up since the start at 13:54."
+    old = facts({"uptime_in_seconds": 900}, {"hits": 50_000, "misses": 50_000})
+    assert find(old, "hit_ratio").kind == "crit"
+
+
+def test_a_dip_of_the_last_minutes_is_not_hidden_by_those_before() -> None:
+    dip = replace(WINDOW, start=minutes_ago(5), covered_s=300, hits=19_500, misses=10_500)
+    dipping = facts(window={"hits": 84_000, "misses": 16_000}, latest=dip)
+    verdict = find(dipping, "hit_ratio")
+    assert (verdict.kind, verdict.title) == ("warn", "Hit ratio 65%, below its 80% target.")
+    assert verdict.evidence == (
+        "10,500 of 30,000 lookups missed in the last 5 m. In the last 15 m together: 84%."
+    )
+    assert headline(evaluate(dipping), dipping)[2].startswith(
+        "The cache answered 65% of reads in the last 5 m, below its 80% target"
+    )
+    slight = replace(dip, hits=23_000, misses=7_000)
+    assert find(facts(window={"hits": 84_000, "misses": 16_000}, latest=slight), "hit_ratio").kind == "ok"
 
 
 @pytest.mark.parametrize(("event", "word"), [("restarted_at", "restart"), ("flushed_at", "flush")])
@@ -209,6 +241,18 @@ def test_a_full_cache_that_evicts_at_its_target_is_no_problem() -> None:
     assert headline(evaluate(full), full)[1] == "Healthy."
 
 
+@pytest.mark.parametrize(("window", "kind"), [({}, "info"), ({"hits": 70_000, "misses": 30_000}, "warn")])
+def test_evictions_are_told_as_fast_as_they_are_now(window: dict[str, Any], kind: str) -> None:
+    begun = facts(FULL, {"evicted_keys": 1_350, **window}, evicted_per_s=40.1)
+    verdict = find(begun, "memory.pressure")
+    assert verdict.kind == kind
+    assert verdict.title.startswith("Memory is full and evicting 40.1 keys/s, ")
+    rests = facts(FULL, {"evicted_keys": 1_350, **window}, evicted_per_s=0.0)
+    assert find(rests, "memory.pressure").title.startswith(
+        "Memory is full and evicted 1,350 keys in the last 15 m, "
+    )
+
+
 def test_full_evicting_and_below_target_names_the_cause() -> None:
     full = facts(FULL, {**EVICTING, "hits": 70_000, "misses": 30_000})
     verdicts = evaluate(full)
@@ -220,7 +264,7 @@ def test_full_evicting_and_below_target_names_the_cause() -> None:
     assert headline(verdicts, full) == (
         "warn",
         "Worth a look.",
-        "The cache answers 70% of reads, below its 80% target, because memory is full and evicting.",
+        "The cache answered 70% of reads in the last 15 m, below its 80% target, because memory is full and evicting.",
     )
     deep = facts(FULL, {**EVICTING, "hits": 50_000, "misses": 50_000})
     assert status_word(evaluate(deep), deep) == ("crit", "Full, evicting")
@@ -235,7 +279,7 @@ def test_evictions_that_rise_while_the_ratio_falls_are_a_warning_above_the_targe
     )
     assert "from 0 to 46 keys/s while the hit ratio fell from 94% to 86%" in verdict.evidence
     assert headline(evaluate(falling), falling)[2] == (
-        "The cache answers 86% of reads, above its 80% target, but memory is full and evicting."
+        "The cache answered 86% of reads in the last 15 m, above its 80% target, but memory is full and evicting."
     )
 
 
@@ -324,7 +368,8 @@ def test_writes_refused_for_lack_of_memory() -> None:
     assert headline(verdicts, refused)[1:] == (
         "Needs attention.",
         (
-            "The cache answers 91.4% of reads, above its 80% target, but writes are refused for lack of memory and its "
+            "The cache answered 91.4% of reads in the last 15 m, above its 80% target, "
+            "but writes are refused for lack of memory and its "
             "policy refuses writes instead of evicting."
         ),
     )
@@ -413,11 +458,62 @@ def test_keys_in_use() -> None:
     assert used.evidence == "A call blocks the server for 129 ms; last seen 13:56."
     assert "SCAN" in used.next_step
     lately = find(facts(node, keys_last_at=minutes_ago(50)), "commands.keys")
-    assert (lately.kind, lately.title) == ("warn", "KEYS was called at 13:10.")
+    assert (lately.kind, lately.title) == ("info", "KEYS was called at 13:10.")
     once = find(facts(node, keys_last_at=minutes_ago(90)), "commands.keys")
     assert (once.kind, once.title) == ("info", "KEYS was not called in the last 15 m.")
     assert once.evidence == "33 calls since the server's counters started."
     assert find(facts({"keys_calls": None}), "commands.keys").kind == "unknown"
+
+
+def test_one_call_of_keys_was_once() -> None:
+    called = {"incidents": {"keys_calls": Incident(minutes_ago(4.1), minutes_ago(4))}}
+    once = facts({"keys_calls": 1}, {"keys_calls": 1}, keys_last_at=minutes_ago(4), **called)
+    assert find(once, "commands.keys").title == "KEYS was called once in the last 15 m."
+    assert status_word(evaluate(once), once) == ("warn", "KEYS was called")
+    assert headline(evaluate(once), once)[2].endswith("but KEYS was called until 13:56.")
+
+
+def test_what_is_over_is_told_in_the_past_and_weighs_less() -> None:
+    def refused(seconds_ago: float, **node: Any) -> Facts:
+        at = NOW - timedelta(seconds=seconds_ago)
+        incident = Incident(at - timedelta(seconds=10), at)
+        limited = {"maxmemory_policy": "noeviction", "used_memory": 300 * MB, **node}
+        return facts(
+            limited,
+            {"errors_oom": 12},
+            incidents={"errors_oom": incident},
+            since={"errors.oom": incident.first_at},
+        )
+
+    now, lately, over = refused(4), refused(14), refused(300)
+    assert find(now, "errors.oom").since is not None and "last" not in find(now, "errors.oom").evidence
+    assert "writes are refused for lack of memory" in headline(evaluate(now), now)[2]
+    assert find(lately, "errors.oom").kind == "crit"
+    verdict = find(over, "errors.oom")
+    assert (verdict.kind, verdict.since) == ("warn", None)
+    assert verdict.evidence == ("The last was counted at 13:55:00. Now: 300 of 512 MB, noeviction.")
+    assert find(over, "memory.noeviction").kind == "warn"
+    assert status_word(evaluate(over), over)[1] == "Writes were refused"
+    assert "writes were refused for lack of memory until 13:55" in headline(evaluate(over), over)[2]
+
+    assert "allkeys-lru" in verdict.next_step
+    evicting = find(refused(300, maxmemory_policy="allkeys-lru"), "errors.oom").next_step
+    assert evicting.startswith("Raise maxmemory") and "allkeys-lru" not in evicting
+    assert "TTL" in find(refused(300, maxmemory_policy="volatile-lru"), "errors.oom").next_step
+    assert "Raise" not in find(refused(300, maxmemory=0), "errors.oom").next_step
+
+
+def test_a_condition_began_with_its_first_interval_and_survives_what_is_not_known() -> None:
+    incident = Incident(minutes_ago(10.1), minutes_ago(9))
+    refused = facts({}, {"errors_oom": 12}, incidents={"errors_oom": incident})
+    assert standing(evaluate(refused), refused) == {"errors.oom": incident.first_at}
+    stood = replace(refused, since={"errors.oom": minutes_ago(60), "clients.monitor": minutes_ago(50)})
+    assert standing(evaluate(stood), stood) == {"errors.oom": minutes_ago(60)}
+    low = {"hits": 10, "misses": 90, "covered_s": 50.0}
+    measuring = facts({}, low, since={"hit_ratio": minutes_ago(20)})
+    assert standing(evaluate(measuring), measuring) == {"hit_ratio": minutes_ago(20)}
+    bad = facts(window={"hits": 50_000, "misses": 50_000})
+    assert standing(evaluate(bad), bad) == {"hit_ratio": bad.last_poll_at}
 
 
 def test_rejected_connections() -> None:
@@ -457,7 +553,12 @@ def test_persistence_is_judged_only_where_it_is_on() -> None:
 
 def test_a_cache_that_does_not_answer_has_one_line() -> None:
     away = facts(
-        FULL, {"hits": 0, "misses": 10**6}, last_poll_at=minutes_ago(17), last_error="connection refused"
+        FULL,
+        {"hits": 0, "misses": 10**6},
+        last_poll_at=minutes_ago(17),
+        last_attempt_at=minutes_ago(0.1),
+        failures=34,
+        last_error="connection refused",
     )
     verdicts = evaluate(away)
     assert [(verdict.kind, verdict.code) for verdict in verdicts] == [("crit", "poll")]
@@ -467,8 +568,23 @@ def test_a_cache_that_does_not_answer_has_one_line() -> None:
     assert headline(verdicts, away) == ("crit", "No answer since 13:43.", verdicts[0].evidence)
 
 
-def test_silence_without_an_error_points_at_the_worker() -> None:
-    assert "worker" in evaluate(facts(last_poll_at=minutes_ago(17)))[0].next_step
+def test_a_cache_that_nobody_polls_points_at_the_worker() -> None:
+    for failing in ({}, {"failures": 7, "last_error": "refused", "last_attempt_at": minutes_ago(16)}):
+        unpolled = facts(last_poll_at=minutes_ago(17), **failing)
+        found = evaluate(unpolled)
+        since = "13:44" if failing else "13:43"
+        assert [(verdict.kind, verdict.title) for verdict in found] == [
+            ("crit", f"Not polled since {since}.")
+        ]
+        assert "worker" in found[0].next_step and away(unpolled) is Away.UNPOLLED
+
+
+def test_two_failed_polls_are_an_outage_whatever_the_interval() -> None:
+    last = {"last_poll_at": NOW - timedelta(seconds=12), "last_attempt_at": NOW, "last_error": "refused"}
+    once, twice = facts(failures=1, **last), facts(failures=2, **last)
+    assert away(once) is None and status_word(evaluate(once), once) == ("ok", "Healthy")
+    assert away(twice) is Away.SILENT
+    assert status_word(evaluate(twice), twice) == ("crit", "No answer since 13:59")
 
 
 @pytest.mark.parametrize(
@@ -484,7 +600,9 @@ def test_before_the_first_poll() -> None:
     unpolled = facts(last_poll_at=None, nodes=(), window=None, before=None)
     assert status_word(evaluate(unpolled), unpolled) == ("unknown", "Not polled yet")
     assert headline(evaluate(unpolled), unpolled)[:2] == ("unknown", "Not polled yet.")
-    refused = facts(last_poll_at=None, nodes=(), last_error="connection refused")
+    refused = facts(
+        last_poll_at=None, nodes=(), failures=1, last_attempt_at=NOW, last_error="connection refused"
+    )
     assert status_word(evaluate(refused), refused) == ("crit", "No answer yet")
 
 
@@ -535,7 +653,8 @@ def test_many_problems_are_counted_in_the_first_sentence() -> None:
         monitors=(MonitorClient("a:1"),),
     )
     assert headline(evaluate(bad), bad)[2] == (
-        "The cache answers 91.4% of reads, above its 80% target, but connections are rejected, it has no memory limit "
+        "The cache answered 91.4% of reads in the last 15 m, above its 80% target, "
+        "but connections are rejected, it has no memory limit "
         "and 3 more checks need a look."
     )
 
@@ -543,7 +662,8 @@ def test_many_problems_are_counted_in_the_first_sentence() -> None:
 def test_below_target_with_another_problem() -> None:
     bad = facts({"maxmemory": 0}, {"hits": 70_000, "misses": 30_000, "expired_keys": 20_000})
     assert headline(evaluate(bad), bad)[2] == (
-        "The cache answers 70% of reads, below its 80% target, because keys expire before they are read again. "
+        "The cache answered 70% of reads in the last 15 m, below its 80% target, "
+        "because keys expire before they are read again. "
         "Also, it has no memory limit."
     )
     # Without a ratio to speak of, the problems stand alone.
