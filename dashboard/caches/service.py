@@ -12,7 +12,7 @@ from dashboard.caches.types import Cache, CacheForm, Drawer, Environment, Remove
 from dashboard.errors import Conflict, InvalidInput, NotFound, Refused
 from dashboard.fleet.check import CheckReport, check_connection
 from dashboard.fleet.registry import Connection
-from dashboard.fleet.url import CacheUrl, redacted
+from dashboard.fleet.url import CacheUrl
 from dashboard.work import UnitOfWork
 
 
@@ -180,21 +180,17 @@ def parse_form(values: Mapping[str, str]) -> CacheForm:
     return forms.parse(values)
 
 
-def new_drawer(work: UnitOfWork, *, name: str = "", address: str = "") -> Drawer:
+def new_drawer(work: UnitOfWork) -> Drawer:
     """The form to add a cache, with the defaults of the settings.
 
-    Args:
-        name, address: what is known already; an address without a scheme is taken for a plain server's.
+    Raises:
+        Forbidden: the actor is no administrator.
     """
     require(work.actor, Role.ADMIN)
-    if address and "://" not in address:
-        address = f"redis://{address}"
     return Drawer(
         cache_id=None,
         title="Add cache",
         typed=TypedCache(
-            name=name,
-            url=redacted(address),
             poll_interval_s=str(work.settings.poll_interval_s),
             hit_ratio_target=_percent(work.settings.hit_ratio_target),
         ),

@@ -334,14 +334,25 @@ def _is_web_server(target: Address | str, timeout_s: float) -> bool:
         return False
 
 
+_NO_SIGN_IN = {
+    Cause.NOT_REDIS: "Not a Redis",
+    Cause.TIMEOUT: "No answer",
+    Cause.CLOSED: "The connection was closed",
+    Cause.DATABASE: "No such database",
+    Cause.LOADING: "Not ready yet",
+    Cause.CLIENTS: "No connection is free",
+    Cause.BUSY: "The server is busy",
+}
+"""What went wrong at the first exchange when it was not the sign-in itself."""
+
+
 def _sign_in(run: _Run) -> Step:
     try:
         answers = _answers(run, "Sign-in failed", [("PING",), ("HELLO",)])
     except _Failed as error:
         if error.problem.cause is Cause.CLOSED and _is_web_server(run.targets[0], run.timeout_s):
             error.problem = explain(redis.exceptions.InvalidResponse("HTTP/"), str(run.targets[0]), run.url)
-        if error.problem.cause is Cause.NOT_REDIS:
-            error.title = "Not a Redis"
+        error.title = _NO_SIGN_IN.get(error.problem.cause, error.title)
         raise
     for node, (ping, _), _took in answers:
         # No right to PING is no failed sign-in; any other word than PONG is not a Redis.

@@ -251,11 +251,8 @@ def _of_socket(error: BaseException, where: str, url: CacheUrl) -> Problem | Non
         wrong = (
             "does not exist" if isinstance(error, FileNotFoundError) else "may not be opened by Cachewarden"
         )
-        return Problem(
-            Cause.SOCKET,
-            f"The socket or certificate file of this cache {wrong}.",
-            "Check the path and its permissions.",
-        )
+        what = f"The socket {where}" if url.path else "A certificate or key file named in the URL"
+        return Problem(Cause.SOCKET, f"{what} {wrong}.", "Check the path and its permissions.")
     if isinstance(error, ConnectionResetError | BrokenPipeError | ConnectionAbortedError):
         return _closed(where, url)
     if isinstance(error, TimeoutError):

@@ -81,7 +81,18 @@ def _of_sentinel(error: FleetError, seed: Address) -> FleetError:
 
 
 def _ask_sentinel(client: Any, url: CacheUrl, seed: Address) -> Topology:
-    reply: Any = client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", url.service)
+    try:
+        reply: Any = client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", url.service)
+    except redis.ResponseError as error:
+        if "unknown command" in str(error):
+            raise as_error(
+                Problem(
+                    Cause.TOPOLOGY,
+                    f"{seed} is not a Sentinel.",
+                    "Sentinels usually listen on port 26379; use redis:// for the cache itself.",
+                )
+            ) from None
+        raise
     if reply is None:
         raise as_error(
             Problem(

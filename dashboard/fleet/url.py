@@ -188,7 +188,9 @@ def parse_url(text: str) -> CacheUrl:
         raise _bad("The URL contains a blank or a control character", "write a blank in a password as %20.")
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
-    if not separator:
+    # host:6379 and user:password@host have none; javascript:… and mailto:… have another.
+    has_other = re.match(r"[a-z][a-z0-9+.-]*:[^0-9/]", text, re.IGNORECASE) and "@" not in text
+    if not separator and not has_other:
         raise _bad("The URL has no scheme", f"start with redis:// , for example {EXAMPLES[0]}.")
     if scheme not in _SCHEMES:
         raise _bad(

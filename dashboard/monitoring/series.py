@@ -100,16 +100,8 @@ def parse_span(
     Raises:
         InvalidInput: it is none of these, or the start does not come before the end.
     """
-    if start:
-        begin = _moment("from", start)
-        finish = min(_moment("to", end), now) if end else now
-        if finish - begin < SHORTEST or finish - begin > LONGEST:
-            raise InvalidInput(
-                "The range must begin before it ends.",
-                what_to_do="Take a span from 30 seconds to ten years that begins before now.",
-                fields={"from": "begins too late or too early"},
-            )
-        return Span(begin, finish, "custom", is_live=not end)
+    if start or end:
+        return _custom_span(now, start or "", end or "")
     name = range_name or "1h"
     if name not in RANGES:
         raise InvalidInput(
@@ -120,18 +112,40 @@ def parse_span(
     return Span(now - RANGES[name], now, name, is_live=True)
 
 
-def _moment(field: str, value: str) -> datetime:
+def _custom_span(now: datetime, start: str, end: str) -> Span:
+    begin, finish = _moment(start), _moment(end) if end else now
+    wrong = {
+        name: f"“{text[:40]}” is not a time. Write it like 2026-03-04 12:30."
+        for name, text, at in (("from", start, begin), ("to", end, finish))
+        if text and at is None
+    }
+    if not start:
+        wrong["from"] = "Enter when the span begins."
+    if begin is not None and finish is not None:
+        if begin >= now:
+            wrong["from"] = "This is in the future; nothing is known of it. Enter a time before now."
+        elif finish <= begin:
+            wrong["to"] = "The span ends before it begins. Enter a time after From."
+        elif min(finish, now) - begin < SHORTEST:
+            wrong["to"] = (
+                f"The span is shorter than {SHORTEST.seconds} s. Enter a later end or an earlier beginning."
+            )
+        elif min(finish, now) - begin > LONGEST:
+            wrong["from"] = "The span is longer than ten years. Enter a later beginning."
+    if wrong or begin is None or finish is None:
+        raise InvalidInput("This is not a span of time.", what_to_do=" ".join(wrong.values()), fields=wrong)
+    return Span(begin, min(finish, now), "custom", is_live=not end)
+
+
+def _moment(text: str) -> datetime | None:
+    """The time in UTC, None when it is none."""
     try:
-        at = datetime.fromisoformat(value)
-        # Far years overflow when they are moved to UTC or bucketed.
-        if not 1971 <= at.year <= 9000:
-            raise ValueError
+        at = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidInput(
-            "That is no time.",
-            what_to_do="Write times like 2026-03-04T12:30:00Z.",
-            fields={field: "takes an ISO 8601 time"},
-        ) from None
+        return None
+    # Far years overflow when they are moved to UTC or bucketed.
+    if not 1971 <= at.year <= 9000:
+        return None
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 

@@ -3,7 +3,7 @@
 The numbers travel once for all charts (``payload``); a chart's config only says which columns it draws and how.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -85,7 +85,9 @@ def hit_ratio_chart(
         words: the span in words, "the last 6 h".
         is_stale: readings no longer come in.
     """
-    latest = "no data" if is_stale else percent(summary.ratio) if summary.ratio is not None else "no reads"
+    is_past = not series.span.is_live
+    ratio = summary.window.hit_ratio if is_past else summary.ratio
+    latest = "no data" if is_stale else percent(ratio) if ratio is not None else "no reads"
     known, below = summary.minutes_known, summary.minutes_below_target
     if is_stale and summary.as_of is not None:
         note = f"no data since {since(summary.as_of, now)}"
@@ -102,7 +104,8 @@ def hit_ratio_chart(
         title="Hit ratio",
         note=note,
         lines=(ChartLine("Hit ratio", latest),),
-        sentence=f"Hit ratio over {words}: {latest} now{lowest}, target {percent(target)}{note and ', ' + note}.",
+        sentence=f"Hit ratio over {words}: {latest} {'on average' if is_past else 'now'}{lowest}, "
+        f"target {percent(target)}{note and ', ' + note}.",
         is_main=True,
         **_drawing(
             series,
@@ -154,13 +157,16 @@ def small_charts(series: Series, summary: Summary, is_stale: bool) -> tuple[Char
         missing: str,
         **config: Any,
     ) -> ChartView:
-        latest = ", ".join(f"{name} {value}" for name, value in lines)
+        words = ", ".join(f"{name} {value}" for name, value in lines) + " now"
+        if not series.span.is_live:
+            lines = [(str(line["name"]), _past(series, str(line["col"]), config)) for line in drawn]
+            words = ", ".join(f"{name} {value}" for name, value in lines) + " on average"
         return ChartView(
             id=chart_id,
             title=title,
             note=note,
             lines=tuple(ChartLine(name, value) for name, value in lines),
-            sentence=f"{title}: {latest} now.",
+            sentence=f"{title}: {words}.",
             **_drawing(series, drawn, title=title, missing=missing, **config),
         )
 
@@ -256,6 +262,12 @@ def small_charts(series: Series, summary: Summary, is_stale: bool) -> tuple[Char
     )
 
 
+def _past(series: Series, column: str, config: Mapping[str, Any]) -> str:
+    """The mean of a column, in the words of its chart."""
+    values = [value for value in series.columns.get(column, ()) if value is not None]
+    return f"{number(mean(values) / config.get('div', 1))}{config.get('unit', '')}" if values else "no data"
+
+
 def _speed(bytes_per_s: float | None, per_unit: int, unit: str) -> str:
     return "n/a" if bytes_per_s is None else f"{number(bytes_per_s / per_unit)} {unit}"
 
@@ -324,7 +336,13 @@ def _mark(event: StoredEvent, start: datetime) -> Json | None:
     text = ". ".join(
         part for part in (kind.text(event), _repeated(event), event.node and f"On {event.node}") if part
     )
-    return {"t": round(at.timestamp(), 1), "icon": kind.icon, "title": kind.title, "text": text}
+    return {
+        "t": round(at.timestamp(), 1),
+        "icon": kind.icon,
+        "title": kind.title,
+        "text": text,
+        "rank": _RANKS[event.kind],
+    }
 
 
 def _repeated(event: StoredEvent) -> str:
@@ -378,14 +396,16 @@ _KINDS: dict[str, _Kind] = {
     "restart": _Kind("rotate-ccw", "Restart", _restarted),
     "switch": _Kind("server", "Another server answers", lambda event: "Its counters start anew"),
     "failover": _Kind("refresh-cw", "Failover", _failed_over),
+    "down": _Kind("unplug", "No answer", _was_down),
     "resetstat": _Kind(
         "undo-2", "Statistics reset", lambda event: "CONFIG RESETSTAT set the counters to zero"
     ),
     "loading": _Kind("loader-circle", "Loading", lambda event: "The server reads its data set"),
     "flush": _Kind("eraser", "Emptied", _flushed),
     "config": _Kind("sliders-horizontal", "Settings changed", _configured),
-    "down": _Kind("unplug", "No answer", _was_down),
 }
+"""Kind of event to how it is shown, causes before symptoms: where several share a mark, it is the first one's."""
+_RANKS = {name: rank for rank, name in enumerate(_KINDS)}
 
 
 def slots(

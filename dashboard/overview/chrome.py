@@ -7,6 +7,8 @@ from flask import request, url_for
 from dashboard.caches import service as caches
 from dashboard.errors import DashboardError
 from dashboard.monitoring import service as monitoring
+from dashboard.monitoring.types import StatusKind
+from dashboard.overview.types import WORST_FIRST
 from dashboard.web.context import find_actor, open_work
 
 _CACHE_PAGES = {
@@ -17,6 +19,7 @@ _CACHE_PAGES = {
 }
 _POLICIES = "policies.policies"
 _SECTIONS = {
+    "overview": "overview",
     "policies": "policies",
     "caches": "caches",
     "connections": "caches",
@@ -27,24 +30,39 @@ _SECTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class CacheLink:
-    """One entry of the cache switcher; ``href`` is the same page of that cache."""
+    """One entry of the cache switcher.
+
+    Attributes:
+        href: the same page of that cache.
+        environment: "Production" or "Development".
+    """
 
     id: int
     name: str
     href: str
-    status_kind: str
+    status_kind: StatusKind
     status_word: str
+    environment: str
+    is_production: bool
+    read_only: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Chrome:
-    """What base.html and the navigation read. Empty when nobody is signed in."""
+    """What base.html and the navigation read. Empty when nobody is signed in.
+
+    Attributes:
+        caches: worst first.
+        cache: the one this page is about.
+        watched: where the navigation leads: this cache, or the first by name.
+    """
 
     user_name: str = ""
     role: str = ""
     role_label: str = ""
     caches: tuple[CacheLink, ...] = ()
     cache: CacheLink | None = None
+    watched: CacheLink | None = None
     section: str = ""
 
 
@@ -58,14 +76,16 @@ def build() -> Chrome:
     except DashboardError:
         return Chrome()  # PostgreSQL is away: the error page says so
     current = (request.view_args or {}).get("cache_id")
+    cache = next((link for link in links if link.id == current), None)
+    if not _page_of_a_cache():
+        cache = None
     return Chrome(
         user_name=actor.name,
         role=actor.role.value,
         role_label=actor.role.label,
-        caches=links,
-        cache=next((link for link in links if link.id == current), None)
-        if _page_of_a_cache()
-        else None,
+        caches=tuple(sorted(links, key=lambda link: WORST_FIRST.index(link.status_kind))),
+        cache=cache,
+        watched=cache or next(iter(links), None),
         section=_section(),
     )
 
@@ -90,6 +110,9 @@ def _links() -> tuple[CacheLink, ...]:
                 href=url_for(endpoint, cache_id=cache.id, range=kept),
                 status_kind=statuses[cache.id].kind,
                 status_word=statuses[cache.id].word,
+                environment=cache.environment.label,
+                is_production=cache.is_production,
+                read_only=cache.read_only,
             )
             for cache in caches.list_caches(work)
         )

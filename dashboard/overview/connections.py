@@ -14,18 +14,18 @@ from dashboard.fleet.url import Kind
 from dashboard.monitoring import service as monitoring
 from dashboard.monitoring.types import CacheStatus, StatusKind
 from dashboard.overview import present
+from dashboard.overview.types import WORST_FIRST
 from dashboard.web.context import open_work
 from dashboard.web.formats import since as since_words
 from dashboard.web.guard import requires
 from dashboard.web.htmx import notify, redirect_to
-from dashboard.web.params import choice_arg, text_arg
+from dashboard.web.params import choice_arg
 from dashboard.web.templating import render
 from dashboard.work import UnitOfWork
 
 bp = Blueprint("connections", __name__)
 
 REFRESH_S = 5
-_WORST_FIRST: tuple[StatusKind, ...] = ("crit", "warn", "unknown", "ok")
 _TOPOLOGY = {Kind.SERVER: "Server", Kind.SENTINEL: "Sentinel", Kind.CLUSTER: "Cluster"}
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -102,10 +102,9 @@ def connections() -> Response:
 @bp.get("/caches/new")
 @requires(Role.ADMIN)
 def new() -> Response:
-    """The form to add a cache; ``?name=`` and ``?address=`` fill it in."""
+    """The form to add a cache; nothing in its own address fills it in, for a URL is no place for a password."""
     with open_work() as work:
-        drawer = caches.new_drawer(work, name=text_arg("name"), address=text_arg("address"))
-        page = connections_page(work, drawer=drawer)
+        page = connections_page(work, drawer=caches.new_drawer(work))
     return render("caches/page.html", page, fragment="caches/_drawer.html")
 
 
@@ -280,4 +279,4 @@ def _row(cache: Cache, status: CacheStatus | None) -> Row:
 
 
 def _badness(row: Row) -> tuple[bool, int, str]:
-    return row.status.is_up is not False, _WORST_FIRST.index(row.status.kind), row.cache.name.lower()
+    return row.status.is_up is not False, WORST_FIRST.index(row.status.kind), row.cache.name.lower()

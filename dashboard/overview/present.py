@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from dashboard.monitoring.types import PollStatus, Series, Span, Summary, Verdict
 from dashboard.overview.charts import mean, slots
-from dashboard.overview.types import RangeChoice, Stale, Tile
+from dashboard.overview.types import RangeChoice, RefusedSpan, Stale, Tile
 from dashboard.web.formats import (
     age,
     byte_size,
@@ -23,6 +23,15 @@ from dashboard.web.formats import (
 
 FAILURES_TO_NOTICE = 2
 _NO_MINUTE_YET = "the first minute is not over"
+_PAGE_OF = {
+    "poll": "edit",
+    "clients.rejected": "clients",
+    "clients.monitor": "clients",
+    "errors.oom": "commands",
+    "hit_ratio": "commands",
+    "commands.keys": "slow_log",
+}
+"""Which page has more about a verdict."""
 RANGE_NAMES = ("15m", "1h", "6h", "24h", "7d", "30d")
 _SPOKEN = {"15m": "15 min", "1h": "1 h", "6h": "6 h", "24h": "24 h", "7d": "7 d", "30d": "30 d"}
 _VENDORS = {
@@ -48,19 +57,22 @@ def span_words(span: Span) -> str:
     return f"{span.start:%Y-%m-%d} to {span.end:%Y-%m-%d}"
 
 
-def range_choice(span: Span, path: str) -> RangeChoice:
+def range_choice(span: Span, path: str, refused: RefusedSpan | None = None) -> RangeChoice:
     """The range selector.
 
     Args:
         path: of the page, without a query.
+        refused: what was asked for instead, and is no span.
     """
     return RangeChoice(
         current=span.name,
         items=tuple((name, f"{path}?{urlencode({'range': name})}") for name in RANGE_NAMES),
         words=span_words(span),
-        from_value=f"{span.start:%Y-%m-%dT%H:%M}",
-        to_value=f"{span.end:%Y-%m-%dT%H:%M}",
+        from_value=refused.start if refused else f"{span.start:%Y-%m-%dT%H:%M}",
+        to_value=refused.end if refused else f"{span.end:%Y-%m-%dT%H:%M}",
         is_live=span.is_live,
+        live_href=path,
+        errors=refused.errors if refused else {},
     )
 
 
@@ -121,6 +133,29 @@ def stale(
     return Stale(f"{name} does not answer at {address}.", poll.last_success_at, f"{error}, {tries}.{advice}")
 
 
+def next_links(verdicts: Sequence[Verdict], path: str, edit_href: str | None) -> dict[str, tuple[str, str]]:
+    """Where the reader of each verdict can look next, as far as there is a page for it.
+
+    Args:
+        path: of the cache, "/caches/1".
+        edit_href: the form of its connection, None for who may not use it.
+
+    Returns:
+        (label, address) by the verdict's code.
+    """
+    pages = {
+        "slow_log": ("Slow log", f"{path}/slow-log"),
+        "clients": ("Clients", f"{path}/clients"),
+        "commands": ("Commands", f"{path}/commands"),
+        "edit": ("Connection settings", edit_href or ""),
+    }
+    return {
+        verdict.code: pages[page]
+        for verdict in verdicts
+        if (page := _PAGE_OF.get(verdict.code)) is not None and pages[page][1]
+    }
+
+
 def tiles(
     summary: Summary,
     series: Series,
@@ -138,6 +173,8 @@ def tiles(
         is_stale: readings no longer come in: no status, and each tile says how old it is.
     """
     words = span_words(series.span)
+    if not series.span.is_live:
+        return _past_tiles(summary, series, target, words)
     made = (
         _hit_ratio(summary, series, target, verdicts, words),
         _memory(summary, series, verdicts, words),
@@ -165,6 +202,75 @@ def tiles(
         )
         for tile in made
     )
+
+
+def _past_tiles(summary: Summary, series: Series, target: float, words: str) -> tuple[Tile, ...]:
+    """The same five of a span that is over: means, extremes and sums of it, and no status of today."""
+    window = summary.window
+    used = _known(series, "used_memory_bytes")
+    most_used = max(_known(series, "used_memory_bytes_max") or used, default=None)
+    commands, evicted = _known(series, "commands_per_s"), _known(series, "evicted_per_s_max", "evicted_per_s")
+    peak = max(_known(series, "commands_per_s_max", "commands_per_s"), default=None)
+    ratio = window.hit_ratio
+    lowest = f", lowest {percent(summary.ratio_min)}" if summary.ratio_min is not None else ""
+    value, unit = _size(None if most_used is None else round(most_used), None)
+    return (
+        Tile(
+            label="Hit ratio, mean",
+            value=percent(ratio).removesuffix("%")
+            if ratio is not None
+            else "no reads"
+            if window.lookups == 0
+            else "n/a",
+            unit="%" if ratio is not None else "",
+            sub=f"of {compact(window.lookups)} reads{lowest}" if ratio is not None else "",
+            spark=slots(series, "hit_ratio", min),
+            spark_target=target,
+            spark_label=f"Hit ratio, {words}, target {percent(target)}",
+        ),
+        Tile(
+            label="Memory, most",
+            value=value,
+            unit=unit,
+            sub=f"least {byte_size(min(used))}" if used else "",
+            spark=slots(series, "used_memory_bytes", max),
+            spark_label=f"Memory used, {words}",
+        ),
+        Tile(
+            label="Operations, mean",
+            value=number(mean(commands) if commands else None),
+            unit="/s" if commands else "",
+            sub=f"most {number(peak)}/s" if peak is not None else "",
+            spark=slots(series, "commands_per_s", mean),
+            spark_low=0.0,
+            spark_label=f"Operations per second, {words}",
+        ),
+        Tile(
+            label="Evictions",
+            value=compact(window.evicted_keys),
+            unit="keys" if window.evicted_keys is not None else "",
+            sub=f"most {number(max(evicted))}/s" if evicted else "",
+            spark=slots(series, "evicted_per_s", mean),
+            spark_low=0.0,
+            spark_label=f"Evictions per second, {words}",
+        ),
+        Tile(
+            label="Database reads avoided",
+            value=compact(window.hits),
+            sub=f"the database served {compact(window.misses)}" if window.misses is not None else "",
+            spark=slots(series, "hits_per_s", mean),
+            spark_low=0.0,
+            spark_label=f"Database reads avoided per second, {words}",
+        ),
+    )
+
+
+def _known(series: Series, *names: str) -> list[float]:
+    """The values of the first of these columns that has any."""
+    for name in names:
+        if values := [value for value in series.columns.get(name, ()) if value is not None]:
+            return values
+    return []
 
 
 def _find(verdicts: Sequence[Verdict], code: str) -> Verdict | None:

@@ -7,7 +7,7 @@ from dashboard.caches import service as caches
 from dashboard.monitoring import service as monitoring
 from dashboard.monitoring.types import Span
 from dashboard.overview import charts, present
-from dashboard.overview.types import Json, Lede, OverviewPage
+from dashboard.overview.types import Json, Lede, NoCachePage, OverviewPage, RefusedSpan
 from dashboard.work import UnitOfWork
 
 
@@ -21,8 +21,13 @@ def default_range(work: UnitOfWork, cache_id: int) -> str:
     return "1h" if age > timedelta(minutes=30) else "15m"
 
 
-def overview_page(work: UnitOfWork, cache_id: int, within: Span) -> OverviewPage:
+def overview_page(
+    work: UnitOfWork, cache_id: int, within: Span, refused: RefusedSpan | None = None
+) -> OverviewPage:
     """Assemble the Overview of a cache over a span.
+
+    Args:
+        refused: what was asked for instead of ``within`` and is no span.
 
     Raises:
         NotFound: there is no such cache.
@@ -32,9 +37,15 @@ def overview_page(work: UnitOfWork, cache_id: int, within: Span) -> OverviewPage
     summary = monitoring.summary(work, cache_id, within)
     verdicts, headline = monitoring.verdicts(work, cache_id)
     poll = monitoring.poll_status(work, cache_id)
-    stale = present.stale(cache.name, cache.address, poll, verdicts, work.now)
+    is_past = not within.is_live
+    # What was read then does not grow old.
+    stale = None if is_past else present.stale(cache.name, cache.address, poll, verdicts, work.now)
     words = present.span_words(within)
     is_waiting = summary.as_of is None
+    lede = Lede(headline.kind, headline.bold, headline.sentence)
+    if is_past:
+        lede = Lede("info", "Past span.", f"Numbers and charts are of {words}. Now: {headline.bold}")
+    edit_href = f"/caches/{cache_id}/edit" if can(work.actor, Role.ADMIN) else None
     path, query = f"/caches/{cache_id}", present.range_query(within)
     return OverviewPage(
         cache_id=cache_id,
@@ -42,12 +53,13 @@ def overview_page(work: UnitOfWork, cache_id: int, within: Span) -> OverviewPage
         now=work.now,
         meta=present.meta(summary),
         poll_interval_s=cache.poll_interval_s,
-        range=present.range_choice(within, f"{path}/overview"),
-        lede=Lede(headline.kind, headline.bold, headline.sentence),
+        range=present.range_choice(within, f"{path}/overview", refused),
+        lede=lede,
         tiles=present.tiles(
             summary, series, cache.hit_ratio_target, verdicts, work.now, is_stale=stale is not None
         ),
         verdicts=tuple(verdicts),
+        links=present.next_links(verdicts, path, edit_href),
         chart=None
         if is_waiting
         else charts.hit_ratio_chart(
@@ -59,7 +71,7 @@ def overview_page(work: UnitOfWork, cache_id: int, within: Span) -> OverviewPage
         series_href=f"{path}/series?{query}",
         stale=stale,
         is_waiting=is_waiting,
-        edit_href=f"{path}/edit" if can(work.actor, Role.ADMIN) else None,
+        edit_href=edit_href,
     )
 
 
@@ -72,6 +84,11 @@ def series_payload(work: UnitOfWork, cache_id: int, within: Span, since: float |
     return charts.payload(
         monitoring.overview_series(work, cache_id, within, columns=charts.COLUMNS, since=since)
     )
+
+
+def no_cache_page(work: UnitOfWork) -> NoCachePage:
+    """The Overview before the first cache: what it would show and, for an administrator, the form to add one."""
+    return NoCachePage(drawer=caches.new_drawer(work) if can(work.actor, Role.ADMIN) else None)
 
 
 def first_cache_path(work: UnitOfWork) -> str | None:

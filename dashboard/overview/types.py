@@ -1,14 +1,18 @@
 """What the Overview template needs, and nothing it has to compute."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from dashboard.monitoring.types import Verdict, VerdictKind
+from dashboard.caches.types import Drawer
+from dashboard.monitoring.types import StatusKind, Verdict, VerdictKind
 
 Json = Mapping[str, Any]
 """What json.dumps takes: read by static/js/charts.js."""
+
+WORST_FIRST: tuple[StatusKind, ...] = ("crit", "warn", "unknown", "ok")
+"""The order of caches wherever they are listed; then by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,15 @@ class Stale:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedSpan:
+    """A span that is none: what was typed, and what is wrong by field."""
+
+    start: str
+    end: str
+    errors: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class RangeChoice:
     """The span in force.
 
@@ -100,6 +113,8 @@ class RangeChoice:
         words: "the last 6 h", "Nov 21, 09:00 to 12:00".
         from_value, to_value: UTC, as ``datetime-local`` fields take them.
         is_live: it ends now, so the page keeps itself up to date.
+        live_href: back to a span that does.
+        errors: why the span that was asked for is none, by field; from_value and to_value are then as typed.
     """
 
     current: str
@@ -108,6 +123,8 @@ class RangeChoice:
     from_value: str
     to_value: str
     is_live: bool
+    live_href: str
+    errors: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +137,7 @@ class OverviewPage:
         is_waiting: no reading was ever made; then there are no tiles and no charts, only the words about it.
         stale: None while readings come in.
         verdicts: worst first.
+        links: (label, address) of where to look next, by a verdict's code.
         chart: the hit ratio, over the whole width beside the verdicts; charts: the small ones.
         series: the numbers of all charts, for charts.js.
         live_href, series_href: where the page asks for its small parts, and for new points.
@@ -135,6 +153,7 @@ class OverviewPage:
     lede: Lede
     tiles: tuple[Tile, ...]
     verdicts: tuple[Verdict, ...]
+    links: Mapping[str, tuple[str, str]]
     chart: ChartView | None
     charts: tuple[ChartView, ...]
     series: Json
@@ -147,6 +166,12 @@ class OverviewPage:
 
 @dataclass(frozen=True, slots=True)
 class NoCachePage:
-    """The Overview before the first cache is connected; ``may_add``: this user is the one who can."""
+    """The Overview before the first cache is connected.
 
-    may_add: bool
+    Attributes:
+        drawer: the form to add one; None for who may not.
+        total: how many caches there are, as the form asks: none.
+    """
+
+    drawer: Drawer | None
+    total: int = 0

@@ -2,14 +2,15 @@
 
 from flask import Blueprint, Response, jsonify
 
-from dashboard.access import Role, can
+from dashboard.access import Role
+from dashboard.errors import InvalidInput
 from dashboard.monitoring import service as monitoring
 from dashboard.monitoring.types import Span
 from dashboard.overview import service
-from dashboard.overview.types import NoCachePage
+from dashboard.overview.types import RefusedSpan
 from dashboard.web.context import open_work
 from dashboard.web.guard import requires
-from dashboard.web.htmx import redirect_to
+from dashboard.web.htmx import is_partial, redirect_to
 from dashboard.web.params import float_arg, text_arg
 from dashboard.web.templating import render
 from dashboard.work import UnitOfWork
@@ -33,17 +34,27 @@ def home() -> Response:
     """The first cache's Overview, or the way to connect one."""
     with open_work() as work:
         path = service.first_cache_path(work)
-        may_add = can(work.actor, Role.ADMIN)
-    return redirect_to(path) if path else render("overview/no_cache.html", NoCachePage(may_add))
+        if path:
+            return redirect_to(path)
+        page = service.no_cache_page(work)
+    return render("overview/no_cache.html", page)
 
 
 @bp.get("/caches/<int:cache_id>/overview")
 @requires(Role.VIEWER)
 def overview(cache_id: int) -> Response:
     """One cache over one span; as a fragment, its live parts."""
+    status = 200
     with open_work() as work:
-        page = service.overview_page(work, cache_id, _span(work, cache_id))
-    return render("overview/overview.html", page, fragment="overview/_live.html")
+        try:
+            page = service.overview_page(work, cache_id, _span(work, cache_id))
+        except InvalidInput as error:
+            if is_partial() or not error.fields:
+                raise
+            refused = RefusedSpan(text_arg("from"), text_arg("to"), error.fields)
+            usual = monitoring.span(work, service.default_range(work, cache_id))
+            page, status = service.overview_page(work, cache_id, usual, refused), error.status
+    return render("overview/overview.html", page, fragment="overview/_live.html", status=status)
 
 
 @bp.get("/caches/<int:cache_id>/series")

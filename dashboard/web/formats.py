@@ -142,6 +142,13 @@ def age(moment: datetime | None, now: datetime) -> str:
     return "never" if moment is None else age_s((now - moment).total_seconds())
 
 
+def ago(moment: datetime | None, now: datetime) -> str:
+    """How long ago in the course of a sentence: ``17 m ago``, ``just now``; ``never`` for None."""
+    if moment is None or (now - moment).total_seconds() >= 1:
+        return age(moment, now) + (" ago" if moment else "")
+    return "just now"
+
+
 def time(moment: datetime | None, now: datetime, seconds: bool = False) -> str:
     """Today ``14:26`` (or ``14:26:31``), this year ``Nov 11``, older ``2024-11-11``; ``never`` for None."""
     if moment is None:
@@ -193,6 +200,7 @@ def utc(moment: datetime | None) -> str:
 FILTERS: dict[str, Callable[..., Any]] = {
     "age": age,
     "age_s": age_s,
+    "ago": ago,
     "bytes": byte_size,
     "byte_share": byte_share,
     "compact": compact,

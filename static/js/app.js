@@ -42,6 +42,9 @@
     try { await navigator.clipboard.writeText(code.textContent); b.dataset.done = ''; setTimeout(() => delete b.dataset.done, 1500); } catch { getSelection().selectAllChildren(code); }
   });
 
+  // what somebody unfolded stays open when a live round brings it anew
+  on('htmx:before:morph:attr', e => { if (e.detail.attrName === 'open' && e.detail.newValue == null) e.preventDefault(); });
+
   // focus: to what is wrong in a refused form; and after a swap that took the focused element away, to the new part's heading
   const wrong = where => (where.querySelector?.('[aria-invalid="true"]') || where.querySelector?.('[data-focus]'))?.focus();
   wrong(document); let held = null;

@@ -56,8 +56,8 @@
   }
   const ySplits = ([lo, hi]) => { const s = nice(hi - lo, 5), out = []; for (let v = Math.ceil(lo / s - 1e-9) * s; v <= hi + 1e-9; v += s) out.push(+v.toPrecision(12)); return out; };
   const STEPS = [10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, DAY, 2 * DAY, 5 * DAY, 7 * DAY, 14 * DAY, 30 * DAY];
-  function xSplits(width, space) { const span = S.to - S.from, s = STEPS.find(v => width * v / span >= space) || 90 * DAY, out = []; for (let t = Math.ceil(S.from / s) * s; t <= S.to; t += s) out.push(t); return out; }
-  const xLabel = (t, s) => t % DAY === 0 && (s >= 3600 || S.to - S.from > DAY / 2) ? day(t) : clock(t, s < 60);
+  function xSplits(width, space) { const span = S.to - S.from, s = STEPS.find(v => width * v / span >= space) || 90 * DAY, out = []; for (let t = Math.ceil(S.from / s) * s; t <= S.to; t += s) if ((S.to - t) / span * width + 14 > 3.2 * xLabel(t, s).length) out.push(t); return out; }
+  const xLabel = (t, s) => t % DAY ? clock(t, s < 60) : day(t);
 
   /* Drawn under the lines: holes, midnights, what lies below a target. */
   function under(cfg) {
@@ -109,12 +109,12 @@
       for (const [a, z] of holes()) if (cfg.main && px(z) - px(a) > 50) place(note(u, 'ctr', 'no data'), (px(a) + px(z)) / 2, h - 18);
       if (!cfg.main) return;
       for (const g of groups(u)) {
-        const x = px((g[0].t + g.at(-1).t) / 2), m = el('button', 'mark', g.length > 1 ? String(g.length) : null); m.type = 'button'; m.dataset.at = g[0].t; place(m, x, -23);
+        const x = px((g[0].t + g.at(-1).t) / 2), m = el('button', g.length > 1 ? 'mark many' : 'mark'), worst = g.reduce((a, b) => b.rank < a.rank ? b : a); m.type = 'button'; m.dataset.at = g[0].t; place(m, x, -23);
         m.setAttribute('aria-label', (g.length > 1 ? `${g.length} events: ` : '') + g.map(e => `${stamp(e.t)} ${e.title}. ${e.text}`).join('; '));
-        if (g.length === 1) { const s = document.createElementNS('http://www.w3.org/2000/svg', 'svg'), q = document.createElementNS('http://www.w3.org/2000/svg', 'use'); s.setAttribute('class', 'i'); q.setAttribute('href', `${root.dataset.icons}#${g[0].icon}`); s.append(q); m.append(s); }
+        const s = document.createElementNS('http://www.w3.org/2000/svg', 'svg'), q = document.createElementNS('http://www.w3.org/2000/svg', 'use'); s.setAttribute('class', 'i'); q.setAttribute('href', `${root.dataset.icons}#${worst.icon}`); s.append(q); m.append(s);
         const hide = () => u.over.querySelectorAll('.tip').forEach(q => q.remove());
         m.onmouseenter = m.onfocus = () => {
-          hide(); const q = el('div', 'tip');
+          hide(); const q = el('div', 'tip'); if (g.length > 1) q.append(el('p', '', `${g.length} events`));
           for (const e of g.slice(0, 6)) { const p = el('p'); p.append(el('b', '', e.title), ` · ${stamp(e.t)}`); if (e.text) p.append(el('br'), e.text); q.append(p); }
           if (g.length > 6) q.append(el('p', '', `and ${g.length - 6} more`));
           u.over.append(q); place(q, Math.min(Math.max(x - q.offsetWidth / 2, 0), w - q.offsetWidth));

@@ -7,7 +7,7 @@
   function show() {
     const b = button(); if (!b) return;
     b.setAttribute('aria-pressed', String(!paused)); b.title = paused ? 'Resume live updates (p)' : 'Pause live updates (p)';
-    const words = b.querySelector('small'); words.dataset.was ||= words.textContent; words.textContent = paused ? 'paused' : words.dataset.was;
+    b.toggleAttribute('data-lost', away && !away.hidden);
   }
   setInterval(() => { if (button() && !paused && !document.hidden && due()) beat(); }, 500);
   document.addEventListener('visibilitychange', () => { if (!document.hidden && button() && !paused && due()) beat(); });
@@ -16,6 +16,11 @@
   document.addEventListener('live', () => { if (document.querySelector('[data-waiting]')) location.reload(); });
 
   // The server is away when no answer comes, or only a proxy's; the next good answer takes the banner down.
-  document.addEventListener('htmx:error', e => { if (away && e.detail.ctx) away.hidden = false; });
-  document.addEventListener('htmx:after:request', e => { if (away) away.hidden = e.detail.ctx.response.status < 502; });
+  const lost = is => { if (away) away.hidden = !is; show(); };
+  document.addEventListener('htmx:error', e => { if (e.detail.ctx) lost(true); });
+  document.addEventListener('htmx:after:request', e => {
+    const { response, sourceElement } = e.detail.ctx; lost(response.status >= 502);
+    // what the page shows was removed meanwhile: the whole page says so
+    if (response.status === 404 && sourceElement?.matches('[hx-trigger^=live]')) location.reload();
+  });
 })();

@@ -87,6 +87,16 @@ def test_silent_server_ends_in_time() -> None:
         report = check(f"redis://127.0.0.1:{port}")
         assert time.monotonic() - start < 4 * TIMEOUT_S
     assert report.failed_at == 2 and "did not answer in time" in report.problem
+    assert report.steps[1].title == "No answer"
+
+
+def test_what_is_no_failed_sign_in_is_not_called_one(port: int, tmp_path: Path) -> None:
+    report = check(f"redis://:{SECRET}@127.0.0.1:{port}/99")
+    assert (report.failed_at, report.steps[1].title) == (2, "No such database")
+    report = check(f"redis+sentinel://:{SECRET}@127.0.0.1:{port}/main?sentinel_password={SECRET}")
+    assert report.problem == f"127.0.0.1:{port} is not a Sentinel." and "26379" in report.advice
+    path = tmp_path / "none.sock"
+    assert check(f"unix://{path}").problem == f"The socket {path} does not exist."
 
 
 def test_many_silent_seeds_end_in_time() -> None:

@@ -61,6 +61,8 @@ def test_takes(text: str) -> None:
 REFUSED = {
     "": "Enter",
     "localhost:6379": "no scheme",
+    "user:secret@localhost": "no scheme",
+    "javascript:alert(1)": "scheme is not one",
     "redis:/localhost": "no scheme",
     "http://h": "scheme",
     f"postgresql://u:{SECRET}@h": "scheme",

@@ -1,5 +1,6 @@
 """The form that adds a cache."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -7,7 +8,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 
 from dashboard.access import Role
+from dashboard.caches import service
 from dashboard.work import Runtime
+from tests.support.people import as_cli
 from tests.support.some_caches import SECRET, add_cache, fields
 
 FRAGMENT = {"HX-Request": "true", "HX-Request-Type": "partial"}
@@ -30,10 +33,26 @@ def test_as_fragment(admin: FlaskClient) -> None:
     assert "<html" not in page
 
 
-def test_is_filled_in_from_the_address(admin: FlaskClient) -> None:
-    page = admin.get(f"/caches/new?name=shop&address=me:{SECRET}@cache-01:6379").get_data(as_text=True)
-    assert 'value="shop"' in page and 'value="redis://me@cache-01:6379/0"' in page
-    assert SECRET not in page
+def test_nothing_is_taken_from_its_own_address(admin: FlaskClient) -> None:
+    page = admin.get(f"/caches/new?url=redis://me:{SECRET}@cache-01&address=cache-02").get_data(as_text=True)
+    assert "cache-01" not in page and "cache-02" not in page and SECRET not in page
+
+
+def test_the_first_cache_is_added_by_post(admin: FlaskClient, runtime: Runtime) -> None:
+    """An address may be pasted with its password: no form for it may put its fields into a URL."""
+    page = admin.get("/").get_data(as_text=True)
+    assert "No cache connected yet" in page
+    forms = re.findall(r"<form[^>]*>", page[page.index("<main") : page.index("</main>")])
+    assert forms and all('method="post"' in form for form in forms)
+    answer = admin.post("/caches/new", data=fields(url=f"redis://me:{SECRET}@127.0.0.1:1/0", password=""))
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/caches")
+    with as_cli(runtime) as work:
+        assert service.list_caches(work)[0].url.password == SECRET
+
+
+def test_who_may_not_add_is_told_who_can(viewer: FlaskClient) -> None:
+    page = viewer.get("/").get_data(as_text=True)
+    assert "Ask an administrator" in page and "/caches/new" not in page
 
 
 def test_needs_sign_in(client: FlaskClient) -> None:

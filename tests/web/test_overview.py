@@ -3,11 +3,12 @@
 import json
 import re
 
+import redis
 from flask.testing import FlaskClient
 
 from dashboard.errors import CacheUnavailable
 from dashboard.work import Runtime
-from tests.support.polled import poll, polled_cache
+from tests.support.polled import pass_time, poll, polled_cache
 from tests.support.some_caches import SECRET, add_cache
 
 FRAGMENT = {"HX-Request": "true", "HX-Request-Type": "partial"}
@@ -46,6 +47,22 @@ def test_as_fragment_brings_the_small_parts_only(
     assert answer.headers["Cache-Control"] == "no-store"
 
 
+def test_checks_that_are_fine_are_folded_and_problems_lead_on(
+    admin: FlaskClient, runtime: Runtime, valkey_url: str
+) -> None:
+    cache = polled_cache(runtime, valkey_url)
+    with redis.Redis.from_url(valkey_url) as client:
+        client.keys("*")
+    pass_time(runtime, 9)
+    poll(runtime, cache)
+    page = admin.get(f"/caches/{cache.id}/overview?range=15m").get_data(as_text=True)
+    card = page[page.index('id="overview-verdicts"') : page.index('id="chart-memory"')]
+    first, _, folded = card.partition("<details")
+    assert re.search(r"\d+ checks are fine", folded) and '<li class="ok">' not in first
+    assert 'class="ok"' in folded and '<li class="warn">' not in folded
+    assert f'<a href="/caches/{cache.id}/slow-log">Slow log</a>' in first
+
+
 def test_needs_sign_in(client: FlaskClient, runtime: Runtime) -> None:
     cache = add_cache(runtime)
     path = f"/caches/{cache.id}/overview"
@@ -61,10 +78,24 @@ def test_unknown_cache(viewer: FlaskClient) -> None:
 
 def test_a_range_that_makes_no_sense_says_what_it_takes(viewer: FlaskClient, runtime: Runtime) -> None:
     path = f"/caches/{add_cache(runtime).id}/overview"
-    for query in ("range=2y", "from=yesterday", "from=2026-03-04T11:00Z&to=2026-03-04T10:00Z"):
+    for query, words in (
+        ("range=2y", "takes 15m, 1h"),
+        ("from=yesterday", "“yesterday” is not a time"),
+        ("from=2026-03-04T11:00&to=2026-03-04T10:00", "The span ends before it begins"),
+        ("from=2026-03-04T11:00&to=2026-03-04T11:00:10", "shorter than 30 s"),
+        ("from=2099-03-04T11:00&to=2099-03-04T12:00", "This is in the future"),
+        ("from=2000-03-04T11:00&to=2026-03-04T10:00", "longer than ten years"),
+        ("to=2026-03-04T10:00", "Enter when the span begins"),
+    ):
         answer = viewer.get(f"{path}?{query}")
-        assert answer.status_code == 422, query
-        assert "Take " in answer.get_data(as_text=True) or "Write times" in answer.get_data(as_text=True)
+        page = answer.get_data(as_text=True)
+        assert answer.status_code == 422 and words in page, query
+        # The page stays, and the form holds what was typed.
+        assert 'aria-current="page"' in page and 'aria-label="Custom time range"' in page, query
+        for typed in re.findall(r"(?:from|to)=([^&]+)", query):
+            assert f'value="{typed}"' in page
+        assert viewer.get(f"{path}?{query}", headers=FRAGMENT).status_code == 422
+        assert viewer.get(f"/caches/1/series?{query}").status_code in (404, 422)
 
 
 def test_a_span_of_the_past_stands_still(viewer: FlaskClient, runtime: Runtime, valkey_url: str) -> None:
@@ -74,7 +105,27 @@ def test_a_span_of_the_past_stands_still(viewer: FlaskClient, runtime: Runtime, 
     ).get_data(as_text=True)
     assert "data-live" not in page and "data-src" not in page
     assert 'value="2026-03-04T11:00"' in page and 'value="2026-03-04T11:30"' in page
+    assert "Past span." in page and f'href="/caches/{cache.id}/overview">' in page and "back to live" in page
+    # No number and no word of today in what is about then.
+    tiles = page[page.index('id="overview-tiles"') : page.index("</dl>")]
+    assert "Hit ratio, mean" in tiles and "Memory, most" in tiles and 'class="st' not in tiles
+    assert not re.search(r'class="sr">[^<]* now', page)
     assert series_of(page)["from"] == 1772622000
+
+
+def test_a_cache_that_never_answered_waits_without_a_promise(
+    admin: FlaskClient, viewer: FlaskClient, runtime: Runtime
+) -> None:
+    cache = add_cache(runtime)
+    poll(runtime, cache, CacheUnavailable("Connection refused.", what_to_do="Check that it runs."))
+    pass_time(runtime, 90)
+    poll(runtime, cache, CacheUnavailable("Connection refused.", what_to_do="Check that it runs."))
+    page = viewer.get(f"/caches/{cache.id}/overview").get_data(as_text=True)
+    assert "shop-prod does not answer" in page and "No reading yet" in page and "data-waiting" in page
+    assert "loader-circle" not in page and "come with the second poll" not in page
+    assert "Test the connection" not in page
+    assert "Test the connection" in admin.get(f"/caches/{cache.id}/overview").get_data(as_text=True)
+    assert "never answered" in viewer.get("/caches").get_data(as_text=True)
 
 
 def test_before_the_first_poll_nothing_is_invented(viewer: FlaskClient, runtime: Runtime) -> None:

@@ -6,6 +6,7 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
+from dashboard.errors import CacheUnavailable
 from dashboard.work import Runtime
 from tests.support.polled import pass_time, poll, polled_cache
 from tests.support.some_caches import add_cache
@@ -15,15 +16,42 @@ PAGES = ["slow-log", "clients", "commands"]
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_as_fragment_is_one_element_that_asks_again(
+def test_as_fragment_brings_itself_and_whether_it_is_live(
     page: str, viewer: FlaskClient, runtime: Runtime, valkey_url: str
 ) -> None:
     cache = polled_cache(runtime, valkey_url)
     path = f"/caches/{cache.id}/{page}"
     body = viewer.get(path, headers=FRAGMENT).get_data(as_text=True).strip()
     assert body.startswith(f'<div class="stack" id="monitoring-{page}" hx-get="{path}"')
-    assert body.endswith("</div>") and "<html" not in body
-    assert body in viewer.get(path).get_data(as_text=True)
+    panel, state, _ = body.partition('<span id="table-state" hx-swap-oob="outerMorph">')
+    assert state and "<html" not in body
+    whole = viewer.get(path).get_data(as_text=True)
+    assert panel.strip() in whole and '<span id="table-state"><button class="live"' in whole
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_cache_that_is_away_is_not_called_live(
+    page: str, viewer: FlaskClient, runtime: Runtime, valkey_url: str
+) -> None:
+    cache = polled_cache(runtime, valkey_url)
+    for _ in range(2):
+        poll(runtime, cache, CacheUnavailable("Connection refused.", what_to_do="Check that it runs."))
+    for headers in ({}, FRAGMENT):
+        body = viewer.get(f"/caches/{cache.id}/{page}", headers=headers).get_data(as_text=True)
+        assert "does not answer" in body and '<button class="live away"' in body
+
+
+def test_what_a_client_did_not_say_is_said_in_words(
+    viewer: FlaskClient, runtime: Runtime, valkey_url: str
+) -> None:
+    with redis.Redis.from_url(valkey_url) as other:
+        connection = other.connection_pool.get_connection()
+        try:
+            cache = polled_cache(runtime, valkey_url)
+            page = viewer.get(f"/caches/{cache.id}/clients").get_data(as_text=True)
+        finally:
+            connection.disconnect()
+    assert "NULL" not in page and "just now" not in page and re.search(r"read \d+ s ago", page)
 
 
 @pytest.mark.parametrize("page", PAGES)
