@@ -77,12 +77,8 @@ def typed_policy(form: Mapping[str, str]) -> TypedPolicy:
     )
 
 
-def shown_policy(values: Mapping[str, Any], *, keys: int | None = None) -> TypedPolicy:
-    """The form of a policy as the document has it.
-
-    Args:
-        keys: size of the burst that the preview draws.
-    """
+def shown_policy(values: Mapping[str, Any]) -> TypedPolicy:
+    """The form of a policy as the document has it."""
     protection = values.get("protection") or {}
     base, base_unit = _split(values.get("base_ttl_s"))
     jitter, jitter_unit = _split(values.get("jitter_s"), otherwise=base_unit)
@@ -102,7 +98,6 @@ def shown_policy(values: Mapping[str, Any], *, keys: int | None = None) -> Typed
         negative_ttl=_text(values.get("negative_ttl_s", 0)),
         longest_wait=_text(values.get("longest_wait_s", 5)),
         note=_text(values.get("note")),
-        keys=_text(keys),
     )
 
 

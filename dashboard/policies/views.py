@@ -543,8 +543,7 @@ def _screen(work: UnitOfWork, cache_id: int) -> screen.PolicyScreen:
 def _with_editor(
     page: screen.PolicyScreen, editor: Editor, typed: forms.TypedPolicy | None = None
 ) -> screen.PolicyScreen:
-    keys = editor.preview.keys if editor.preview else None
-    return replace(page, editor=editor, typed=typed or forms.shown_policy(editor.values, keys=keys))
+    return replace(page, editor=editor, typed=typed or forms.shown_policy(editor.values))
 
 
 def _with_tier_editor(
