@@ -33,6 +33,15 @@ READ_ONLY = (
     Permission("+cluster|slots", "CLUSTER SLOTS", "finding the nodes of a Cluster; not needed elsewhere"),
 )
 
+POLICIES = (
+    Permission("+getrange", "GETRANGE", "seeing whether the published policies are still there"),
+    Permission("+set", "SET", "publishing policies, and writing them again after a flush or a failover"),
+    Permission("+hlen", "HLEN", "how many applications follow, before they are read"),
+    Permission("+hgetall", "HGETALL", "which application runs which version, and what it counted"),
+    Permission("+publish", "PUBLISH", "telling applications at once; without it they notice within seconds"),
+)
+"""For TTL policies, on keys that begin with cachewarden: and the channel cachewarden:policies alone."""
+
 
 def grant(command: str) -> str:
     """The ACL rule for ``command``, e.g. ``+client|list`` for CLIENT LIST."""

@@ -8,23 +8,25 @@ from pathlib import Path
 import pytest
 import redis
 
+from dashboard.caching.wire import COUNTERS_KEY, INSTANCES_KEY
 from dashboard.embedded import valkey
-from dashboard.fleet import commands
+from dashboard.fleet import commands, policies
 from dashboard.fleet.check import check_connection
 from dashboard.fleet.commands import Missing
-from dashboard.fleet.permissions import READ_ONLY
+from dashboard.fleet.permissions import POLICIES, READ_ONLY
 from dashboard.fleet.registry import Fleet
 from dashboard.fleet.url import CacheUrl, parse_url
 from tests.support import odd_servers, servers
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "permissions.md"
 PASSWORD = "correct-horse"
+POLICIES_LINE = 2
 
 
 def documented(number: int) -> list[str]:
     """The words of the document's ``number``-th ACL line, with a real password."""
     lines = re.findall(r"^\s*(ACL SETUSER .*)$", DOC.read_text(), re.MULTILINE)
-    assert len(lines) == 2
+    assert len(lines) == 3
     return lines[number].replace("PASSWORD", PASSWORD).split()
 
 
@@ -41,6 +43,7 @@ def admin_url(request: pytest.FixtureRequest) -> Iterator[str]:
 def test_the_documented_line_is_enough_and_no_more(admin_url: str) -> None:
     where = parse_url(admin_url)
     with redis.Redis.from_url(admin_url) as admin:
+        admin.flushall()
         admin.execute_command(*documented(0))
         admin.set("news:1", "text")
         admin.config_resetstat()
@@ -106,5 +109,41 @@ def test_the_table_lists_every_right() -> None:
     assert rules == [permission.rule for permission in READ_ONLY]
     rows = re.findall(r"^\| `(\+[^`]+)` \| ([A-Z ]+) \|", DOC.read_text(), re.MULTILINE)
     assert [(rule.replace("\\|", "|"), command) for rule, command in rows] == [
-        (permission.rule, permission.command) for permission in READ_ONLY
+        (permission.rule, permission.command) for permission in (*READ_ONLY, *POLICIES)
     ]
+    rules = [word.rstrip(")") for word in documented(POLICIES_LINE) if word.startswith("+")]
+    assert sorted(rules) == sorted(permission.rule for permission in POLICIES)
+
+
+def test_the_line_for_policies_is_enough_and_reaches_no_other_key(admin_url: str) -> None:
+    where = parse_url(admin_url)
+    with redis.Redis.from_url(admin_url) as admin:
+        admin.flushall()
+        admin.execute_command(*documented(0))
+        admin.execute_command(*documented(POLICIES_LINE))
+        admin.set("news:1", "text")
+        admin.hset(INSTANCES_KEY, "one", "{}")
+        admin.hset(COUNTERS_KEY, "hits:", 1)
+        admin.config_resetstat()
+        fleet = Fleet()
+        connection = fleet.open(
+            1, CacheUrl(where.kind, where.nodes, username="cachewarden", password=PASSWORD)
+        )
+        policies.publish(connection, b"{}", 1)
+        assert policies.read_document(connection).content == b"{}"
+        assert policies.read_instances(connection).fields == {b"one": b"{}"}
+        assert policies.read_counters(connection).fields == {b"hits:": b"1"}
+        fleet.close()
+        assert "errorstat_NOPERM" not in admin.info("errorstats")
+    with redis.Redis(
+        port=where.nodes[0].port, username="cachewarden", password=PASSWORD, driver_info=None, protocol=2
+    ) as limited:
+        for command in (
+            "GETRANGE news:1 0 1",
+            "SET news:1 x",
+            "HGETALL news:1",
+            "DEL cachewarden:policies",
+            "PUBLISH news x",
+        ):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                limited.execute_command(*command.split())
