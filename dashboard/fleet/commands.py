@@ -17,7 +17,7 @@ from dashboard.fleet.replies import Client, SlowEntry
 from dashboard.fleet.url import Kind
 
 PROBE_AGAIN_S = 24 * 3600.0
-SETTINGS_AGAIN_S = 3600.0
+SETTINGS_AGAIN_S = 60.0
 MOST_CLIENTS_POLLED = 5000
 INFO_VARIANTS: tuple[Command, ...] = (("INFO", "everything"), ("INFO", "all"), ("INFO",))
 
@@ -72,7 +72,7 @@ class PollReply:
         round_trip_s: seconds from the first byte sent to the last received.
         taken_at: when the reply was complete, aware, UTC.
         taken_monotonic_s: the same moment on the monotonic clock.
-        settings: the server's settings ``save`` and ``slowlog-…``, read anew every hour.
+        settings: the server's settings ``save`` and ``slowlog-…``, read anew every minute.
     """
 
     node_id: str

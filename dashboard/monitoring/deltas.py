@@ -43,8 +43,8 @@ GUARDS = (
 )
 """Counters that only fall when the server starts or when they are all reset together."""
 
-SURVIVE_RESET = frozenset({"used_cpu_usec"})
-"""Counters that CONFIG RESETSTAT leaves alone."""
+INCIDENTS = frozenset({"errors_oom", "rejected_connections", "keys_calls", "flush_calls"})
+"""Counters whose single counts matter, however much of an interval they are of."""
 
 _NO_REPLID = frozenset("0")
 
@@ -74,7 +74,8 @@ def difference(
           RESTART, growth and time count from the start of the server;
         * another run_id and a longer uptime: SWITCH, nothing is known, for the counters carry another life;
         * the same run and counters zeroed, by falling guards or by the command statistics: RESETSTAT with
-          PARTIAL, growth counts from the reset, what was lost before it is unknowable;
+          PARTIAL; what grew since the reset is the growth of an unknown part of the interval and makes no rate, so
+          only incidents count, and the time does not;
         * loading: LOADING, nothing is known;
         * more than 2.5 intervals apart: GAP in addition, the growth stays;
         * a single counter that fell without such evidence, or grew faster than any server can count: None for
@@ -150,12 +151,15 @@ def difference(
             flags |= Flag.PARTIAL
     if base is not None and any(_fell(name, base, cur) and growth[name] is None for name in COUNTERS):
         flags |= Flag.PARTIAL
-    from_zero = base is None or Flag.RESETSTAT in flags
+    is_reset = Flag.RESETSTAT in flags
+    from_zero = base is None or is_reset
     if Flag.RESTART not in flags and _is_flush(prev, cur, growth):
         flags |= Flag.FLUSH
         events.append(_event(EventKind.FLUSH, cur, keys_before=prev.keys, keys_after=cur.keys))
+    if is_reset:
+        growth = {name: value if name in INCIDENTS else None for name, value in growth.items()}
     return Delta(
-        dt_s=dt_s,
+        dt_s=None if is_reset else dt_s,
         flags=flags,
         self_hits=self_hits,
         self_misses=self_misses,
@@ -249,7 +253,6 @@ def add_nodes(deltas: Iterable[Delta]) -> Delta:
         flags |= part.flags
         if part.dt_s is None:
             flags |= Flag.PARTIAL
-            continue
         has_lookups = part.keyspace_hits is not None and part.keyspace_misses is not None
         if has_lookups:
             self_hits += part.self_hits
@@ -352,7 +355,7 @@ def _is_reset(prev: Reading, cur: Reading) -> bool:
 
 def _growth(name: str, base: Reading | None, cur: Reading, is_reset: bool) -> int | None:
     after: int | None = getattr(cur, name)
-    if base is None or after is None or (is_reset and name not in SURVIVE_RESET):
+    if base is None or after is None or is_reset:
         return after
     before: int | None = getattr(base, name)
     return None if before is None or after < before else after - before

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 from dashboard.monitoring import store
+from dashboard.monitoring.deltas import INCIDENTS
 from dashboard.monitoring.store import Session, execute, fetch
 from dashboard.monitoring.types import Flag
 
@@ -122,13 +123,20 @@ def _polls() -> str:
     """One row per cache and poll, from the samples of its nodes."""
     # Half of a pair would bend the ratio: a node counts with both or not at all.
     is_paired = "FILTER (WHERE d_keyspace_hits IS NOT NULL AND d_keyspace_misses IS NOT NULL)"
+    # Growth of part of an interval makes no rate: one node's reset would be a dip of all. Incidents count still.
+    is_reset = f"bool_or(flags & {int(Flag.RESETSTAT)} <> 0)"
     sums = [
         # greatest() passes NULL over, and what is not reported must not become 0.
-        f"CASE WHEN sum(d_keyspace_{name}) {is_paired} IS NOT NULL THEN least(greatest("
+        f"CASE WHEN NOT {is_reset} AND sum(d_keyspace_{name}) {is_paired} IS NOT NULL THEN least(greatest("
         f"sum(d_keyspace_{name}) {is_paired} - sum(self_{name}) {is_paired}, 0), {MOST}) END::bigint AS {name}"
         for name in ("hits", "misses")
     ]
-    sums += [f"{big(f'sum(d_{counter})')} AS {name}" for name, counter in SUMS.items()]
+    sums += [
+        f"{big(f'sum(d_{counter})')} AS {name}"
+        if counter in INCIDENTS
+        else f"CASE WHEN NOT {is_reset} THEN {big(f'sum(d_{counter})')} END AS {name}"
+        for name, counter in SUMS.items()
+    ]
     gauges = [
         # Half of a cluster's memory is not its memory: gauges only when every node answered.
         f"CASE WHEN count(*) >= max(nodes_expected) THEN {expression} END AS {name}"
@@ -139,7 +147,8 @@ def _polls() -> str:
     back = f"FILTER (WHERE {IS_GAP})"
     late = f"(sum(dt_s) {back} - count(dt_s) {back} * {steady}) / max(nodes_expected)"
     return (
-        f"SELECT cache_id, ts AS at, coalesce({steady}, max(dt_s)) AS dt_s, bit_or(flags) AS flags,"
+        f"SELECT cache_id, ts AS at, CASE WHEN NOT {is_reset} THEN coalesce({steady}, max(dt_s)) END AS dt_s,"
+        f" bit_or(flags) AS flags,"
         f" {_if_any(late)} AS late_s, {_if_any(f'max(dt_s) {back} - {steady}')} AS late_reach_s,"
         f" (count(*) >= max(nodes_expected))::int AS polls_complete, {', '.join(sums + gauges)}"
         " FROM sample WHERE cache_id = ANY(:cache_ids) AND ts >= :start AND ts < :end GROUP BY cache_id, ts"

@@ -268,7 +268,7 @@ class Delta:
     """What grew between two readings of one node; counters are growth, never negative, None when unknown.
 
     Attributes:
-        dt_s: seconds the growth belongs to; None when there is no growth to speak of (first, switch, loading).
+        dt_s: seconds the growth belongs to; None when it makes no rate (first, switch, loading, reset).
         flags: see Flag.
         self_hits, self_misses: lookups of our own within the interval, to be subtracted.
         commands, errors: growth per command and per error prefix, only those that grew.

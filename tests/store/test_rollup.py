@@ -384,6 +384,26 @@ def test_after_a_gap_the_window_of_verdicts_is_about_its_own_minutes(session: Se
     assert day.rejected_connections == 7 and day.covered_s <= 60
 
 
+def test_the_reset_of_one_node_is_no_dip_of_the_cache(session: Session) -> None:
+    cache_id = history.add_cache(session)
+    history.ensure_partitions(session, START, NOW)
+    history.insert_samples(session, cache_id, NOW - timedelta(minutes=1), NOW)
+    session.execute(text("UPDATE sample SET dt_s = 10, d_total_commands_processed = 1100, d_errors_oom = 0"))
+    session.execute(
+        text(
+            "UPDATE sample SET flags = 16, d_total_commands_processed = 400, d_errors_oom = 2"
+            " WHERE ts = (SELECT max(ts) FROM sample)"
+        )
+    )
+    rollup.roll_up_minutes(session, [cache_id], START, NOW)
+    minute = session.execute(
+        text("SELECT commands / dt_s AS rate, commands_rate_min, errors_oom FROM rollup_minute")
+    )
+    assert tuple(minute.one()) == (110, 110, 2)
+    window = windows.recent(session, [cache_id], NOW)[cache_id].window
+    assert (window.errors_oom, window.covered_s) == (2, 50)
+
+
 def test_long_intervals_are_no_gaps(session: Session) -> None:
     cache_id = history.add_cache(session, poll_interval_s=300)
     history.ensure_partitions(session, START, NOW)
