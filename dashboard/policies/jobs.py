@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -24,6 +24,8 @@ EVERY_S: Final = 3.0
 COUNTERS_EVERY_S: Final = 8.0
 DISPUTED_AGAIN_S: Final = 30.0
 """Somebody else writes the document too: so often, at most, we write ours over it."""
+QUIET_EVERY_S: Final = 10.0
+"""How often a cache is looked at that has no policies, and no applications that use the library."""
 DENIED_AGAIN_S: Final = 60.0
 """Every refused command raises the server's own error counters."""
 DENIED_UNUSED_AGAIN_S: Final = 3600.0
@@ -33,9 +35,10 @@ _ACTOR: Final = Actor(user_id=None, name="worker", role=Role.ADMIN, source="work
 
 
 def apply_retention(work: UnitOfWork) -> None:
-    """Make the partitions of the counters that come next, and drop those that are over."""
+    """Make the partitions of the counters that come next, drop those that are over, and what no cache has any more."""
     store.ensure_partitions(work.session, work.now)
     store.drop_old_counts(work.session, work.now, hour_days=work.settings.hour_retention_d)
+    store.delete_orphans(work.session)
 
 
 @dataclass(slots=True)
@@ -43,11 +46,14 @@ class _Memory:
     """What this process knows of one cache. Losing it costs nothing."""
 
     version: int = -1
+    revision: int = -1
     content: bytes = b""
     not_before_s: float = 0.0
     counters_at_s: float = float("-inf")
     republished_at_s: float = float("-inf")
-    is_quiet: bool = False
+    hits: int = 0
+    misses: int = 0
+    """Lookups of our own that are not noted yet."""
 
 
 @dataclass(slots=True)
@@ -63,7 +69,12 @@ class _Round:
     republished: str = ""
     instances: fleet.Fields | None = None
     counters: fleet.Fields | None = None
-    lookups: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing is published, nothing was found, nobody counts."""
+        found = [each for each in (self.instances, self.counters) if each is not None]
+        return self.state is State.UNPUBLISHED and not any(each.fields or each.problem for each in found)
 
 
 class Propagation:
@@ -85,13 +96,13 @@ class Propagation:
         """
         memory = self._memories.setdefault(cache.id, _Memory())
         now_s = self._runtime.clock.monotonic()
-        if now_s < memory.not_before_s:
-            return
         connection: Connection | None = None
         with self._work() as work:
             version, _ = store.find_set(work.session, cache.id)
-            if version != memory.version:
+            if version != memory.version or cache.revision != memory.revision:
                 self._load(work, cache, memory, version)
+            elif now_s < memory.not_before_s:
+                return
             done = _Round(work.now)
             try:
                 connection = caches.connect(work, cache)
@@ -104,6 +115,8 @@ class Propagation:
                 done.state, done.error = State.AWAY, error
                 if isinstance(error, CacheDenied):
                     memory.not_before_s = now_s + (DENIED_AGAIN_S if version else DENIED_UNUSED_AGAIN_S)
+        if done.is_quiet:
+            memory.not_before_s = now_s + QUIET_EVERY_S
         if is_leading():
             self._store(cache, memory, done)
 
@@ -113,7 +126,7 @@ class Propagation:
     def _load(self, work: UnitOfWork, cache: Cache, memory: _Memory, version: int) -> None:
         stored = store.find_document(work.session, cache.id, version) if version else None
         memory.content = b"" if stored is None else documents.load(stored).to_json()
-        memory.version = version
+        memory.version, memory.revision, memory.not_before_s = version, cache.revision, 0.0
 
     def _look(
         self,
@@ -124,7 +137,7 @@ class Propagation:
         is_leading: Callable[[], bool],
     ) -> None:
         found = fleet.read_document(connection)
-        done.lookups.append((found.hits, found.misses))
+        _note(memory, found)
         finding = compare(found.content, found.is_other_type, memory.content, memory.version)
         done.found_version, done.is_found = finding.found_version, found.hits > 0
         if memory.version == 0:
@@ -132,12 +145,12 @@ class Propagation:
         elif finding.reason:
             self._write_again(cache, connection, memory, done, finding, is_leading)
         done.instances = fleet.read_instances(connection)
-        done.lookups.append((done.instances.hits, done.instances.misses))
+        _note(memory, done.instances)
         now_s = self._runtime.clock.monotonic()
         if now_s - memory.counters_at_s >= COUNTERS_EVERY_S:
             memory.counters_at_s = now_s
             done.counters = fleet.read_counters(connection)
-            done.lookups.append((done.counters.hits, done.counters.misses))
+            _note(memory, done.counters)
 
     def _write_again(
         self,
@@ -169,12 +182,6 @@ class Propagation:
         log.info("%s: policies v%d were written again: %s", cache.name, version, finding.reason)
 
     def _store(self, cache: Cache, memory: _Memory, done: _Round) -> None:
-        is_quiet = done.state is State.UNPUBLISHED and not (
-            (done.instances and done.instances.fields) or (done.counters and done.counters.fields)
-        )
-        if is_quiet and memory.is_quiet and done.counters is None:
-            # A cache nobody has policies for: its lookups are noted with the next counters.
-            return
         with self._work() as work:
             session = work.session
             values: dict[str, Any] = {
@@ -194,10 +201,9 @@ class Propagation:
                 store.put_instances(session, cache.id, found, done.at, keep_s=AWAY_AFTER_S)
             if done.counters is not None and not done.counters.problem:
                 self._count(work, cache, done)
-            hits, misses = (sum(each) for each in zip(*done.lookups, strict=True)) if done.lookups else (0, 0)
-            if hits or misses:
-                monitoring.record_self_lookups(work, cache.id, hits, misses)
-        memory.is_quiet = is_quiet
+            if memory.hits or memory.misses:
+                monitoring.record_self_lookups(work, cache.id, memory.hits, memory.misses)
+        memory.hits = memory.misses = 0
 
     def _count(self, work: UnitOfWork, cache: Cache, done: _Round) -> None:
         assert done.counters is not None
@@ -211,3 +217,8 @@ class Propagation:
             work.after_commit(lambda: self._days_ready.add(done.at.date()))
         store.add_growth(work.session, cache.id, counting.growth(before, counts), done.at)
         store.put_counts(work.session, cache.id, counts, done.at)
+
+
+def _note(memory: _Memory, asked: fleet.Document | fleet.Fields) -> None:
+    memory.hits += asked.hits
+    memory.misses += asked.misses

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import Integer, delete, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -294,6 +294,17 @@ def drop_old_counts(session: Session, now: datetime, *, hour_days: int) -> None:
         partitions.drop(session, table, PARTITION_DAYS[table], now - kept)
 
 
+def delete_orphans(session: Session) -> None:
+    """Delete the counters of one removed cache, if any are left: hours are kept for long, minutes leave soon."""
+    session.execute(
+        text(
+            "DELETE FROM prefix_hour WHERE cache_id = (SELECT id FROM generate_series(1,"
+            " (SELECT max(cache_id) FROM prefix_hour)) AS id WHERE NOT EXISTS (SELECT FROM cache WHERE"
+            " cache.id = id.id) AND EXISTS (SELECT FROM prefix_hour WHERE cache_id = id.id) LIMIT 1)"
+        )
+    )
+
+
 def lock_counts(session: Session, cache_id: int) -> tuple[datetime, dict[str, int]] | None:
     """When the counters were last read and what they were; None before the first time. Locked for the transaction."""
     row = session.execute(
@@ -407,3 +418,120 @@ def stored_since(
         )
         found |= {row.prefix: max(0, row.stored) for row in rows}
     return found
+
+
+def table_for(since: datetime, until: datetime, now: datetime) -> tuple[str, timedelta]:
+    """Which table a span is read from, and how long its buckets are: minutes as long as they are few and kept."""
+    if until - since <= timedelta(hours=6) and since > now - MINUTES_KEPT + timedelta(days=1):
+        return MINUTE, timedelta(minutes=1)
+    return HOUR, timedelta(hours=1)
+
+
+def first_count(session: Session, cache_id: int, since: datetime, until: datetime) -> datetime | None:
+    """The first minute or hour of a span in which anything was counted; to the minute where minutes are kept."""
+    found: list[datetime] = []
+    for row_class in (PrefixMinuteRow, PrefixHourRow):
+        columns = row_class.__table__.c
+        first = session.scalar(
+            select(func.min(columns.bucket)).where(
+                columns.cache_id == cache_id, columns.bucket >= since, columns.bucket < until
+            )
+        )
+        if first is not None:
+            found.append(first)
+    if not found:
+        return None
+    minute, hour = found[0], found[-1]
+    # Minutes that are kept no more leave only the hour; else the minute lies within the first hour.
+    return minute if minute - hour < timedelta(hours=1) else hour
+
+
+def sum_counts(
+    session: Session, cache_id: int, table: str, since: datetime, until: datetime
+) -> dict[str, dict[str, int]]:
+    """Sums over a span: prefix -> counter -> count."""
+    columns = (PrefixMinuteRow if table == MINUTE else PrefixHourRow).__table__.c
+    rows = session.execute(
+        select(columns.prefix, *(func.sum(columns[name]) for name in COUNTERS))
+        .where(columns.cache_id == cache_id, columns.bucket >= since, columns.bucket < until)
+        .group_by(columns.prefix)
+    )
+    return {
+        prefix: {name: int(count) for name, count in zip(COUNTERS, counts, strict=True)}
+        for prefix, *counts in rows
+    }
+
+
+def slot_counts(
+    session: Session,
+    cache_id: int,
+    table: str,
+    since: datetime,
+    until: datetime,
+    *,
+    slot_s: float,
+    names: Sequence[str],
+    prefixes: Sequence[str] | None = None,
+) -> dict[str, dict[int, tuple[int, ...]]]:
+    """Sums of some counters over each slot of a span: prefix -> number of the slot -> the counters.
+
+    Args:
+        slot_s: seconds of one slot; the first begins at ``since``.
+        names: the counters.
+        prefixes: those wanted, each apart; None: all together, under the empty prefix.
+    """
+    columns = (PrefixMinuteRow if table == MINUTE else PrefixHourRow).__table__.c
+    slot = func.floor(func.extract("epoch", columns.bucket - since) / slot_s).cast(Integer)
+    name = literal("") if prefixes is None else columns.prefix
+    query = select(
+        name.label("name"), slot.label("slot"), *(func.sum(columns[each]) for each in names)
+    ).where(columns.cache_id == cache_id, columns.bucket >= since, columns.bucket < until)
+    if prefixes is not None:
+        query = query.where(columns.prefix.in_(prefixes))
+    found: dict[str, dict[int, tuple[int, ...]]] = {}
+    for prefix, number, *counts in session.execute(query.group_by("name", "slot")):
+        found.setdefault(prefix, {})[number] = tuple(int(count) for count in counts)
+    return found
+
+
+def has_counts(session: Session, cache_id: int) -> bool:
+    """Whether any application ever counted for a cache."""
+    counts = session.scalar(select(PrefixStateRow.counts).where(PrefixStateRow.cache_id == cache_id))
+    return bool(counts)
+
+
+def last_counted(session: Session, cache_id: int) -> datetime | None:
+    """When the counters were last seen to grow."""
+    return session.scalar(select(PrefixStateRow.counted_at).where(PrefixStateRow.cache_id == cache_id))
+
+
+def list_versions_between(
+    session: Session, cache_id: int, since: datetime, until: datetime, *, limit: int
+) -> list[Version]:
+    """The newest versions that were published within a span, oldest first."""
+    rows = session.execute(
+        select(*_VERSION)
+        .where(
+            PolicyVersionRow.cache_id == cache_id,
+            PolicyVersionRow.published_at >= since,
+            PolicyVersionRow.published_at < until,
+        )
+        .order_by(PolicyVersionRow.version.desc())
+        .limit(limit)
+    )
+    return [Version(*row) for row in rows][::-1]
+
+
+def neighbours(
+    session: Session, cache_id: int, item: str, version: int
+) -> tuple[datetime | None, datetime | None]:
+    """When the versions before and after this one that changed the item ("kind:name") were published."""
+    changed = (PolicyVersionRow.cache_id == cache_id) & PolicyVersionRow.changed.contains([item])
+    return (
+        session.scalar(
+            select(func.max(PolicyVersionRow.published_at)).where(changed, PolicyVersionRow.version < version)
+        ),
+        session.scalar(
+            select(func.min(PolicyVersionRow.published_at)).where(changed, PolicyVersionRow.version > version)
+        ),
+    )

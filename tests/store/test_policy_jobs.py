@@ -493,6 +493,38 @@ def test_counters_that_are_too_old_leave(runtime: Runtime, cache: Cache) -> None
         assert work.session.scalar(text("SELECT count(*) FROM prefix_hour")) == 2
 
 
+def test_counters_of_a_removed_cache_leave(runtime: Runtime, cache: Cache, valkey_url: str) -> None:
+    other = add_cache(runtime, "other", valkey_url)
+    with acting(runtime) as work:
+        store.ensure_partitions(work.session, work.now)
+        for each in (cache, other):
+            store.add_growth(work.session, each.id, {"a:": {"hits": 1}}, work.now)
+        work.session.execute(text("DELETE FROM cache WHERE id = :id"), {"id": cache.id})
+        jobs.apply_retention(work)
+        left = work.session.scalars(text("SELECT cache_id FROM prefix_hour")).all()
+    assert left == [other.id]
+
+
+def test_a_cache_without_policies_is_looked_at_less_often_and_what_that_costs_is_noted(
+    runtime: Runtime, cache: Cache, server: redis.Redis
+) -> None:
+    poll(runtime, cache)
+    propagation = Propagation(runtime)
+    server.config_resetstat()
+    for _ in range(5):
+        look_after(runtime, cache.id, propagation)
+        pass_time(runtime, 3)
+    stats = server.info("stats")
+    assert (stats["keyspace_hits"], stats["keyspace_misses"]) == (0, 6)
+    with acting(runtime) as work:
+        assert work.session.scalar(text("SELECT self_misses FROM poll_state")) == 6
+    # Published: looked at at once, and often from now on.
+    publish(runtime, cache.id)
+    server.flushall()
+    look_after(runtime, cache.id, propagation)
+    assert server.exists(POLICIES_KEY)
+
+
 def test_a_cluster_is_spoken_to_where_each_key_is(runtime: Runtime, tmp_path: Any) -> None:
     with odd_servers.cluster(tmp_path) as ports:
         url = f"redis+cluster://127.0.0.1:{ports[0]}"
