@@ -10,6 +10,7 @@ from typing import Any
 
 from dashboard.monitoring.types import Series, StoredEvent, Summary
 from dashboard.overview.types import ChartLine, ChartView, Json
+from dashboard.policies.types import Mark
 from dashboard.web.formats import byte_size, byte_unit, duration, number, percent, since
 
 COLUMNS: tuple[str, ...] = (
@@ -42,8 +43,11 @@ _TENTHS = 10
 """Times travel as whole tenths of a second: exact in JSON and in sums of differences."""
 
 
-def payload(series: Series) -> Json:
+def payload(series: Series, published: Sequence[Mark] = ()) -> Json:
     """The numbers of all charts.
+
+    Args:
+        published: versions of the policies to mark.
 
     Returns:
         ``t``: times in tenths of a second, the first absolute, the others as differences; ``c``: column name to
@@ -60,7 +64,13 @@ def payload(series: Series) -> Json:
             for name, column in series.columns.items()
             if name in COLUMNS and not (single and name in _SPREAD)
         },
-        "e": [mark for event in series.events if (mark := _mark(event, series.span.start)) is not None],
+        "e": sorted(
+            [
+                *(mark for event in series.events if (mark := _mark(event, series.span.start)) is not None),
+                *map(_published, published),
+            ],
+            key=lambda mark: float(mark["t"]),
+        ),
         "from": round(series.span.start.timestamp(), 1),
         "to": round(series.span.end.timestamp(), 1),
         "step": series.step_s,
@@ -343,6 +353,21 @@ def _mark(event: StoredEvent, start: datetime) -> Json | None:
         "text": text,
         "rank": _RANKS[event.kind],
     }
+
+
+def _published(mark: Mark) -> Json:
+    """A publication as a mark: a cause, so it is told before what the server did."""
+    reason = f". “{mark.reason}”" if mark.reason else ""
+    return {
+        "t": round(mark.at.timestamp(), 1),
+        "icon": "sliders-horizontal",
+        "title": _PUBLISHED.get(mark.kind, "Policy published"),
+        "text": f"v{mark.version} by {mark.by}: {mark.summary}{reason}",
+        "rank": -1,
+    }
+
+
+_PUBLISHED = {"revert": "Policy reverted", "bypass": "Bypass begun", "end-bypass": "Bypass ended"}
 
 
 def _repeated(event: StoredEvent) -> str:

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from dashboard.monitoring.types import PollStatus, Series, Span, Summary, Verdict
 from dashboard.overview.charts import mean, slots
 from dashboard.overview.types import RangeChoice, RefusedSpan, Stale, Tile
+from dashboard.policies.types import ReadsAvoided
 from dashboard.web.formats import (
     age,
     byte_size,
@@ -22,6 +23,8 @@ from dashboard.web.formats import (
 )
 
 FAILURES_TO_NOTICE = 2
+_BY_APPLICATIONS, _BY_HITS = "by applications", "by INFO"
+"""Who counted the database reads that were avoided."""
 _NO_MINUTE_YET = "the first minute is not over"
 _PAGE_OF = {
     "poll": "edit",
@@ -164,6 +167,7 @@ def tiles(
     now: datetime,
     *,
     is_stale: bool,
+    counted: ReadsAvoided | None = None,
 ) -> tuple[Tile, ...]:
     """The five numbers: hit ratio, memory, operations, evictions, database reads avoided.
 
@@ -171,16 +175,17 @@ def tiles(
         target: of the hit ratio, 0..1.
         verdicts: give the tiles their status.
         is_stale: readings no longer come in: no status, and each tile says how old it is.
+        counted: what applications counted in the span; None where none did, and the server's hits have to do.
     """
     words = span_words(series.span)
     if not series.span.is_live:
-        return _past_tiles(summary, series, target, words)
+        return _past_tiles(summary, series, target, words, counted)
     made = (
         _hit_ratio(summary, series, target, verdicts, words),
         _memory(summary, series, verdicts, words),
         _operations(summary, series, words),
         _evictions(summary, series, verdicts, words),
-        _avoided(summary, series, words),
+        _avoided(summary, series, words, counted),
     )
     if not is_stale:
         return made
@@ -204,7 +209,9 @@ def tiles(
     )
 
 
-def _past_tiles(summary: Summary, series: Series, target: float, words: str) -> tuple[Tile, ...]:
+def _past_tiles(
+    summary: Summary, series: Series, target: float, words: str, counted: ReadsAvoided | None
+) -> tuple[Tile, ...]:
     """The same five of a span that is over: means, extremes and sums of it, and no status of today."""
     window = summary.window
     used = _known(series, "used_memory_bytes")
@@ -256,11 +263,22 @@ def _past_tiles(summary: Summary, series: Series, target: float, words: str) -> 
         ),
         Tile(
             label="Database reads avoided",
+            value=compact(counted.avoided),
+            sub=f"the database served {compact(counted.served)}, {_BY_APPLICATIONS}",
+            spark=counted.line,
+            spark_low=0.0,
+            spark_label=f"Database reads avoided per second, {words}, {_BY_APPLICATIONS}",
+        )
+        if counted is not None
+        else Tile(
+            label="Database reads avoided",
             value=compact(window.hits),
-            sub=f"the database served {compact(window.misses)}" if window.misses is not None else "",
+            sub=f"the database served {compact(window.misses)}, {_BY_HITS}"
+            if window.misses is not None
+            else "",
             spark=slots(series, "hits_per_s", mean),
             spark_low=0.0,
-            spark_label=f"Database reads avoided per second, {words}",
+            spark_label=f"Database reads avoided per second, {words}, {_BY_HITS}",
         ),
     )
 
@@ -396,17 +414,24 @@ def _evictions(summary: Summary, series: Series, verdicts: Sequence[Verdict], wo
     )
 
 
-def _avoided(summary: Summary, series: Series, words: str) -> Tile:
+def _avoided(summary: Summary, series: Series, words: str, counted: ReadsAvoided | None) -> Tile:
+    label = "Database reads avoided"
+    spark_label = f"{label} per second over {words}"
+    if counted is not None and counted.avoided_per_s is not None:
+        return Tile(
+            label=label,
+            value=number(counted.avoided_per_s),
+            unit="/s",
+            sub=f"database serves {number(counted.served_per_s)}/s, {_BY_APPLICATIONS}",
+            spark=counted.line,
+            spark_low=0.0,
+            spark_label=f"{spark_label}, {_BY_APPLICATIONS}",
+        )
     misses = summary.rates.get("misses_per_s")
-    sub = f"database serves {number(misses)}/s" if misses is not None else "misses are not reported"
-    return _rate_tile(
-        "Database reads avoided",
-        summary,
-        series,
-        "hits_per_s",
-        sub,
-        f"Database reads avoided per second over {words}",
+    sub = (
+        f"database serves {number(misses)}/s, {_BY_HITS}" if misses is not None else "misses are not reported"
     )
+    return _rate_tile(label, summary, series, "hits_per_s", sub, f"{spark_label}, {_BY_HITS}")
 
 
 def _rate_tile(label: str, summary: Summary, series: Series, column: str, sub: str, spark_label: str) -> Tile:

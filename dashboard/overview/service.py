@@ -1,13 +1,14 @@
 """One cache on one page: joins the connection, its history and what is to be said about it."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from dashboard.access import Role, can
 from dashboard.caches import service as caches
 from dashboard.monitoring import service as monitoring
 from dashboard.monitoring.types import Span
-from dashboard.overview import charts, present
+from dashboard.overview import charts, prefixes, present
 from dashboard.overview.types import Json, Lede, NoCachePage, OverviewPage, RefusedSpan
+from dashboard.policies import service as policies
 from dashboard.work import UnitOfWork
 
 
@@ -22,12 +23,18 @@ def default_range(work: UnitOfWork, cache_id: int) -> str:
 
 
 def overview_page(
-    work: UnitOfWork, cache_id: int, within: Span, refused: RefusedSpan | None = None
+    work: UnitOfWork,
+    cache_id: int,
+    within: Span,
+    refused: RefusedSpan | None = None,
+    *,
+    sort: str = prefixes.DEFAULT_SORT,
 ) -> OverviewPage:
     """Assemble the Overview of a cache over a span.
 
     Args:
         refused: what was asked for instead of ``within`` and is no span.
+        sort: of the prefix table, one of ``prefixes.SORTS``.
 
     Raises:
         NotFound: there is no such cache.
@@ -47,6 +54,8 @@ def overview_page(
         lede = Lede("info", "Past span.", f"Numbers and charts are of {words}. Now: {headline.bold}")
     edit_href = f"/caches/{cache_id}/edit" if can(work.actor, Role.ADMIN) else None
     path, query = f"/caches/{cache_id}", present.range_query(within)
+    counted = policies.reads_avoided(work, cache_id, within.start, within.end)
+    sorting = "" if sort == prefixes.DEFAULT_SORT else f"&sort={sort}"
     return OverviewPage(
         cache_id=cache_id,
         cache_name=cache.name,
@@ -56,7 +65,13 @@ def overview_page(
         range=present.range_choice(within, f"{path}/overview", refused),
         lede=lede,
         tiles=present.tiles(
-            summary, series, cache.hit_ratio_target, verdicts, work.now, is_stale=stale is not None
+            summary,
+            series,
+            cache.hit_ratio_target,
+            verdicts,
+            work.now,
+            is_stale=stale is not None,
+            counted=counted,
         ),
         verdicts=tuple(verdicts),
         links=present.next_links(verdicts, path, edit_href),
@@ -66,12 +81,24 @@ def overview_page(
             series, summary, cache.hit_ratio_target, words, work.now, is_stale=stale is not None
         ),
         charts=() if is_waiting else charts.small_charts(series, summary, is_stale=stale is not None),
-        series=charts.payload(series),
-        live_href=f"{path}/overview?{query}",
+        series=charts.payload(series, policies.marks(work, cache_id, within.start, within.end)),
+        live_href=f"{path}/overview?{query}{sorting}",
         series_href=f"{path}/series?{query}",
         stale=stale,
         is_waiting=is_waiting,
         edit_href=edit_href,
+        prefixes=None
+        if is_waiting
+        else prefixes.view(
+            policies.prefix_table(work, cache_id, within.start, within.end),
+            cache_id=cache_id,
+            target=cache.hit_ratio_target,
+            sort=sort,
+            path=f"{path}/overview",
+            query=query,
+            words=words,
+            may_edit=can(work.actor, Role.OPERATOR),
+        ),
     )
 
 
@@ -81,9 +108,9 @@ def series_payload(work: UnitOfWork, cache_id: int, within: Span, since: float |
     Raises:
         NotFound: there is no such cache.
     """
-    return charts.payload(
-        monitoring.overview_series(work, cache_id, within, columns=charts.COLUMNS, since=since)
-    )
+    series = monitoring.overview_series(work, cache_id, within, columns=charts.COLUMNS, since=since)
+    start = within.start if since is None else max(within.start, datetime.fromtimestamp(since, UTC))
+    return charts.payload(series, policies.marks(work, cache_id, start, within.end))
 
 
 def no_cache_page(work: UnitOfWork) -> NoCachePage:

@@ -128,6 +128,94 @@ class RangeChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefixLine:
+    """A sparkline of a prefix's hit ratio.
+
+    Attributes:
+        values: 0..1, oldest first, None without reads; below: the same where they are under the target.
+        low, high: the ends of its own scale.
+        target: where to mark it; None while it is far below the scale.
+        label: what it is and its scale, for all who point at it.
+    """
+
+    values: tuple[float | None, ...]
+    below: tuple[float | None, ...]
+    low: float
+    high: float
+    target: float | None
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixRow:
+    """One row of the prefix table; None where nothing is known.
+
+    Attributes:
+        kind: "prefix", "default" (no policy has a prefix for it) or "other" (not shown apart).
+        href: of its policy; None where there is none to see.
+        tier_label, tier_icon, ttl_text: of the policy in force; empty where there is none.
+        saved_s: hits times the mean time of a load.
+    """
+
+    kind: Literal["prefix", "default", "other"]
+    name: str
+    href: str | None
+    tier_label: str
+    tier_icon: str
+    ttl_text: str
+    is_bypassed: bool
+    hit_ratio: float | None
+    is_below_target: bool
+    line: PrefixLine | None
+    reads: int
+    reads_per_s: float | None
+    loads: int
+    load_s: float | None
+    saved_s: float | None
+    waits: int
+    stale_served: int
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixColumn:
+    """A column that sorts.
+
+    Attributes:
+        title: what it counts, for who points at it; direction: of the order in force, "" when it is another's.
+        cls: its class in the table.
+    """
+
+    key: str
+    label: str
+    title: str
+    href: str
+    direction: Literal["", "ascending", "descending"]
+    cls: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixesView:
+    """The prefix table of the Overview.
+
+    Attributes:
+        words: how many prefixes over which span.
+        is_empty: nothing was counted in the span; ever_counted: but some time before.
+        rows: in their order; the default and the others come last, whatever the order.
+        policies_href: where policies are edited.
+        note: what the last rows are; may be empty.
+    """
+
+    words: str
+    is_empty: bool
+    ever_counted: bool
+    columns: tuple[PrefixColumn, ...]
+    rows: tuple[PrefixRow, ...]
+    policies_href: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class OverviewPage:
     """One cache over one span.
 
@@ -139,6 +227,7 @@ class OverviewPage:
         verdicts: worst first.
         links: (label, address) of where to look next, by a verdict's code.
         chart: the hit ratio, over the whole width beside the verdicts; charts: the small ones.
+        prefixes: what applications counted; None while the page waits for its first numbers.
         series: the numbers of all charts, for charts.js.
         live_href, series_href: where the page asks for its small parts, and for new points.
         edit_href: the cache's settings, None for who may not change them.
@@ -162,6 +251,7 @@ class OverviewPage:
     stale: Stale | None = None
     is_waiting: bool = False
     edit_href: str | None = None
+    prefixes: PrefixesView | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ from dashboard.access import Role
 from dashboard.errors import InvalidInput
 from dashboard.monitoring import service as monitoring
 from dashboard.monitoring.types import Span
-from dashboard.overview import service
+from dashboard.overview import prefixes, service
 from dashboard.overview.types import RefusedSpan
 from dashboard.web.context import open_work
 from dashboard.web.guard import requires
 from dashboard.web.htmx import is_partial, redirect_to
-from dashboard.web.params import float_arg, text_arg
+from dashboard.web.params import choice_arg, float_arg, text_arg
 from dashboard.web.templating import render
 from dashboard.work import UnitOfWork
 
@@ -45,15 +45,16 @@ def home() -> Response:
 def overview(cache_id: int) -> Response:
     """One cache over one span; as a fragment, its live parts."""
     status = 200
+    sort = choice_arg("sort", prefixes.SORTS, prefixes.DEFAULT_SORT)
     with open_work() as work:
         try:
-            page = service.overview_page(work, cache_id, _span(work, cache_id))
+            page = service.overview_page(work, cache_id, _span(work, cache_id), sort=sort)
         except InvalidInput as error:
             if is_partial() or not error.fields:
                 raise
             refused = RefusedSpan(text_arg("from"), text_arg("to"), error.fields)
             usual = monitoring.span(work, service.default_range(work, cache_id))
-            page, status = service.overview_page(work, cache_id, usual, refused), error.status
+            page, status = service.overview_page(work, cache_id, usual, refused, sort=sort), error.status
     return render("overview/overview.html", page, fragment="overview/_live.html", status=status)
 
 

@@ -1,5 +1,6 @@
 """Use cases of policies; see ``editing``, ``publishing`` and ``pages`` for each."""
 
+from dashboard.policies.counted import marks, prefix_table, reads_avoided
 from dashboard.policies.editing import (
     discard_draft,
     stage_import,
@@ -9,6 +10,7 @@ from dashboard.policies.editing import (
     stage_tier_removal,
     unstage,
 )
+from dashboard.policies.effects import effect
 from dashboard.policies.pages import (
     compare_page,
     diff_import,
@@ -36,14 +38,18 @@ __all__ = [
     "discard_draft",
     "draft_page",
     "editor",
+    "effect",
     "end_bypass",
     "export",
     "history_page",
     "instances_page",
     "is_cached_tier",
+    "marks",
     "policies_page",
+    "prefix_table",
     "preview",
     "publish",
+    "reads_avoided",
     "revert",
     "stage_import",
     "stage_policy",

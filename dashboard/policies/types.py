@@ -157,6 +157,166 @@ class PrefixUse:
         return self.counts.get("hits", 0) / self.reads if self.reads else None
 
 
+@dataclass(frozen=True, slots=True)
+class CountedPrefix:
+    """One prefix over a span: what was counted, and the policy in force.
+
+    Args:
+        tier_label, tier_icon, ttl_text: of the policy in force; empty where there is none (any more).
+        is_cached: whether that policy stores anything.
+        is_bypassed: applications go around the cache right now.
+    """
+
+    use: PrefixUse
+    tier_label: str = ""
+    tier_icon: str = ""
+    ttl_text: str = ""
+    is_cached: bool = True
+    is_bypassed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixTable:
+    """All prefixes of a cache over a span.
+
+    Args:
+        rows: prefixes with a policy or with counts, those with most reads first; never the default.
+        default: keys that no prefix matches.
+        other: all that is not shown apart, together; None when there is nothing.
+        other_prefixes: how many prefixes that are; 0 when only applications themselves did not tell them apart.
+        window_s: seconds that were counted within the span; 0 when nothing was.
+        ever_counted: whether any application ever counted for this cache.
+    """
+
+    rows: tuple[CountedPrefix, ...]
+    default: CountedPrefix
+    other: PrefixUse | None
+    other_prefixes: int
+    window_s: float
+    ever_counted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReadsAvoided:
+    """Database reads that the cache made unnecessary, as applications counted them.
+
+    Args:
+        avoided, served: in the span: answered without a load of its own, and loads.
+        avoided_per_s, served_per_s: in the last minutes; None when nothing was counted lately.
+        line: avoided per second, per step of the span; None where nothing was counted.
+    """
+
+    avoided: int
+    served: int
+    avoided_per_s: float | None
+    served_per_s: float | None
+    line: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """One side of a version's effect on a prefix.
+
+    Args:
+        window_s: seconds that were counted.
+    """
+
+    window_s: float
+    reads: int
+    hits: int
+    loads: int
+    load_us: int
+    errors: int
+
+    @property
+    def hit_ratio(self) -> float | None:
+        """0..1; None without reads."""
+        return self.hits / self.reads if self.reads else None
+
+    @property
+    def loads_per_s(self) -> float:
+        """Loads per second."""
+        return self.loads / self.window_s
+
+    @property
+    def reads_per_s(self) -> float:
+        """Reads per second."""
+        return self.reads / self.window_s
+
+    @property
+    def load_s(self) -> float | None:
+        """Mean seconds of a load; None without loads."""
+        return self.load_us / self.loads / 1e6 if self.loads else None
+
+
+@dataclass(frozen=True, slots=True)
+class EffectRow:
+    """One number before and after a version, in words.
+
+    Args:
+        change: "+123%", "-23.0 points", "level"; empty where one side is not known.
+        kind: crit when it got worse, ok when better, empty when neither is to be said.
+    """
+
+    label: str
+    before: str
+    after: str
+    change: str
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixEffect:
+    """What a version did to one prefix that it changed.
+
+    Args:
+        kind: ok (better), crit (worse), info (level) or unknown (too little is known).
+        word: "Better", "Worse", "Level", "Too early".
+        sentence: the verdict in one sentence.
+        side_s: seconds of each side.
+        unchanged: what did not change, in sentences: the traffic, errors, events of the server.
+        line: hit ratio per step over both sides, None without reads; the mark is in its middle.
+    """
+
+    prefix: str
+    title: str
+    kind: str
+    word: str
+    sentence: str
+    side_s: float
+    before: Sums | None = None
+    after: Sums | None = None
+    rows: tuple[EffectRow, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    line: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VersionEffect:
+    """What a version did, prefix by prefix, worst first.
+
+    Args:
+        more: prefixes that it changed as well and that are not shown.
+    """
+
+    at: datetime
+    version: int
+    prefixes: tuple[PrefixEffect, ...]
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A publication, for charts."""
+
+    version: int
+    at: datetime
+    by: str
+    reason: str
+    kind: str
+    summary: str
+
+
 # --- pages ------------------------------------------------------------------------------------------------------
 
 

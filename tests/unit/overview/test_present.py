@@ -102,7 +102,7 @@ def test_evictions_that_ended_are_counted():
 
 def test_reads_avoided_name_what_is_left_for_the_database():
     made = tile("Database reads avoided")
-    assert (made.value, made.unit, made.sub) == ("3,589", "/s", "database serves 338/s")
+    assert (made.value, made.unit, made.sub) == ("3,589", "/s", "database serves 338/s, by INFO")
     assert tile("Database reads avoided", summary(rates={})).value == "n/a"
 
 
