@@ -9,11 +9,14 @@ from dashboard.policies.types import (
     Diff,
     Editor,
     Frame,
+    InstanceRow,
     PoliciesPage,
     PolicyRow,
     Preview,
     Test,
     TierEditor,
+    VersionEffect,
+    VersionPage,
 )
 
 PAGE_SIZE = 200
@@ -119,6 +122,20 @@ class PreviewPart:
 
     preview: Preview | None
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionScreen:
+    """templates/policies/version.html.
+
+    Args:
+        effect: what it did to the prefixes that it changed.
+        instances: who runs which version, worst first; only beside the version in force.
+    """
+
+    version: VersionPage
+    effect: VersionEffect
+    instances: tuple[InstanceRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

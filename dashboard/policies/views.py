@@ -16,6 +16,7 @@ from dashboard.policies.types import (
     ItemKind,
     PublishConflict,
     TierEditor,
+    VersionPage,
 )
 from dashboard.web.context import open_work
 from dashboard.web.guard import requires
@@ -87,7 +88,7 @@ def history(cache_id: int) -> Response:
 def version(cache_id: int, version: int) -> Response:
     """One version and how it differs."""
     with open_work() as work:
-        page = service.version_page(work, cache_id, version)
+        page = _version_screen(work, service.version_page(work, cache_id, version))
     return render("policies/version.html", page)
 
 
@@ -413,7 +414,8 @@ def revert(cache_id: int, version: int) -> Response:
             published = service.revert(work, cache_id, to=version, reason=reason, version=current)
     except (InvalidInput, Conflict, Refused) as error:
         with open_work() as work:
-            page = service.version_page(work, cache_id, version, reason=reason, errors=_said(error))
+            refused = service.version_page(work, cache_id, version, reason=reason, errors=_said(error))
+            page = _version_screen(work, refused)
         return render("policies/version.html", page, status=error.status)
     notify("ok", f"Version {published.version} is published: it is version {version} again.")
     return redirect_to(_base(cache_id))
@@ -538,6 +540,12 @@ def _screen(work: UnitOfWork, cache_id: int) -> screen.PolicyScreen:
         first=int_arg("first", 0, low=0, high=100_000) or 0,
     )
     return screen.PolicyScreen(page.frame, page, listing, base, screen.mark(page))
+
+
+def _version_screen(work: UnitOfWork, page: VersionPage) -> screen.VersionScreen:
+    cache_id = page.frame.cache_id
+    rows = service.instances_page(work, cache_id).rows if page.row.is_current else ()
+    return screen.VersionScreen(page, service.effect(work, cache_id, page.row.version), rows)
 
 
 def _with_editor(
