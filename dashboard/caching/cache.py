@@ -88,6 +88,7 @@ class Cache:
         on_error: what ``invalidate`` and writes do when Redis can't be told: ``"raise"`` InvalidationError, or
             ``"retry"`` in the background until it works; meanwhile this process does not use the keys' values.
         follow: whether to follow the policies that are published in Redis, and to report this process there.
+        name: what this application is called where its instances are listed; the program's name when empty.
         pool_size: most connections of this process; more callers wait a moment, then load.
         background_context: makes a context for loaders that run in the background (early refresh and
             stale-while-revalidate), e.g. ``app.app_context`` of Flask.
@@ -104,6 +105,7 @@ class Cache:
         codec: codecs.Codec | None = None,
         on_error: OnError = "raise",
         follow: bool = True,
+        name: str = "",
         pool_size: int = links.POOL_SIZE,
         background_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
@@ -118,7 +120,7 @@ class Cache:
         self._background = Background()
         self._flights: Flights[Outcome] = Flights()
         self._ledger = Ledger()
-        self._follower = Follower(self._apply) if follow else None
+        self._follower = Follower(self._apply, name) if follow else None
         self._removal = Removal(self._link, on_error)
         self._keeper = Keeper(self._link, self._follower, self._ledger, self._removal.repeat)
         self._is_started = False
@@ -452,11 +454,15 @@ class Cache:
         self._apply(document)
 
     def close(self) -> None:
-        """Carry the counters, sign off, close the connections. Calls after it start everything anew."""
+        """Carry the counters, sign off, close the connections. Calls after it start everything anew.
+
+        Invalidations that were kept for later are tried once more; what is lost then stays until its TTL ends.
+        """
         with self._starting:
             was_started, self._is_started = self._is_started, False
             self._compile()
         if was_started:
+            self._removal.repeat()
             self._keeper.stop()
             self._keeper = Keeper(self._link, self._follower, self._ledger, self._removal.repeat)
         self._link.close()
@@ -554,22 +560,26 @@ class Cache:
         if rule.needs_ttl and not isinstance(replies, Away):
             left_ms = replies.pop()
             context.tally.add("own_misses" if replies[0] is None else "own_hits")
-            payload = self._hit(context, replies)
-            if payload is not None:
-                value = self._decode(payload)
+            is_hit, value = self._hit(context, replies)
+            if is_hit:
                 if isinstance(left_ms, int):
                     self._refresh_if_due(context, replies[0], value, left_ms, loader)
                 context.tally.add("hits")
                 return value
         return self._settle(context, replies, asked_at, loader)
 
-    def _hit(self, context: Context, replies: list[Any]) -> bytes | None:
-        """The payload when the first look answers the question."""
+    def _hit(self, context: Context, replies: list[Any]) -> tuple[bool, Any]:
+        """Whether the first look answers the question, and the value."""
         raw = replies[0]
         if not isinstance(raw, bytes) or kind_of(raw) is not None:
-            return None
+            return False, None
         payload = self._run(protocol.usable(context, raw, replies[1:]), context)
-        return payload if payload is not None and self._is_readable(payload) else None
+        if payload is None:
+            return False, None
+        try:
+            return True, self._decode(payload)
+        except ValueError:
+            return False, None
 
     def _refresh_if_due(
         self, context: Context, raw: bytes, value: Any, left_ms: int, loader: Callable[[], Any]
@@ -593,10 +603,10 @@ class Cache:
         """Go on after the first look: lead the key's flight, or join it."""
         _check(context.key)
         if isinstance(replies, list):
-            payload = self._hit(context, replies)
-            if payload is not None:
+            is_hit, value = self._hit(context, replies)
+            if is_hit:
                 context.tally.add("hits")
-                return self._decode(payload)
+                return value
         seen: Any = replies[0] if isinstance(replies, list) else replies
         unwanted: Flight[Outcome] | None = None
         while True:

@@ -23,22 +23,24 @@ class Follower:
 
     Args:
         apply: called with every new document.
+        name: of the application; empty: its program's.
         wall: epoch seconds.
     """
 
     def __init__(
-        self, apply: Callable[[PolicyDocument], None], wall: Callable[[], float] = time.time
+        self, apply: Callable[[PolicyDocument], None], name: str = "", wall: Callable[[], float] = time.time
     ) -> None:
         self._apply = apply
+        self._name = name
         self._wall = wall
         self._newest: bytes | None = None
-        self.instance = introduce(wall())
+        self.instance = introduce(wall(), name)
 
     def after_fork(self) -> None:
         """A child process is another application instance, with the same policies."""
         held = self.instance
         self.instance = replace(
-            introduce(self._wall()),
+            introduce(self._wall(), self._name),
             policy_version=held.policy_version,
             applied_at=held.applied_at,
             refusal=held.refusal,
@@ -77,14 +79,14 @@ class Follower:
         return self.instance
 
 
-def introduce(now: float) -> Instance:
+def introduce(now: float, name: str = "") -> Instance:
     """This process, just started."""
     host, pid = socket.gethostname(), os.getpid()
     return Instance(
         id=f"{host}:{pid}:{secrets.token_hex(4)}",
         host=host,
         pid=pid,
-        program=os.path.basename(sys.argv[0] if sys.argv else "") or "python",
+        program=name or os.path.basename(sys.argv[0] if sys.argv else "") or "python",
         library=dashboard.__version__,
         started_at=now,
         seen_at=now,

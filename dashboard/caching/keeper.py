@@ -66,7 +66,6 @@ class Keeper:
     def start(self) -> None:
         """Ask for the policies once, then go on in the background."""
         if self._follower is not None:
-            self._listen(time.monotonic())
             self._follow()
         self._thread = threading.Thread(target=self._run, name="cachewarden-keeper", daemon=True)
         self._thread.start()
@@ -99,8 +98,12 @@ class Keeper:
             self._carried.clear()
 
     def _run(self) -> None:
-        polled_at = time.monotonic()
-        tidied_at = 0.0
+        if self._follower is not None:
+            # Once more: it may have been published before anybody listened.
+            self._listen(time.monotonic())
+            self._follow()
+            self._tidy()
+        polled_at = tidied_at = time.monotonic()
         while not self._stopped.is_set():
             try:
                 self._is_waiting = True
@@ -117,7 +120,7 @@ class Keeper:
                     polled_at = now
                     self._listen(now)
                     self._follow()
-                if now - tidied_at >= TIDY_S or not tidied_at:
+                if now - tidied_at >= TIDY_S:
                     tidied_at = now
                     self._tidy()
             except Exception:
@@ -168,7 +171,9 @@ class Keeper:
     def _follow(self) -> None:
         assert self._follower is not None
         replies = self._try([(b"GETRANGE", POLICIES_KEY, 0, MAX_DOCUMENT_BYTES)])
-        if replies and isinstance(replies[0], bytes):
+        if replies is None:
+            return
+        if isinstance(replies[0], bytes):
             self._follower.consider(replies[0])
         instance = self._follower.report()
         self._try([(b"HSET", INSTANCES_KEY, instance.id, instance.to_json())])

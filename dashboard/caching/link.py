@@ -101,15 +101,20 @@ def connect(client_or_url: Any, pool_size: int) -> Link:
             )
         return ClusterLink(client_or_url)
     if isinstance(client_or_url, redis.Redis):
-        settings = dict(client_or_url.connection_pool.connection_kwargs)
+        pool = client_or_url.connection_pool
+        settings = dict(pool.connection_kwargs)
         _warn(settings, settings.get("retry"))
+        # Who is primary is asked of the Sentinels, in the middle of a read.
+        for sentinel in getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()):
+            asked = sentinel.connection_pool.connection_kwargs
+            _warn(asked, asked.get("retry"), "The client of a Sentinel")
         return DirectLink(client_or_url, pool_size)
     raise UsageError(
         f"Cache takes a URL, a redis.Redis or a RedisCluster, not {type(client_or_url).__name__}"
     )
 
 
-def _warn(settings: Any, retry: Any) -> None:
+def _warn(settings: Any, retry: Any, whose: str = "This client") -> None:
     wrong = []
     for name in ("socket_connect_timeout", "socket_timeout"):
         # redis-py 8 puts its own default where nothing is given.
@@ -120,7 +125,7 @@ def _warn(settings: Any, retry: Any) -> None:
         wrong.append(f"{retry.get_retries()} retries")
     if wrong:
         warnings.warn(
-            f"This client has {', '.join(wrong)}: when Redis hangs, every read waits for that. Give Cache the URL, "
+            f"{whose} has {', '.join(wrong)}: when Redis hangs, every read waits for that. Give Cache the URL, "
             f"or set socket_connect_timeout={CONNECT_TIMEOUT_S}, socket_timeout={COMMAND_TIMEOUT_S} and "
             "retry=Retry(NoBackoff(), 0).",
             CacheSettingsWarning,

@@ -156,6 +156,10 @@ def usable(context: Context, raw: bytes, replies: Sequence[Any]) -> Generator[St
         # Stored by a call that knew no tags; this one does, and a purge must reach what it returns.
         return None if context.tags else raw
     tagged = tagging.unwrap(raw)
+    if context.tags:
+        # ZSCORE is a lookup as well.
+        context.tally.add("own_hits", sum(reply is not None for reply in replies))
+        context.tally.add("own_misses", sum(reply is None for reply in replies))
     if tagged is None or not set(context.tags) <= set(tagged.versions):
         return None
     asked: tuple[str, ...] = context.tags

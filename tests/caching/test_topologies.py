@@ -15,7 +15,7 @@ from redis.sentinel import Sentinel
 from dashboard.caching import Cache, CacheSettingsWarning
 from dashboard.caching.wire import COUNTERS_KEY, INSTANCES_KEY
 from tests.caching.conftest import a_policy
-from tests.support.clusters import make_cluster, role, servers
+from tests.support.clusters import cluster_ports, make_cluster, role, servers
 
 QUICK = {"socket_timeout": 0.25, "socket_connect_timeout": 0.1}
 
@@ -146,7 +146,9 @@ sentinel failover-timeout shop 5000
             while not asked.sentinel_slaves("shop"):
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
-        sentinel = Sentinel([("127.0.0.1", watcher)], sentinel_kwargs=QUICK)
+        sentinel = Sentinel(
+            [("127.0.0.1", watcher)], sentinel_kwargs={**QUICK, "retry": Retry(NoBackoff(), 0)}
+        )
         client = sentinel.master_for("shop", retry=Retry(NoBackoff(), 0), **QUICK)
         with Cache(client, default=a_policy(longest_wait_s=1.0), on_error="retry") as cache:
             rows = Rows(cache)
@@ -177,7 +179,7 @@ sentinel failover-timeout shop 5000
 
 def test_a_cluster_client_with_slow_settings_is_warned_about(quiet_redis_py: None) -> None:
     with servers() as made:
-        port = made.start("--cluster-enabled", "yes", "--cluster-require-full-coverage", "no")
+        port = made.start("--cluster-enabled", "yes", port=cluster_ports()[0])
         with redis.Redis(port=port) as node:
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             deadline = time.monotonic() + 20

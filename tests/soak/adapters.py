@@ -1,12 +1,13 @@
 """The same few calls on this library, on the plain recipe, and on two libraries that many applications use."""
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import redis
 
-from dashboard.caching import Cache, Policy, Protection, Strategy, tags
+from dashboard.caching import Cache, InvalidationError, Policy, Protection, Strategy, tags
 from dashboard.caching.wire import kind_of
 
 TTL_S = 300
@@ -40,7 +41,7 @@ class Ours:
             protection=Protection(early_refresh_beta=10.0, grace_s=TTL_S * 10),
             longest_wait_s=0.05,
         )
-        self.cache = Cache(url, default=policy, on_error="retry")
+        self.cache = Cache(url, default=policy)
         self._tag = ("soak",)
 
     def read(self, key: str, load: Callable[[], int]) -> int:
@@ -48,12 +49,21 @@ class Ours:
         return self.cache.get_or_load(key, load, tags=self._tags(key))
 
     def invalidate(self, key: str) -> None:
-        self.cache.invalidate(key)
+        # On a busy machine the server may be too slow to answer in time; then it is said so, and tried again.
+        while True:
+            try:
+                self.cache.invalidate(key)
+                return
+            except InvalidationError:
+                time.sleep(0.05)
 
     def write(self, key: str, version: int, commit: Callable[[], None]) -> bool:
-        with self.cache.write_through(key, tags=self._tags(key)) as write:
-            write.value = version
-            commit()
+        try:
+            with self.cache.write_through(key, tags=self._tags(key)) as write:
+                write.value = version
+                commit()
+        except InvalidationError:
+            self.invalidate(key)
         return True
 
     def stored(self, key: str) -> int | None:
