@@ -99,6 +99,16 @@ def find_item(document: PolicyDocument, kind: ItemKind, name: str) -> Policy | T
             return next((policy for policy in document.policies if policy.prefix == prefix), None)
 
 
+def items(document: PolicyDocument) -> dict[tuple[ItemKind, str], Policy | Tier]:
+    """All items of a document by kind and name, to look many of them up."""
+    found: dict[tuple[ItemKind, str], Policy | Tier] = {
+        (ItemKind.TIER, tier.name): tier for tier in document.tiers
+    }
+    found |= {(ItemKind.POLICY, policy.prefix_text): policy for policy in document.policies}
+    found[ItemKind.DEFAULT, ""] = document.default
+    return found
+
+
 def staged(published: PolicyDocument, edits: Iterable[Edit]) -> PolicyDocument:
     """The published document with the edits in it; whether it is valid is another question, see ``problems``."""
     tiers = {tier.name: tier for tier in published.tiers}

@@ -142,11 +142,9 @@ def stage_import(work: UnitOfWork, cache_id: int, data: bytes, format: str) -> D
     found = diff.diff(documents.without_bypasses(held.published), document)
     store.delete_edits(work.session, cache_id)
     held = Held(held.cache, held.version, held.revision, held.published, ())
+    wanted = documents.items(document)
     changes = [
-        (item.kind, item.name, documents.value_of(documents.find_item(document, item.kind, item.name)))
-        if item.change is not ChangeKind.REMOVED
-        else (item.kind, item.name, None)
-        for item in found.items
+        (item.kind, item.name, documents.value_of(wanted.get((item.kind, item.name)))) for item in found.items
     ]
     _put(work, held, changes)
     audit.record(
@@ -347,9 +345,10 @@ def _values(item: ItemChange, side: str) -> dict[str, object] | None:
 
 def _put(work: UnitOfWork, held: Held, changes: Sequence[tuple[ItemKind, str, Value | None]]) -> int:
     revision = held.revision + 1
+    published = documents.items(held.published)
     edits = []
     for kind, name, value in changes:
-        base = documents.value_of(documents.find_item(held.published, kind, name))
+        base = documents.value_of(published.get((kind, name)))
         if value == base:
             store.delete_edit(work.session, held.cache.id, kind, name)
         else:

@@ -66,10 +66,11 @@ def policies_page(work: UnitOfWork, cache_id: int) -> PoliciesPage:
     def row(policy: Policy) -> PolicyRow:
         return _row(held, policy, staged, last, uses, known, running)
 
+    kept = documents.items(held.draft)
     removed = [
         policy
         for policy in held.published.policies
-        if documents.find_item(held.draft, ItemKind.POLICY, policy.prefix_text) is None
+        if (ItemKind.POLICY, policy.prefix_text) not in kept
     ] if held.edits else []  # fmt: skip
     return PoliciesPage(
         frame=_frame(work, held),

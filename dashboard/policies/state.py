@@ -44,10 +44,11 @@ class Held:
     def changes(self) -> tuple[ItemChange, ...]:
         """What is staged, item by item."""
         by_item = {(edit.kind, edit.name): edit for edit in self.edits}
+        published = documents.items(self.published)
         found = []
         for change in diff.diff(self.published, self.draft).items:
             edit = by_item[change.kind, change.name]
-            item = documents.find_item(self.published, change.kind, change.name)
+            item = published.get((change.kind, change.name))
             found.append(
                 ItemChange(
                     change.kind,
