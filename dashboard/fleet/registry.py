@@ -33,6 +33,9 @@ class Node:
         self.url = url
         self.client = client
         self.doubt = on_doubt
+        self._lock = threading.Lock()
+        self._users = 0
+        self._is_closed = False
         self.memory: dict[str, Any] = {}
         """What ``commands`` learnt about this server; lives as long as the node's address and credentials."""
 
@@ -57,6 +60,16 @@ class Node:
             raise
 
     def _exchange(self, commands: Sequence[Command]) -> tuple[list[Any], float]:
+        with self._lock:
+            self._users += 1
+        try:
+            return self._send_and_read(commands)
+        finally:
+            with self._lock:
+                self._users -= 1
+                self._close_if_done()
+
+    def _send_and_read(self, commands: Sequence[Command]) -> tuple[list[Any], float]:
         pool: Any = self.client.connection_pool
         connection = pool.get_connection()
         try:
@@ -77,8 +90,17 @@ class Node:
             pool.release(connection)
 
     def close(self) -> None:
-        """Close the pooled connections."""
-        self.client.connection_pool.disconnect()
+        """Close the pooled connections.
+
+        Exchanges that run come to their end first: that a cache was saved meanwhile is no failure of it.
+        """
+        with self._lock:
+            self._is_closed = True
+            self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._is_closed and not self._users:
+            self.client.connection_pool.disconnect()
 
 
 class Connection:
@@ -93,6 +115,7 @@ class Connection:
         self._topology: Topology | None = None
         self._fresh_until = 0.0
         self._first = 0
+        self._is_closed = False
 
     def __repr__(self) -> str:
         return f"Connection({self.url.masked})"
@@ -127,12 +150,11 @@ class Connection:
             return found
 
     def close(self) -> None:
-        """Close every connection; the object must not be used any more."""
+        """Close every connection. Whoever still uses the object may go on; nothing stays open after each exchange."""
         with self._lock:
+            self._is_closed = True
             for node in self._nodes.values():
                 node.close()
-            self._nodes = {}
-            self._topology = None
 
     def _accept(self, found: Topology) -> None:
         nodes = {}
@@ -145,6 +167,9 @@ class Connection:
             )
         for gone in self._nodes.values():
             gone.close()
+        if self._is_closed:
+            for node in nodes.values():
+                node.close()
         self._nodes = nodes
         self._topology = found
         moving = self.url.kind is not Kind.SERVER

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from dashboard.fleet.arguments import without_values
 from dashboard.fleet.text import decoded, display
 
 LARGEST_INFO_BYTES = 1024 * 1024
 MOST_CLIENTS = 1000
 MOST_SLOW_ENTRIES = 128
 MOST_PAIRS = 1000
-MOST_ARGUMENTS = 32
 LONGEST_TEXT = 256
 
 
@@ -48,14 +48,14 @@ class SlowEntry:
     Args:
         at: when it ran, by the server's clock; None when that is no date.
         duration_s: seconds it took, without waiting and network.
-        arguments: the command and its arguments, shortened by the server and by us.
+        command: with its first key; the other arguments are only counted, for they may be anybody's data.
         client_address: None before Redis 4.
     """
 
     id: int
     at: datetime | None
     duration_s: float
-    arguments: tuple[str, ...]
+    command: str
     client_address: str | None
     client_name: str | None
 
@@ -148,9 +148,6 @@ def _slow_entry(item: Any) -> SlowEntry | None:
         return None
     if not isinstance(arguments, list):
         return None
-    words = [display(word, LONGEST_TEXT) for word in arguments[:MOST_ARGUMENTS] if isinstance(word, bytes)]
-    if len(arguments) > MOST_ARGUMENTS:
-        words.append(f"… ({len(arguments) - MOST_ARGUMENTS} more arguments)")
     about = [display(text, LONGEST_TEXT) if isinstance(text, bytes) else "" for text in client]
     try:
         when = datetime.fromtimestamp(at, UTC)
@@ -160,7 +157,7 @@ def _slow_entry(item: Any) -> SlowEntry | None:
         id=number,
         at=when,
         duration_s=took / 1_000_000,
-        arguments=tuple(words),
+        command=without_values([word for word in arguments if isinstance(word, bytes)]),
         client_address=about[0] or None if about else None,
         client_name=about[1] or None if len(about) > 1 else None,
     )

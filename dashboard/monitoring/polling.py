@@ -35,7 +35,6 @@ COMMANDS_BUCKET = timedelta(minutes=10)
 MOST_COMMANDS = 100
 MOST_CLIENTS = 200
 MOST_SLOW_ENTRIES = 128
-LONGEST_COMMAND = 512
 ROUND_SHARE = 0.8
 """Of its interval, one round of polls over a cache's nodes may take so much; nodes not reached by then wait."""
 
@@ -334,7 +333,7 @@ def _slow_log(answers: Iterable[Answer]) -> dict[str, Any] | None:
             SlowEntry(
                 at=entry.at or _EPOCH,
                 duration_s=entry.duration_s,
-                command=" ".join(entry.arguments)[:LONGEST_COMMAND],
+                command=entry.command,
                 client_address=entry.client_address or "",
                 client_name=entry.client_name or "",
                 node=answer.reply.node_id,

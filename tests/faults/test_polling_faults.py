@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import redis
@@ -15,7 +16,7 @@ from dashboard.access import Actor, Role
 from dashboard.db.session import Database
 from dashboard.embedded import postgres
 from dashboard.monitoring import service
-from dashboard.monitoring.jobs import LOCK_KEY
+from dashboard.monitoring.jobs import LOCK_KEY, Poller
 from dashboard.monitoring.types import Flag
 from dashboard.work import Runtime, unit_of_work
 from tests.support import odd_servers, servers
@@ -25,6 +26,7 @@ from tests.support.polling import (
     add_cache,
     assert_no_spike,
     counted,
+    counted_gets,
     kinds,
     lookups,
     polling,
@@ -142,7 +144,7 @@ def test_polling_passes_on_when_the_holder_dies(
         }
         wait_until(lambda: samples(database, cache_id) >= 1, "the first holder polls")
         traffic = stack.enter_context(Traffic(redis7_url))
-        wait_until(lambda: counted(database, cache_id) > 100, "and goes on")
+        wait_until(lambda: counted_gets(database, cache_id) > 100, "and goes on")
         first = pid()
         assert first in workers
         # Only one of them polls.
@@ -180,9 +182,9 @@ def test_polling_passes_on_when_the_holder_dies(
             lambda: value(database, "SELECT max(ts) > now() - interval '3 s' FROM sample"), "it goes on"
         )
         traffic.stop()
-        wait_until(lambda: counted(database, cache_id) == traffic.done, "nothing is lost")
+        wait_until(lambda: counted_gets(database, cache_id) == traffic.done, "nothing is lost")
         time.sleep(2.5)
-        assert counted(database, cache_id) == traffic.done
+        assert counted_gets(database, cache_id) == traffic.done
         assert workers[first].poll() is None or death is signal.SIGKILL
     assert_no_spike(database, cache_id)
 
@@ -265,3 +267,19 @@ def test_caches_that_come_change_and_go_are_followed(live_runtime: Runtime, redi
         time.sleep(2.5)
         assert samples(database, cache_id) == known
         assert rows(database, "SELECT 1 FROM poll_state") == []
+
+
+class _AtOnce(Poller):
+    """Sees what a job would see that starts the moment it is scheduled."""
+
+    seen: ClassVar[list[tuple[str, set[int]]]] = []
+
+    def _schedule(self, job_id: str, *given: Any, **more: Any) -> None:
+        self.seen.append((job_id, set(self._caches)))
+        super()._schedule(job_id, *given, **more)
+
+
+def test_a_job_that_starts_at_once_finds_its_cache(live_runtime: Runtime) -> None:
+    cache_id = add_cache(live_runtime, "redis://127.0.0.1:1/0", interval_s=3600)
+    _AtOnce(live_runtime)._follow()
+    assert (f"cache-{cache_id}", {cache_id}) in _AtOnce.seen
