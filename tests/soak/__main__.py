@@ -9,7 +9,7 @@ import time
 
 from dashboard.embedded import valkey
 from tests.soak import harness, scheduled
-from tests.support.servers import flush, redis_server
+from tests.support.servers import redis_server
 
 OTHERS = ("plain", "dogpile.cache", "Flask-Caching")
 
@@ -28,7 +28,6 @@ def main(minutes: float) -> int:
                 say(f"scheduled steps, {name}, {server}: {steps}")
                 if steps.stale or not steps.kept:
                     failures.append(f"{name} on {server}")
-            flush(url)
             rows = harness.run("cachewarden", url, seconds=half_s / 2, seed=seed)
             say(f"threads and processes, {server}: {rows}")
             if rows.stale or not rows.stored:
@@ -39,7 +38,6 @@ def main(minutes: float) -> int:
         if not naive.stale:
             failures.append("the harness finds nothing in GET / SETEX / DEL")
         for other in OTHERS:
-            flush(url)
             rows = harness.run(other, url, seconds=15, seed=seed)
             say(f"threads and processes, {other}: {rows}")
             if not rows.stale:

@@ -11,6 +11,9 @@ from dashboard.caching import Cache, InvalidationError, Policy, Protection, Stra
 from dashboard.caching.wire import kind_of
 
 TTL_S = 300
+GRACE_S = 600
+GRACE_LEFT_MS = 400_000
+"""With so long to live a value is in its grace time."""
 
 
 class Adapter(Protocol):
@@ -37,8 +40,7 @@ class Ours:
             base_ttl_s=TTL_S,
             jitter_s=0,
             strategy=Strategy.WRITE_THROUGH,
-            # Refreshes long before the end, so that they happen at all.
-            protection=Protection(early_refresh_beta=10.0, grace_s=TTL_S * 10),
+            protection=Protection(early_refresh_beta=1.0, grace_s=GRACE_S),
             longest_wait_s=0.05,
         )
         self.cache = Cache(url, default=policy)

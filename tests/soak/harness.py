@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.soak.adapters import ADAPTERS
 from tests.soak.database import Database
+from tests.support.servers import flush
 
 PROCESSES = 2
 THREADS = 4
@@ -41,12 +42,13 @@ def run(
 
     Args:
         adapter: a name in ADAPTERS.
-        url: a server that is this run's own.
+        url: a server that is this run's own; it is emptied first.
         seconds: how long, without starting and judging.
         rate: rows per second that all meet at.
         kills: whether processes are killed (and replaced) meanwhile.
         seed: of the processes' chance.
     """
+    flush(url)
     chance = random.Random(seed)
     rows = max(1, int(seconds * rate))
     tally = Tally(rows=rows)

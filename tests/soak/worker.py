@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 
-from tests.soak.adapters import ADAPTERS, TAG_KEY, Adapter, is_placeholder
+from tests.soak.adapters import ADAPTERS, GRACE_LEFT_MS, TAG_KEY, Adapter, is_placeholder
 from tests.soak.database import Database
 
 SLOW_S = 0.003
@@ -92,6 +92,10 @@ def act(
             raw.pexpire(key, 1)
     elif is_ours and dice < 0.97:
         raw.delete(TAG_KEY)
+    elif is_ours and dice < 0.985:
+        # As if its TTL were over and only the grace time were left: the next reader has it refreshed.
+        if not is_placeholder(raw.get(key)):  # type: ignore[arg-type]
+            raw.pexpire(key, GRACE_LEFT_MS)
     else:
         for found in raw.scan_iter(f"{key}*", count=1000):
             raw.unlink(found)
