@@ -1,10 +1,13 @@
 """Policies with everything real: the worker, an application in a process of its own, and servers that fail."""
 
+import itertools
+import json
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,11 +18,12 @@ from sqlalchemy import text
 from dashboard.caching.policy import parse_document
 from dashboard.caching.wire import POLICIES_KEY
 from dashboard.policies import service
+from dashboard.policies.jobs import Propagation
 from dashboard.policies.types import InstanceState, PoliciesPage
 from dashboard.work import Runtime
 from dashboard.worker import start_worker
 from tests.support import odd_servers, servers
-from tests.support.policies import acting, publish, stage
+from tests.support.policies import acting, look_after, publish, stage
 from tests.support.polling import wait_until
 from tests.support.some_caches import add_cache
 
@@ -185,3 +189,52 @@ def test_a_failover_brings_the_document_to_the_new_primary(live_runtime: Runtime
                 start = time.monotonic()
                 wait_until(lambda: page(runtime, cache.id).publication.word == "In force", "all is well")
                 assert time.monotonic() - start < 40
+
+
+def test_whoever_publishes_while_redis_is_flushed_what_is_published_ends_up_there(
+    live_runtime: Runtime, valkey_url: str
+) -> None:
+    runtime = live_runtime
+    cache = add_cache(runtime, url=valkey_url)
+    publish(runtime, cache.id)
+    stopped = threading.Event()
+    failed: list[BaseException] = []
+
+    def repeat(do: Callable[[], object]) -> threading.Thread:
+        def run() -> None:
+            while not stopped.is_set():
+                try:
+                    do()
+                except BaseException as error:
+                    failed.append(error)
+                    return
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
+
+    numbers = itertools.count(30)
+
+    def apply() -> None:
+        tiers = [{"name": "hot", "min_ttl_s": 1, "max_ttl_s": 100_000}]
+        document = {"tiers": tiers, "default": {"tier": "hot", "base_ttl_s": next(numbers)}}
+        with acting(runtime) as work:
+            service.apply(work, cache.id, json.dumps(document).encode(), "json", reason="race")
+
+    propagation = Propagation(runtime)
+    with redis.Redis.from_url(valkey_url) as server:
+        threads = [repeat(apply) for _ in range(3)]
+        threads.append(repeat(lambda: look_after(runtime, cache.id, propagation)))
+        for _ in range(30):
+            server.delete(POLICIES_KEY)
+            time.sleep(0.1)
+        stopped.set()
+        for thread in threads:
+            thread.join()
+        assert not failed
+        look_after(runtime, cache.id, Propagation(runtime))
+        with acting(runtime) as work:
+            page = service.policies_page(work, cache.id)
+        assert page.frame.version > 20
+        there = parse_document(server.get(POLICIES_KEY))
+    assert (there.version, there.default) == (page.frame.version, page.default.policy)

@@ -231,10 +231,7 @@ def test_tiers_are_edited_and_misfits_hold_up_publishing(runtime: Runtime, cache
             "max_ttl_s": 21600,
         }
         staged = service.stage_tier(work, cache.id, narrow, original="frequently-updated", seen=seen)
-        assert (
-            staged.change is not None
-            and staged.change.summary == "1 to 6 h to 2 to 6 h; renamed Often"
-        )
+        assert staged.change is not None and staged.change.summary == "1 to 6 h to 2 to 6 h; renamed Often"
         (warning,) = staged.warnings
         assert warning.startswith("news:.base_ttl_s: Must be a whole number from 7200")
         draft = service.draft_page(work, cache.id).draft
