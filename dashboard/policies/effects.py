@@ -97,7 +97,7 @@ def _prefix(
     after = sums([by_bucket.get(middle + (n + 1) * step) for n in range(sides)], side_s)
     line = tuple(_ratio(by_bucket.get(since + n * step)) for n in range(2 * sides + 1))
     events = monitoring.overview_series(
-        work, cache_id, Span(since, min(until, work.now), "custom", False), columns=()
+        work, cache_id, Span(since, min(until, work.now), "custom", False), columns=("lookups",)
     ).events
     kind_of, word, sentence = judge(title, published.version, before, after)
     return PrefixEffect(

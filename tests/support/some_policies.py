@@ -1,11 +1,12 @@
 """Policies for tests of the pages: what a browser sends, and what was staged or published before."""
 
 import re
+from datetime import datetime
 from typing import Any
 
 from flask.testing import FlaskClient
 
-from dashboard.policies import service
+from dashboard.policies import service, store
 from dashboard.policies.types import PoliciesPage
 from dashboard.work import Runtime
 from tests.support.people import as_cli
@@ -71,3 +72,21 @@ def seen_in(html: str) -> str:
 def opened(browser: FlaskClient, path: str) -> str:
     """The revision of the form at ``path``."""
     return seen_in(browser.get(path).get_data(as_text=True))
+
+
+def count(runtime: Runtime, cache_id: int, at: datetime, prefix: str = "news:", **growth: int) -> None:
+    """Let applications have counted something in the minute of ``at``."""
+    with as_cli(runtime) as work:
+        store.ensure_partitions(work.session, at)
+        store.add_growth(work.session, cache_id, {prefix: growth}, at)
+
+
+def hear(runtime: Runtime, cache_id: int, program: str, at: datetime, **values: Any) -> None:
+    """Let an application instance have reported at ``at``; ``values`` as in the table of instances."""
+    with as_cli(runtime) as work:
+        found = {
+            "id": program, "host": "app-1", "pid": 4410, "program": program, "library": "1.0",
+            "seen_at": at.timestamp(), "policy_version": None, "applied_at": None, "refused_version": None,
+            "refusal": "", **values,
+        }  # fmt: skip
+        store.put_instances(work.session, cache_id, [found], at, keep_s=3600)

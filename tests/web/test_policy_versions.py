@@ -1,6 +1,7 @@
 """Versions: the list, one of them, any two compared, going back, who runs which."""
 
 import json
+from datetime import timedelta
 
 import pytest
 import yaml
@@ -9,9 +10,10 @@ from sqlalchemy import text
 
 from dashboard.caching.policy import parse_document
 from dashboard.work import Runtime
+from tests.conftest import FixedClock
 from tests.support.people import as_cli
 from tests.support.some_caches import add_cache
-from tests.support.some_policies import FRAGMENT, fields, opened, page_of, publish, stage
+from tests.support.some_policies import FRAGMENT, count, fields, hear, opened, page_of, publish, stage
 
 
 @pytest.fixture
@@ -124,3 +126,67 @@ def test_nobody_has_reported(viewer: FlaskClient, runtime: Runtime) -> None:
     assert "No application has reported yet" in page
     part = viewer.get(f"/caches/{cache.id}/policies/instances", headers=FRAGMENT).get_data(as_text=True)
     assert part.strip().startswith('<div class="stack" id="policies-instances"')
+
+
+def test_instances_worst_first_with_the_reason(
+    viewer: FlaskClient, runtime: Runtime, clock: FixedClock, three: int
+) -> None:
+    clock.wall += timedelta(minutes=5)
+    now = clock.now()
+    hear(runtime, three, "fine", now, policy_version=3, applied_at=now)
+    hear(runtime, three, "away", now - timedelta(minutes=3), policy_version=1, applied_at=now)
+    hear(
+        runtime,
+        three,
+        "<b>odd</b>",
+        now,
+        policy_version=2,
+        refused_version=3,
+        refusal="schema 2 <i>is</i> new",
+    )
+    for path in ("instances", "versions/3"):
+        page = viewer.get(f"/caches/{three}/policies/{path}").get_data(as_text=True)
+        table = page[page.index('id="instances-h"') :]
+        assert table.index("odd") < table.index("away@") < table.index("fine@")
+        assert (
+            "Refused v3" in table and "schema 2 &lt;i&gt;is&lt;/i&gt; new" in table and "<b>odd" not in page
+        )
+        assert "Away" in table and "Applied" in table
+    page = viewer.get(f"/caches/{three}/policies").get_data(as_text=True)
+    assert "1 of 3 application instances runs it, 1 refused it, 1 away" in page
+
+
+def test_a_version_that_made_it_worse_says_so(
+    operator: FlaskClient, runtime: Runtime, clock: FixedClock
+) -> None:
+    cache = add_cache(runtime)
+    stage(runtime, cache.id, "news:")
+    for minute in range(1, 31):
+        count(runtime, cache.id, clock.now() - timedelta(minutes=minute), hits=80, misses=20, loads=20)
+    publish(runtime, cache.id)
+    published = clock.now()
+    path = f"/caches/{cache.id}/policies/versions/1"
+    assert "Too early" in operator.get(path).get_data(as_text=True)
+    for minute in range(1, 31):
+        count(runtime, cache.id, published + timedelta(minutes=minute), hits=50, misses=50, loads=50)
+    clock.wall += timedelta(minutes=31)
+    page = operator.get(path).get_data(as_text=True)
+    assert "Version 1 made it worse." in page and "Worse" in page and "-30.0 points" in page
+    assert "30 m before and after v1" in page and "Reads stayed level" in page and "style=" not in page
+
+
+def test_the_table_shows_what_applications_counted(
+    operator: FlaskClient, runtime: Runtime, clock: FixedClock
+) -> None:
+    cache = add_cache(runtime)
+    stage(runtime, cache.id, "news:", "wallet:")
+    publish(runtime, cache.id)
+    count(runtime, cache.id, clock.now(), "news:", hits=600, misses=400)
+    count(runtime, cache.id, clock.now(), "wallet:", hits=900, misses=100)
+    page = operator.get(f"/caches/{cache.id}/policies").get_data(as_text=True)
+    assert "Below target 1" in page and "60%" in page and "90%" in page and "1,000" in page
+    by_ratio = operator.get(f"/caches/{cache.id}/policies?sort=hit").get_data(as_text=True)
+    table = by_ratio[by_ratio.index("<tbody>") :]
+    assert table.index("news:") < table.index("wallet:")
+    below = operator.get(f"/caches/{cache.id}/policies?show=below").get_data(as_text=True)
+    assert "wallet:" not in below[below.index("<tbody>") :]
