@@ -253,7 +253,11 @@ def verdicts(work: UnitOfWork, cache_id: int) -> tuple[list[Verdict], Headline]:
     caches.get_cache(work, cache_id)
     known = facts(work, [cache_id])[cache_id]
     found = evaluate(known)
-    return found, Headline(*headline(found, known), window=judged_window(known))
+    judged = judged_window(known)
+    if away(known) is not None and known.last_poll_at is not None:
+        # Of a cache that is away the page shows the last minutes that are known, however long ago.
+        judged = windows.recent(work.session, [cache_id], known.last_poll_at)[cache_id].window
+    return found, Headline(*headline(found, known), window=judged)
 
 
 def cache_states(work: UnitOfWork) -> dict[int, CacheStatus]:
@@ -319,7 +323,7 @@ def poll_status(work: UnitOfWork, cache_id: int) -> PollStatus:
     Raises:
         NotFound: there is no such cache.
     """
-    caches.get_cache(work, cache_id)
+    cache = caches.get_cache(work, cache_id)
     state = store.poll_states(work.session, [cache_id]).get(cache_id)
     if state is None:
         return PollStatus(cache_id)
@@ -327,6 +331,7 @@ def poll_status(work: UnitOfWork, cache_id: int) -> PollStatus:
         cache_id=cache_id,
         last_attempt_at=state.last_attempt_at,
         last_success_at=state.last_success_at,
+        is_unpolled=away(_poll_facts(work, cache, state)) is Away.UNPOLLED,
         failing_since=state.failing_since,
         failures=state.failures,
         error_code=state.error_code,

@@ -617,6 +617,7 @@ class PollStatus:
     """How polling one cache goes.
 
     Attributes:
+        is_unpolled: nobody polls it, so nothing is known of it.
         failing_since, error, what_to_do: set while polls fail.
         missing: what the server does not let us ask.
     """
@@ -624,6 +625,7 @@ class PollStatus:
     cache_id: int
     last_attempt_at: datetime | None = None
     last_success_at: datetime | None = None
+    is_unpolled: bool = False
     failing_since: datetime | None = None
     failures: int = 0
     error_code: str | None = None

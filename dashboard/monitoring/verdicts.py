@@ -262,7 +262,9 @@ def _clause(code: str, facts: Facts) -> str:
     if not _is_over(code, facts):
         return _CLAUSES.get(code, "")
     last_at = incident.last_at if incident is not None else facts.keys_last_at
-    return f"{_CLAUSES_AFTER[code]} until {since(last_at, facts.now)}" if last_at else _CLAUSES_AFTER[code]
+    return (
+        f"{_CLAUSES_AFTER[code]} (last at {since(last_at, facts.now)})" if last_at else _CLAUSES_AFTER[code]
+    )
 
 
 def _last_seen(code: str, facts: Facts) -> str:

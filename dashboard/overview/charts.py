@@ -96,7 +96,10 @@ def hit_ratio_chart(
         is_stale: readings no longer come in.
     """
     is_past = not series.span.is_live
-    ratio = summary.window.hit_ratio if is_past else summary.ratio
+    point = next(
+        (value for value in reversed(series.columns.get("hit_ratio", ())) if value is not None), None
+    )
+    ratio = summary.window.hit_ratio if is_past else point
     latest = "no data" if is_stale else percent(ratio) if ratio is not None else "no reads"
     known, below = summary.minutes_known, summary.minutes_below_target
     if is_stale and summary.as_of is not None:
@@ -113,8 +116,10 @@ def hit_ratio_chart(
         id="hit-ratio",
         title="Hit ratio",
         note=note,
-        lines=(ChartLine("Hit ratio", latest),),
-        sentence=f"Hit ratio over {words}: {latest} {'on average' if is_past else 'now'}{lowest}, "
+        # One point of the line, the last until the reader points at another.
+        lines=(ChartLine(f"In {duration(series.step_s)}", latest),),
+        sentence=f"Hit ratio over {words}: {latest} "
+        f"{'on average' if is_past else f'in the last {duration(series.step_s)}'}{lowest}, "
         f"target {percent(target)}{note and ', ' + note}.",
         is_main=True,
         **_drawing(
@@ -152,7 +157,7 @@ def small_charts(series: Series, summary: Summary, is_stale: bool) -> tuple[Char
     policy = summary.maxmemory_policy or ""
     used = now(byte_size(summary.used_memory_bytes))
     threshold = (
-        {"v": limit / per_unit, "label": f"maxmemory {byte_size(limit)}", "solid": True, "inside": True}
+        {"v": limit / per_unit, "label": f"maxmemory now {byte_size(limit)}", "solid": True, "inside": True}
         if limit
         else None
     )
@@ -422,11 +427,11 @@ _KINDS: dict[str, _Kind] = {
     "switch": _Kind("server", "Another server answers", lambda event: "Its counters start anew"),
     "failover": _Kind("refresh-cw", "Failover", _failed_over),
     "down": _Kind("unplug", "No answer", _was_down),
+    "flush": _Kind("eraser", "Emptied", _flushed),
     "resetstat": _Kind(
         "undo-2", "Statistics reset", lambda event: "CONFIG RESETSTAT set the counters to zero"
     ),
     "loading": _Kind("loader-circle", "Loading", lambda event: "The server reads its data set"),
-    "flush": _Kind("eraser", "Emptied", _flushed),
     "config": _Kind("sliders-horizontal", "Settings changed", _configured),
 }
 """Kind of event to how it is shown, causes before symptoms: where several share a mark, it is the first one's."""

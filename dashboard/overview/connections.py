@@ -221,7 +221,9 @@ def lede(rows: list[Row], now: datetime) -> Lede | None:
     away = [row for row in rows if row.status.is_up is False]
     ill = [row for row in rows if row.status.kind in ("crit", "warn") and row not in away]
     healthy = sum(row.status.kind == "ok" for row in rows)
-    waiting = len(rows) - len(away) - len(ill) - healthy
+    unread = [row for row in rows if row.status.kind == "unknown" and row.status.last_poll_at is None]
+    waiting = sum(row not in away for row in unread)
+    measuring = len(rows) - len(away) - len(ill) - healthy - waiting
     rest = []
     if away and ill:
         rest.append(f"{_count(len(ill), 'more needs', 'more need')} a look")
@@ -229,14 +231,21 @@ def lede(rows: list[Row], now: datetime) -> Lede | None:
         rest.append(f"{_count(healthy, 'is', 'are')} healthy")
     if waiting:
         rest.append(f"{_count(waiting, 'waits', 'wait')} for the first numbers")
+    if measuring:
+        rest.append(f"{_count(measuring, 'is', 'are')} being measured")
     if away:
         first = away[0].status
         # One that never answered has not stopped to.
         since = " does not answer"
         if first.last_poll_at is not None:
             since = f" stopped answering at {since_words(first.last_poll_at, now)}"
-        if len(away) > 1:
-            since += f", and {_count(len(away) - 1, 'other', 'others')}"
+        if first.is_unpolled and first.last_poll_at is not None:
+            since = f" was last read at {since_words(first.last_poll_at, now)}, nobody polls it"
+        others = [row.cache.name for row in away[1:]]
+        if len(others) > 2:
+            others = [others[0], _count(len(others) - 1, "more", "more")]
+        if others:
+            since += f", and {' and '.join(others)} {'is' if len(away) == 2 else 'are'} away too"
         bold = f"{_count(len(away), 'cache is', 'caches are').capitalize()} away."
         return Lede("crit", bold, away[0].cache.name, _sentence(since, rest))
     if ill:
@@ -245,8 +254,9 @@ def lede(rows: list[Row], now: datetime) -> Lede | None:
         return Lede(
             ill[0].status.kind, bold, ill[0].cache.name, _sentence(f": {word[:1].lower()}{word[1:]}", rest)
         )
-    if waiting:
-        return Lede("unknown", "Waiting for the first reading.", "", _sentence("", rest).capitalize())
+    if waiting or measuring:
+        bold = "Waiting for the first reading." if waiting else "Measuring."
+        return Lede("unknown", bold, "", _sentence("", rest).capitalize())
     bold = "All caches are healthy." if len(rows) > 1 else "The cache is healthy."
     return Lede("ok", bold, "", "")
 

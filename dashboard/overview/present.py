@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from urllib.parse import urlencode
 
-from dashboard.monitoring.types import PollStatus, Series, Span, Summary, Verdict
+from dashboard.monitoring.types import PollStatus, Series, Span, Summary, Verdict, Window
 from dashboard.overview.charts import mean, slots
 from dashboard.overview.types import RangeChoice, RefusedSpan, Stale, Tile
 from dashboard.policies.types import ReadsAvoided
@@ -22,7 +22,6 @@ from dashboard.web.formats import (
     time,
 )
 
-FAILURES_TO_NOTICE = 2
 _BY_APPLICATIONS, _BY_HITS = "by applications", "by INFO"
 """Who counted the database reads that were avoided."""
 _NO_MINUTE_YET = "the first minute is not over"
@@ -115,16 +114,15 @@ def stale(
 
     Args:
         name, address: of the cache, the address without credentials.
-        poll: two failures in a row are enough: the numbers are old from then on, whatever the verdict.
-        verdicts: of the cache; the one about polling decides when nobody polls at all.
+        poll: how polling goes.
+        verdicts: of the cache; the one about polling decides, as it does for the state of the cache everywhere.
 
     Returns:
         None while all is well, and before the first poll.
     """
-    is_silent = any(verdict.code == "poll" and verdict.kind == "crit" for verdict in verdicts)
-    if not is_silent and (poll.failures < FAILURES_TO_NOTICE or poll.last_success_at is None):
+    if _problem(verdicts, "poll") is None:
         return None
-    if poll.error is None or poll.failing_since is None:
+    if poll.is_unpolled or poll.error is None or poll.failing_since is None:
         return Stale(
             f"Nobody polls {name}.",
             poll.last_success_at,
@@ -168,6 +166,7 @@ def tiles(
     *,
     is_stale: bool,
     counted: ReadsAvoided | None = None,
+    judged: Window | None = None,
 ) -> tuple[Tile, ...]:
     """The five numbers: hit ratio, memory, operations, evictions, database reads avoided.
 
@@ -175,13 +174,14 @@ def tiles(
         target: of the hit ratio, 0..1.
         verdicts: give the tiles their status.
         is_stale: readings no longer come in: no status, and each tile says how old it is.
+        judged: the span that the verdicts' hit ratio is of; the tile shows the same.
         counted: what applications counted in the span; None where none did, and the server's hits have to do.
     """
     words = span_words(series.span)
     if not series.span.is_live:
         return _past_tiles(summary, series, target, words, counted)
     made = (
-        _hit_ratio(summary, series, target, verdicts, words),
+        _hit_ratio(summary, series, target, verdicts, words, judged),
         _memory(summary, series, verdicts, words),
         _operations(summary, series, words),
         _evictions(summary, series, verdicts, words),
@@ -291,6 +291,12 @@ def _known(series: Series, *names: str) -> list[float]:
     return []
 
 
+def recent_words(window: Window) -> str:
+    """The span of a window in whole minutes: "the last 15 min"."""
+    minutes = max(1, round(window.length_s / 60))
+    return f"the last {minutes} min"
+
+
 def _find(verdicts: Sequence[Verdict], code: str) -> Verdict | None:
     return next((verdict for verdict in verdicts if verdict.code == code), None)
 
@@ -307,7 +313,12 @@ def _is_problem(verdicts: Sequence[Verdict], code: str) -> bool:
 
 
 def _hit_ratio(
-    summary: Summary, series: Series, target: float, verdicts: Sequence[Verdict], words: str
+    summary: Summary,
+    series: Series,
+    target: float,
+    verdicts: Sequence[Verdict],
+    words: str,
+    judged: Window | None,
 ) -> Tile:
     window, verdict = summary.window, _find(verdicts, "hit_ratio")
     status = {
@@ -315,21 +326,21 @@ def _hit_ratio(
         "warn": ("warn", "Below target"),
         "crit": ("crit", "Below target"),
     }.get(verdict.kind if verdict else "", ("", ""))
-    if window.hit_ratio is not None:
-        sub = f"mean {percent(window.hit_ratio)} of {compact(window.lookups)} reads"
+    ratio = judged.hit_ratio if judged is not None else None
+    if ratio is not None and judged is not None:
+        # Three ratios of three spans stand on the page: each says which.
+        sub = f"in {recent_words(judged)}"
+        if window.hit_ratio is not None:
+            sub += f"; {percent(window.hit_ratio)} in {words}"
     elif window.lookups == 0:
         sub = f"no reads in {words}"
     else:
-        sub = (
-            "hits and misses are not reported"
-            if window.covered_s and summary.ratio is None
-            else _NO_MINUTE_YET
-        )
+        sub = "hits and misses are not reported" if window.covered_s else _NO_MINUTE_YET
     none = "no reads" if window.lookups is not None else "n/a"
     return Tile(
         label="Hit ratio",
-        value=percent(summary.ratio).removesuffix("%") if summary.ratio is not None else none,
-        unit="%" if summary.ratio is not None else "",
+        value=percent(ratio).removesuffix("%") if ratio is not None else none,
+        unit="%" if ratio is not None else "",
         sub=sub,
         status_kind=status[0],  # type: ignore[arg-type]
         status_word=status[1],

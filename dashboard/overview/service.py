@@ -71,6 +71,7 @@ def overview_page(
             verdicts,
             work.now,
             is_stale=stale is not None,
+            judged=headline.window,
             counted=counted,
         ),
         verdicts=tuple(verdicts),

@@ -190,8 +190,14 @@ def test_one_rule_says_on_every_page_whether_a_cache_is_away(work: UnitOfWork) -
         assert (light.kind == "crit") is (full.kind == "crit") is not is_up
         assert (service.verdicts(work, cache_id)[1].kind == "crit") is not is_up
         assert (service.clients_page(work, cache_id).error is None) is is_up
-    work.now += timedelta(minutes=5)
-    assert service.cache_states(work)[cache_id].is_unpolled
+    assert not service.poll_status(work, cache_id).is_unpolled
+    work.now += timedelta(minutes=45)
+    assert (
+        service.cache_states(work)[cache_id].is_unpolled and service.poll_status(work, cache_id).is_unpolled
+    )
+    # The last numbers stay on the page.
+    judged = service.verdicts(work, cache_id)[1].window
+    assert judged is not None and judged.hit_ratio == pytest.approx(0.9)
     assert "worker" in (service.clients_page(work, cache_id).error or "")
 
 

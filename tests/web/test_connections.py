@@ -120,7 +120,7 @@ NOW = datetime(2026, 3, 4, 14, 26, tzinfo=UTC)
 
 def row(runtime: Runtime, name: str, kind: str, *, up: bool | None = True, word: str = "Word") -> Row:
     cache = add_cache(runtime, name, URL)
-    last = NOW - timedelta(minutes=17)
+    last = NOW - timedelta(minutes=17) if up is not None else None
     status = CacheStatus(cache.id, kind, word, last_poll_at=last, is_up=up)  # type: ignore[arg-type]
     return Row(cache, status, "Server", "", (), None, False)
 
@@ -133,13 +133,19 @@ def row(runtime: Runtime, name: str, kind: str, *, up: bool | None = True, word:
         (["away"], "One cache is away. a stopped answering at 14:09."),
         (
             ["away", "away", "ok"],
-            "Two caches are away. a stopped answering at 14:09, and one other; one is healthy.",
+            "Two caches are away. a stopped answering at 14:09, and b is away too; one is healthy.",
         ),
         (
             ["away", "warn", "warn", "ok", "ok", "ok"],
             "One cache is away. a stopped answering at 14:09; two more need a look, three are healthy.",
         ),
         (["warn", "ok"], "One cache needs a look. a: memory full; one is healthy."),
+        (["away"] * 3, "Three caches are away. a stopped answering at 14:09, and b and c are away too."),
+        (
+            ["away"] * 4,
+            "Four caches are away. a stopped answering at 14:09, and b and two more are away too.",
+        ),
+        (["measuring", "ok"], "Measuring. One is healthy, one is being measured."),
         (["crit", "warn"], "Two caches need a look. a: memory full."),
         (["unknown"], "Waiting for the first reading. One waits for the first numbers."),
         (
@@ -153,7 +159,7 @@ def test_the_sentence_on_top(runtime: Runtime, kinds: list[str], words: str) -> 
         row(
             runtime,
             "abcdef"[number],
-            "crit" if kind == "away" else kind,
+            {"away": "crit", "measuring": "unknown"}.get(kind, kind),
             up={"away": False, "unknown": None}.get(kind, True),
             word="Memory full",
         )

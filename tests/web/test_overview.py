@@ -26,7 +26,7 @@ def test_shows_what_was_read(viewer: FlaskClient, runtime: Runtime, valkey_url: 
     page = answer.get_data(as_text=True)
     assert answer.status_code == 200
     assert re.search(r'<div class="v">90<small>%</small>', page)
-    assert "64 MB · allkeys-lru" in page and "maxmemory 64 MB" in page and "target 80%" in page
+    assert "64 MB · allkeys-lru" in page and "maxmemory now 64 MB" in page and "target 80%" in page
     assert series_of(page)["c"]["hit_ratio"][-2:] == [0.9, 0.9]  # type: ignore[index]
     assert 'data-live="10"' in page
     assert "style=" not in page and "onclick" not in page

@@ -470,7 +470,7 @@ def test_one_call_of_keys_was_once() -> None:
     once = facts({"keys_calls": 1}, {"keys_calls": 1}, keys_last_at=minutes_ago(4), **called)
     assert find(once, "commands.keys").title == "KEYS was called once in the last 15 m."
     assert status_word(evaluate(once), once) == ("warn", "KEYS was called")
-    assert headline(evaluate(once), once)[2].endswith("but KEYS was called until 13:56.")
+    assert headline(evaluate(once), once)[2].endswith("but KEYS was called (last at 13:56).")
 
 
 def test_what_is_over_is_told_in_the_past_and_weighs_less() -> None:
@@ -494,7 +494,7 @@ def test_what_is_over_is_told_in_the_past_and_weighs_less() -> None:
     assert verdict.evidence == ("The last was counted at 13:55:00. Now: 300 of 512 MB, noeviction.")
     assert find(over, "memory.noeviction").kind == "warn"
     assert status_word(evaluate(over), over)[1] == "Writes were refused"
-    assert "writes were refused for lack of memory until 13:55" in headline(evaluate(over), over)[2]
+    assert "writes were refused for lack of memory (last at 13:55)" in headline(evaluate(over), over)[2]
 
     assert "allkeys-lru" in verdict.next_step
     evicting = find(refused(300, maxmemory_policy="allkeys-lru"), "errors.oom").next_step

@@ -81,6 +81,20 @@ def test_no_point_is_no_trouble():
     assert (sent["t"], sent["c"]) == ([], {"hit_ratio": []})
 
 
+def test_of_events_that_share_a_mark_the_cause_is_shown():
+    kinds = ("config", "resetstat", "flush", "down", "restart")
+    events = tuple(StoredEvent(number, 1, kind, NOW, None, "", {}) for number, kind in enumerate(kinds, 1))
+    marks = charts.payload(series({"hit_ratio": (0.9,)}, events=events))["e"]
+    ordered = sorted(marks, key=lambda mark: mark["rank"])
+    assert [mark["title"] for mark in ordered] == [
+        "Restart",
+        "No answer",
+        "Emptied",
+        "Statistics reset",
+        "Settings changed",
+    ]
+
+
 def test_values_keep_their_holes_and_four_digits():
     sent = charts.payload(series({"used_memory_bytes": (532676608.0, None, 0.0)}))
     assert sent["c"]["used_memory_bytes"] == [532700000, None, 0]
@@ -108,9 +122,9 @@ def test_a_band_is_drawn_only_where_averaging_hides_something():
 def test_hit_ratio_in_words():
     view = hit_ratio(series({"hit_ratio": (0.9,)}), summary(minutes_below_target=11))
     assert view.note == "below target 11 of 60 min"
-    assert view.lines[0].now == "91.4%"
+    assert (view.lines[0].name, view.lines[0].now) == ("In 10 s", "90%")
     assert view.sentence == (
-        "Hit ratio over the last 1 h: 91.4% now, lowest 67%, target 80%, below target 11 of 60 min."
+        "Hit ratio over the last 1 h: 90% in the last 10 s, lowest 67%, target 80%, below target 11 of 60 min."
     )
     assert view.config["threshold"] == {"v": 80.0, "label": "target 80%", "below": True}
 
@@ -127,7 +141,7 @@ def test_the_first_minute_says_nothing_about_minutes():
     begun = summary(minutes_known=0, ratio_min=None, window=Window(NOW - timedelta(hours=1), NOW, 0.0))
     view = hit_ratio(series({"hit_ratio": (0.9,)}), begun)
     assert view.note == ""
-    assert view.sentence == "Hit ratio over the last 1 h: 91.4% now, target 80%."
+    assert view.sentence == "Hit ratio over the last 1 h: 90% in the last 10 s, target 80%."
 
 
 def test_stale_says_since_when():
@@ -148,7 +162,7 @@ def test_memory_is_drawn_against_its_limit_with_the_policy_named():
     view = small("memory", {"used_memory_bytes": (508.0 * MB,)})
     assert (view.title, view.note, view.lines[0].now) == ("Memory, MB", "allkeys-lru", "508 MB")
     assert view.config["threshold"]["v"] == 512
-    assert view.config["threshold"]["label"] == "maxmemory 512 MB"
+    assert view.config["threshold"]["label"] == "maxmemory now 512 MB"
     assert view.config["div"] == MB
 
 

@@ -9,8 +9,13 @@ from tests.unit.overview.test_charts import MB, NOW, series, span, summary
 OK = (Verdict("ok", "poll", "Read 4 s ago."), Verdict("ok", "hit_ratio", "Hit ratio is 91.4%."))
 
 
-def tile(label, facts=None, verdicts=OK, columns=None, *, is_stale=False):
-    made = present.tiles(facts or summary(), series(columns or {}), 0.8, verdicts, NOW, is_stale=is_stale)
+JUDGED = Window(NOW - timedelta(minutes=14, seconds=52), NOW, 890.0, hits=914, misses=86)
+
+
+def tile(label, facts=None, verdicts=OK, columns=None, *, is_stale=False, judged=JUDGED):
+    made = present.tiles(
+        facts or summary(), series(columns or {}), 0.8, verdicts, NOW, is_stale=is_stale, judged=judged
+    )
     return next(each for each in made if each.label == label)
 
 
@@ -27,7 +32,7 @@ def test_the_five_tiles_in_order():
 
 def test_hit_ratio_comes_with_its_volume_and_status():
     made = tile("Hit ratio", columns={"hit_ratio": (0.9, None, 0.7)})
-    assert (made.value, made.unit, made.sub) == ("91.4", "%", "mean 90% of 1,000 reads")
+    assert (made.value, made.unit, made.sub) == ("91.4", "%", "in the last 15 min; 90% in the last 1 h")
     assert (made.status_kind, made.status_word, made.spark_target) == ("ok", "On target", 0.8)
 
 
@@ -38,7 +43,7 @@ def test_below_target_takes_the_verdicts_weight():
 
 def test_no_reads_are_said():
     window = Window(NOW - timedelta(hours=1), NOW, 3600.0, hits=0, misses=0)
-    made = tile("Hit ratio", summary(ratio=None, window=window), verdicts=())
+    made = tile("Hit ratio", summary(window=window), verdicts=(), judged=None)
     assert (made.value, made.unit, made.sub, made.status_kind) == (
         "no reads",
         "",
@@ -49,16 +54,16 @@ def test_no_reads_are_said():
 
 def test_unreported_counters_are_not_available():
     unreported = summary(ratio=None, rates={}, window=Window(NOW - timedelta(hours=1), NOW, 3600.0))
-    made = tile("Hit ratio", unreported, verdicts=())
+    made = tile("Hit ratio", unreported, verdicts=(), judged=None)
     assert (made.value, made.sub) == ("n/a", "hits and misses are not reported")
     assert (tile("Evictions", unreported).value, tile("Evictions", unreported).sub) == ("n/a", "not reported")
 
 
-def test_the_first_minute_has_a_ratio_but_no_mean():
+def test_the_first_minute_has_a_ratio_but_none_of_the_span():
     begun = summary(window=Window(NOW - timedelta(hours=1), NOW, 0.0))
     assert (tile("Hit ratio", begun).value, tile("Hit ratio", begun).sub) == (
         "91.4",
-        "the first minute is not over",
+        "in the last 15 min",
     )
     assert tile("Evictions", begun).sub == "the first minute is not over"
 
@@ -145,9 +150,10 @@ def test_the_banner_names_the_address_and_the_tries():
     assert "1 try since" in present.stale("shop", "a:1", poll(failures=1), AWAY, NOW).detail
 
 
-def test_one_failed_poll_is_no_outage_but_two_are():
-    assert present.stale("shop", "a:1", poll(failures=1), OK, NOW) is None
-    assert present.stale("shop", "a:1", poll(failures=2), OK, NOW) is not None
+def test_the_banner_goes_by_the_verdict_as_all_other_states_do():
+    assert present.stale("shop", "a:1", poll(failures=2), OK, NOW) is None
+    assert present.stale("shop", "a:1", poll(failures=1), AWAY, NOW) is not None
+    assert present.stale("shop", "a:1", poll(is_unpolled=True), AWAY, NOW).title == "Nobody polls shop."
 
 
 def test_a_worker_that_is_away_is_not_blamed_on_the_cache():
