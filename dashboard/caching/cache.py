@@ -120,7 +120,7 @@ class Cache:
         self._background = Background()
         self._flights: Flights[Outcome] = Flights()
         self._ledger = Ledger()
-        self._follower = Follower(self._apply, name) if follow else None
+        self._follower = Follower(self._apply, name=name) if follow else None
         self._removal = Removal(self._link, on_error)
         self._keeper = Keeper(self._link, self._follower, self._ledger, self._removal.repeat)
         self._is_started = False
@@ -607,7 +607,10 @@ class Cache:
             if is_hit:
                 context.tally.add("hits")
                 return value
-        seen: Any = replies[0] if isinstance(replies, list) else replies
+        seen: Any = replies
+        if isinstance(replies, list):
+            # A purge leaves the placeholder of a tagged key where the index had lost it: it vouches for nothing.
+            seen = object() if context.tags else replies[0]
         unwanted: Flight[Outcome] | None = None
         while True:
             flight, leads = self._flights.join(context.key, unwanted)

@@ -23,12 +23,12 @@ class Follower:
 
     Args:
         apply: called with every new document.
-        name: of the application; empty: its program's.
         wall: epoch seconds.
+        name: of the application; empty: its program's.
     """
 
     def __init__(
-        self, apply: Callable[[PolicyDocument], None], name: str = "", wall: Callable[[], float] = time.time
+        self, apply: Callable[[PolicyDocument], None], wall: Callable[[], float] = time.time, name: str = ""
     ) -> None:
         self._apply = apply
         self._name = name

@@ -35,7 +35,7 @@ def test_two_processes_of_64_threads_load_once(
 
 
 def test_a_burst_of_10_000_keys_does_not_expire_at_once(make_cache: MakeCache, redis7_url: str) -> None:
-    """With 300 s of jitter no second has more than 70 expirations; without, one second has them all."""
+    """With 300 s of jitter no second has more than 70 expirations."""
     cache = make_cache(redis7_url, base_ttl_s=600, jitter_s=300)
     names = [f"burst:{number}" for number in range(10_000)]
     for start in range(0, len(names), 500):

@@ -58,6 +58,32 @@ def test_a_purge_between_index_and_fill(cache: Cache, raw: redis.Redis) -> None:
     assert raw.exists("k") and cache.get("k") is None
 
 
+def test_whoever_comes_after_a_purge_does_not_join_an_older_load(
+    make_cache: MakeCache, raw: redis.Redis
+) -> None:
+    """Another process purges, and the index had lost the key, so that the load's placeholder stays."""
+    cache, other = make_cache(), make_cache()
+    row = {"v": "old"}
+    in_load, go_on = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        value = row["v"]
+        in_load.set()
+        go_on.wait(5)
+        return value
+
+    thread = threading.Thread(target=lambda: cache.get_or_load("k", slow, tags=["t"]))
+    thread.start()
+    assert in_load.wait(5)
+    row["v"] = "new"
+    raw.delete(tag_key("t"))
+    other.invalidate_tag("t")
+    assert raw.exists("k")
+    threading.Timer(0.2, go_on.set).start()
+    assert cache.get_or_load("k", lambda: row["v"], tags=["t"]) == "new"
+    thread.join()
+
+
 def test_an_evicted_index_misses_nothing(cache: Cache, raw: redis.Redis) -> None:
     cache.get_or_load("k", lambda: "old", tags=["t"])
     raw.delete(tag_key("t"))
