@@ -23,10 +23,12 @@ from dashboard.auth import service as auth
 from dashboard.caches import service as caches
 from dashboard.caches.types import CacheForm, Environment
 from dashboard.config import Settings, load_settings
+from dashboard.demo.policies import DOCUMENT, REASON
 from dashboard.demo.traffic import Traffic
 from dashboard.embedded import postgres, process, valkey
 from dashboard.errors import ConfigError, NotFound
 from dashboard.fleet.url import parse_url
+from dashboard.policies import service as policies
 from dashboard.work import Runtime, build_runtime, unit_of_work
 from dashboard.worker import start_worker
 
@@ -88,7 +90,8 @@ def _run(stack: ExitStack, port: int | None, password: str | None, *, with_traff
     )
     migrations.upgrade(runtime.database)
     signing_in = _ensure_admin(runtime, password)
-    _ensure_cache(runtime, cache.url)
+    cache_id = _ensure_cache(runtime, cache.url)
+    _ensure_policies(runtime, cache_id)
 
     chosen = settings.port if port is not None else _free_port_near(settings.port)
     # Bound before anything else starts: a taken port must not leave a half-started demo.
@@ -155,8 +158,8 @@ def _ensure_admin(runtime: Runtime, password: str | None) -> str:
     return f"user {ADMIN}, password {password}"
 
 
-def _ensure_cache(runtime: Runtime, url: str) -> None:
-    """Add the demo's cache, or bring its address up to date; what somebody changed about it stays."""
+def _ensure_cache(runtime: Runtime, url: str) -> int:
+    """Add the demo's cache, or bring its address up to date; what somebody changed about it stays. Returns its id."""
     with unit_of_work(runtime, ACTOR) as work:
         here = next((cache for cache in caches.list_caches(work) if cache.name == CACHE), None)
         form = CacheForm(
@@ -170,9 +173,18 @@ def _ensure_cache(runtime: Runtime, url: str) -> None:
             revision=here.revision if here else None,
         )
         if here is None:
-            caches.create_cache(work, form)
-        elif here.stored_url != form.url:
+            return caches.create_cache(work, form).id
+        if here.stored_url != form.url:
             caches.update_cache(work, here.id, form)
+        return here.id
+
+
+def _ensure_policies(runtime: Runtime, cache_id: int) -> None:
+    """Publish a first set of policies where there never was one and nobody began with another."""
+    with unit_of_work(runtime, ACTOR) as work:
+        page = policies.policies_page(work, cache_id)
+        if page.frame.version == 0 and page.draft is None and not page.frame.is_read_only:
+            policies.apply(work, cache_id, DOCUMENT.to_json(), "json", reason=REASON)
 
 
 def _announce(url: str, signing_in: str, folder: Path) -> None:

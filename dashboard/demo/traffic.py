@@ -1,9 +1,9 @@
 """The reads and writes of an invented shop, against a real cache: what makes the demo's charts move.
 
-It is a customer of the cache, not a part of the dashboard, so it talks to it with redis-py directly. Every
-read has the cache-aside shape: GET, and on a miss load and SET with a TTL. The shop is read-heavy with a few
-very popular things (Zipf), keeps more than 64 MB would hold, and has its bad minutes: a crawler that asks for
-what nobody reads, and a sale that drops every category at once.
+It is a customer of the library, not a part of the dashboard: it reads with cache-aside, its wallets are written
+through, its orders invalidate what they took, and how long things stay is for the published policies to say. The shop
+is read-heavy with a few very popular things (Zipf), keeps more than 64 MB would hold, and has its bad minutes: a
+crawler that asks for what nobody reads, and a sale that drops every category at once.
 """
 
 from __future__ import annotations
@@ -14,10 +14,15 @@ import math
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
 
 import redis
+
+from dashboard.caching import Cache
 
 log = logging.getLogger(__name__)
 
@@ -29,37 +34,35 @@ CRAWLER_EVERY_S, CRAWLER_FIRST_S, CRAWLER_FOR_S = 540.0, 240.0, 45.0
 CRAWLER_SHARE = 0.25
 REPORT_EVERY_S = 40.0
 REPORT_KEY, REPORT_MEMBERS = "report:visitors", 60_000
-CLIENT_NAMES = ("shop-web-1", "shop-web-2", "shop-web-3", "shop-jobs")
+APPLICATIONS = ("shop-web-1", "shop-web-2", "shop-web-3", "shop-jobs")
+QUERY_S = 0.002
+BOOKINGS_PER_TICK = 0.3
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One prefix: how much of the reads it gets, how many things there are and how they are kept.
+    """One prefix: how much of the reads it gets, how many things there are and how large they are.
 
-    `skew` is the exponent of the Zipf distribution over the things; TTLs in seconds, sizes in bytes. A `sliding`
-    TTL starts anew with every read.
+    `skew` is the exponent of the Zipf distribution over the things; sizes in bytes.
     """
 
     prefix: str
     share: float
     things: int
     skew: float
-    ttl_s: int
-    jitter_s: int
     smallest: int
     largest: int
-    sliding: bool = False
 
 
 KINDS = (
-    Kind("product:", 0.44, 26_000, 1.02, 3600, 720, 1_500, 9_000),
-    Kind("category:", 0.14, 400, 0.9, 6 * 3600, 4320, 4_000, 16_000),
-    Kind("session:", 0.20, 5_000, 0.8, 1800, 0, 400, 900, sliding=True),
-    Kind("news:", 0.10, 200, 1.1, 60, 12, 1_000, 4_000),
-    Kind("inventory:", 0.08, 3_000, 1.2, 30, 6, 60, 120),
-    Kind("wallet:", 0.04, 1_500, 1.0, 15, 0, 80, 160),
+    Kind("product:", 0.44, 26_000, 1.02, 1_500, 9_000),
+    Kind("category:", 0.14, 400, 0.9, 4_000, 16_000),
+    Kind("session:", 0.20, 5_000, 0.8, 400, 900),
+    Kind("news:", 0.10, 200, 1.1, 1_000, 4_000),
+    Kind("inventory:", 0.08, 3_000, 1.2, 60, 120),
+    Kind("wallet:", 0.04, 1_500, 1.0, 80, 160),
 )
-PRODUCT, CATEGORY = KINDS[0], KINDS[1]
+PRODUCT, CATEGORY, INVENTORY, WALLET = KINDS[0], KINDS[1], KINDS[4], KINDS[5]
 WORDS = (
     "wool",
     "linen",
@@ -79,56 +82,62 @@ WORDS = (
 class Shop:
     """Decides what the shop reads and writes, and does it.
 
-    Args: `clients` take turns, tick by tick; `seed` makes two runs ask for the same things in the same order.
+    Args: `caches`, one per application instance, take turns, tick by tick; `reports` is whoever runs its reports,
+    with a client of their own; `seed` makes two runs ask for the same things in the same order; `query` lets a
+    database query take its time, given in seconds.
     """
 
-    def __init__(self, clients: Sequence[redis.Redis], *, seed: int = 2026) -> None:
-        self._clients = itertools.cycle(clients)
+    def __init__(
+        self,
+        caches: Sequence[Cache],
+        reports: redis.Redis,
+        *,
+        seed: int = 2026,
+        query: Callable[[float], object] = lambda seconds: None,
+    ) -> None:
+        self._caches = itertools.cycle(caches)
+        self._reports = reports
+        self._seed = seed
+        self._query = query
         self._random = random.Random(seed)
         self._popularity = {kind.prefix: _zipf(kind) for kind in KINDS}
         self._shares = list(itertools.accumulate(kind.share for kind in KINDS))
         self._filler = " ".join(self._random.choices(WORDS, k=4_000))
+        self._bookings: dict[int, int] = {}
         self._next_report_s = 10.0
         self._next_sale_s = SALE_EVERY_S
         self._owed = 0.0
 
     def warm_up(self) -> None:
         """Load the most popular things, as a shop does before it opens; takes well under a second."""
-        with next(self._clients).pipeline(transaction=False) as pipe:
-            for kind in KINDS:
-                for number in range(min(kind.things, 600)):
-                    self._load(pipe, kind, number)
-            pipe.execute()
+        cache = next(self._caches)
+        for kind in KINDS:
+            keys = [_key(kind, number) for number in range(min(kind.things, 600))]
+            cache.get_or_load_many(keys, partial(self._values, kind))
 
     def tick(self, at_s: float, for_s: float) -> int:
         """Do the reads of the next `for_s` seconds at `at_s` seconds after the shop opened.
 
-        Returns: the number of reads. Raises: redis.RedisError when the cache is away.
+        Returns: the number of reads. Raises: redis.RedisError when a report is due and the cache is away; reads and
+        writes go on without it.
         """
-        client = next(self._clients)
-        wanted = list(self._reads(at_s, for_s))
-        with client.pipeline(transaction=False) as pipe:
-            for kind, number in wanted:
-                if kind.sliding:
-                    pipe.getex(_key(kind, number), ex=kind.ttl_s)
-                else:
-                    pipe.get(_key(kind, number))
-            found = pipe.execute()
-        with client.pipeline(transaction=False) as pipe:
-            for (kind, number), value in zip(wanted, found, strict=True):
-                if value is None:
-                    self._load(pipe, kind, number)
-            # An order changes what is in stock: the next reader has to load it again.
-            for _ in range(self._random.randrange(2)):
-                pipe.unlink(f"inventory:{self._random.randrange(KINDS[4].things)}")
-            pipe.execute()
+        cache = next(self._caches)
+        count = 0
+        for kind, number in self._reads(at_s, for_s):
+            cache.get_or_load(_key(kind, number), partial(self._load, kind, number))
+            count += 1
+        # An order changes what is in stock: the next reader has to load it again.
+        for _ in range(self._random.randrange(2)):
+            cache.invalidate(_key(INVENTORY, self._random.randrange(INVENTORY.things)))
+        if self._random.random() < BOOKINGS_PER_TICK:
+            self._book(cache, self._random.randrange(WALLET.things // 10))
         if at_s >= self._next_sale_s:
             self._next_sale_s = at_s + SALE_EVERY_S
-            client.unlink(*(_key(CATEGORY, number) for number in range(CATEGORY.things)))
+            cache.invalidate(*(_key(CATEGORY, number) for number in range(CATEGORY.things)))
         if at_s >= self._next_report_s:
             self._next_report_s = at_s + REPORT_EVERY_S
-            self._report(client)
-        return len(wanted)
+            self._report()
+        return count
 
     def _reads(self, at_s: float, for_s: float) -> Iterator[tuple[Kind, int]]:
         # Busier and calmer minutes, and no two seconds alike.
@@ -144,29 +153,49 @@ class Shop:
             (number,) = self._random.choices(range(kind.things), cum_weights=self._popularity[kind.prefix])
             yield kind, number
 
-    def _load(self, pipe: redis.client.Pipeline, kind: Kind, number: int) -> None:
-        size = self._random.randint(kind.smallest, kind.largest)
-        text = self._filler[self._random.randrange(2_000) :][:size]
-        value = f'{{"id":{number},"text":"{text}"}}'
-        pipe.set(_key(kind, number), value, ex=kind.ttl_s + self._random.randint(0, kind.jitter_s))
+    def _load(self, kind: Kind, number: int) -> dict[str, Any]:
+        self._query(QUERY_S)
+        return self._value(kind, number)
 
-    def _report(self, client: redis.Redis) -> None:
+    def _values(self, kind: Kind, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+        self._query(QUERY_S)
+        return {key: self._value(kind, int(key.removeprefix(kind.prefix))) for key in keys}
+
+    def _value(self, kind: Kind, number: int) -> dict[str, Any]:
+        """What the database would say: always the same of the same thing, but for a wallet's bookings."""
+        mine = random.Random(f"{self._seed}:{kind.prefix}{number}")
+        size = mine.randint(kind.smallest, kind.largest)
+        value = {"id": number, "text": self._filler[mine.randrange(2_000) :][:size]}
+        return value | {"bookings": self._bookings.get(number, 0)} if kind is WALLET else value
+
+    def _book(self, cache: Cache, number: int) -> None:
+        """Write a wallet: to the database, and with the commit to the cache."""
+        with cache.write_through(_key(WALLET, number)) as write:
+            self._query(QUERY_S)
+            self._bookings[number] = self._bookings.get(number, 0) + 1
+            write.value = self._value(WALLET, number)
+
+    def _report(self) -> None:
         """Somebody's report that sorts a large set within the cache: slow, and rightly in the slow log."""
-        if not client.exists(REPORT_KEY):
-            client.sadd(REPORT_KEY, *self._random.sample(range(10_000_000), REPORT_MEMBERS))
-            client.expire(REPORT_KEY, 900)
-        client.sort(REPORT_KEY, start=0, num=10, desc=True)
+        if not self._reports.exists(REPORT_KEY):
+            self._reports.sadd(REPORT_KEY, *self._random.sample(range(10_000_000), REPORT_MEMBERS))
+            self._reports.expire(REPORT_KEY, 900)
+        self._reports.sort(REPORT_KEY, start=0, num=10, desc=True)
 
 
 class Traffic:
     """The shop's traffic in a thread of its own, from `start()` to `stop()`, at a bounded rate."""
 
     def __init__(self, url: str, *, seed: int = 2026) -> None:
-        self._clients = [
-            redis.Redis.from_url(url, client_name=name, socket_timeout=2, socket_connect_timeout=2)
-            for name in CLIENT_NAMES
+        # A lost invalidation is repeated until it works: nobody is there to catch an exception.
+        self._caches = [
+            Cache(f"{url}?{urlencode({'client_name': name})}", name=name, on_error="retry")
+            for name in APPLICATIONS
         ]
-        self._shop = Shop(self._clients, seed=seed)
+        self._reports = redis.Redis.from_url(
+            url, client_name="shop-reports", socket_timeout=2, socket_connect_timeout=2
+        )
+        self._shop = Shop(self._caches, self._reports, seed=seed, query=time.sleep)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="demo-traffic", daemon=True)
 
@@ -178,8 +207,9 @@ class Traffic:
         """End the thread and close the connections; returns when both is done."""
         self._stopping.set()
         self._thread.join(timeout=5)
-        for client in self._clients:
-            client.close()
+        for cache in self._caches:
+            cache.close()
+        self._reports.close()
 
     def _run(self) -> None:
         opened = time.monotonic()

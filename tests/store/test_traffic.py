@@ -1,15 +1,19 @@
 """The demo's traffic, its time simulated, on a real Valkey with the demo's memory."""
 
+import json
 import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import redis
 
+from dashboard.caching import Cache
 from dashboard.demo import traffic
+from dashboard.demo.policies import DOCUMENT
 from dashboard.demo.traffic import TICK_S, Shop, Traffic
 from dashboard.embedded import valkey
 
@@ -27,6 +31,19 @@ def cache(valkey_url: str) -> Iterator[redis.Redis]:
         client.flushall()
 
 
+@pytest.fixture
+def library(valkey_url: str) -> Iterator[Cache]:
+    """The library as the shop uses it, with the demo's policies."""
+    with Cache(valkey_url, follow=False) as made:
+        made.use(DOCUMENT)
+        yield made
+
+
+@pytest.fixture
+def shop(cache: redis.Redis, library: Cache) -> Shop:
+    return Shop([library], cache)
+
+
 def simulate(shop: Shop, start_s: int, end_s: int) -> int:
     """Let the shop's clock run from one second to another; returns how many reads that were."""
     ticks = range(round(start_s / TICK_S), round(end_s / TICK_S))
@@ -41,8 +58,8 @@ def hit_ratio(cache: redis.Redis, shop: Shop, start_s: int, end_s: int) -> float
     return float(hits / (hits + misses))
 
 
-def test_fills_the_memory_in_minutes_and_dips_when_the_crawler_comes(cache: redis.Redis) -> None:
-    shop = Shop([cache])
+@pytest.mark.timeout(240)
+def test_fills_the_memory_in_minutes_and_dips_when_the_crawler_comes(cache: redis.Redis, shop: Shop) -> None:
     shop.warm_up()
     simulate(shop, 0, 150)
     warm = hit_ratio(cache, shop, 150, 240)
@@ -56,19 +73,18 @@ def test_fills_the_memory_in_minutes_and_dips_when_the_crawler_comes(cache: redi
     assert info["evicted_keys"] > 1000
 
 
-def test_keeps_its_rate_within_bounds(cache: redis.Redis) -> None:
-    reads = simulate(Shop([cache]), 0, 60)
-    assert 0.6 < reads / 60 / traffic.READS_PER_S < 1.4
+def test_keeps_its_rate_within_bounds(shop: Shop) -> None:
+    reads = simulate(shop, 0, 30)
+    assert 0.6 < reads / 30 / traffic.READS_PER_S < 1.4
 
 
-def test_leaves_slow_commands_in_the_slow_log(cache: redis.Redis) -> None:
+def test_leaves_slow_commands_in_the_slow_log(cache: redis.Redis, shop: Shop) -> None:
     cache.config_set("slowlog-log-slower-than", "1000")
-    simulate(Shop([cache]), 0, 12)
+    simulate(shop, 0, 12)
     assert b"SORT report:visitors" in b" ".join(entry["command"] for entry in cache.slowlog_get(10))
 
 
-def test_a_sale_drops_every_category(cache: redis.Redis) -> None:
-    shop = Shop([cache])
+def test_a_sale_drops_every_category(cache: redis.Redis, shop: Shop) -> None:
     shop.warm_up()
     before = len(list(cache.scan_iter("category:*", count=1000)))
     shop.tick(traffic.SALE_EVERY_S, TICK_S)
@@ -76,21 +92,49 @@ def test_a_sale_drops_every_category(cache: redis.Redis) -> None:
     assert len(list(cache.scan_iter("category:*", count=1000))) == 0
 
 
-def test_everything_but_nothing_forever(cache: redis.Redis) -> None:
-    shop = Shop([cache])
+def test_everything_but_nothing_forever(cache: redis.Redis, shop: Shop) -> None:
     simulate(shop, 0, 15)
-    ttls = {key: cache.ttl(key) for key in cache.scan_iter(count=1000)}
+    ttls = {key: cache.ttl(key) for key in cache.scan_iter(count=1000) if not key.startswith(b"cachewarden:")}
     assert {key.partition(b":")[0].decode() + ":" for key in ttls} >= {kind.prefix for kind in traffic.KINDS}
     assert -1 not in ttls.values()
 
 
-def test_the_same_seed_asks_for_the_same_things(cache: redis.Redis) -> None:
+def test_the_same_seed_asks_for_the_same_things(cache: redis.Redis, library: Cache) -> None:
     seen = []
     for seed in (1, 1, 2):
         cache.flushall()
-        simulate(Shop([cache], seed=seed), 0, 3)
-        seen.append(set(cache.scan_iter(count=1000)))
-    assert seen[0] == seen[1] != seen[2]
+        simulate(Shop([library], cache, seed=seed), 0, 3)
+        keys = [key for key in cache.scan_iter(count=1000) if not key.startswith(b"cachewarden:")]
+        seen.append({key: cache.dump(key) for key in keys if key != b"report:visitors"})
+    assert seen[0] == seen[1]
+    assert seen[1].keys() != seen[2].keys()
+
+
+def test_stays_as_long_as_the_published_policies_say(cache: redis.Redis, library: Cache, shop: Shop) -> None:
+    simulate(shop, 0, 3)
+    for policy in DOCUMENT.policies:
+        assert policy.base_ttl_s is not None
+        ttls = [cache.ttl(key) for key in cache.scan_iter(policy.prefix + b"*", count=1000)]
+        assert ttls and all(
+            policy.base_ttl_s - 20 < ttl <= policy.base_ttl_s + policy.jitter_s for ttl in ttls
+        )
+    news = next(policy for policy in DOCUMENT.policies if policy.prefix == b"news:")
+    changed = [policy for policy in DOCUMENT.policies if policy is not news]
+    library.use(
+        replace(
+            DOCUMENT, version=2, policies=(*changed, replace(news, tier="hot", base_ttl_s=40, jitter_s=0))
+        )
+    )
+    cache.delete(*cache.keys("news:*"))
+    simulate(shop, 3, 6)
+    written = [cache.ttl(key) for key in cache.scan_iter("news:*", count=1000)]
+    assert written and all(0 < ttl <= 40 for ttl in written)
+
+
+def test_a_booking_is_in_the_cache_at_once(cache: redis.Redis, library: Cache, shop: Shop) -> None:
+    simulate(shop, 0, 20)
+    booked = [json.loads(cache.get(key) or b"{}").get("bookings", 0) for key in cache.scan_iter("wallet:*")]
+    assert sum(booked) > 20
 
 
 def calls(client: redis.Redis) -> int:
