@@ -238,23 +238,17 @@ def load(
 def latest_rates(
     session: Session, cache_id: int, as_of: datetime, *, back: timedelta, columns: Sequence[str]
 ) -> dict[str, float | None]:
-    """Values of the last poll whose differences are known; ``hit_ratio`` over all polls since ``as_of - back``."""
-    rates = [name for name in columns if name != "hit_ratio"]
-    expressions = ", ".join(f"({EXPRESSIONS[name]})::float8 AS {name}" for name in rates)
+    """Values of the last poll since ``as_of - back`` whose differences are known."""
+    expressions = ", ".join(f"({EXPRESSIONS[name]})::float8 AS {name}" for name in columns)
     rows = fetch(
         session,
-        f"SELECT sum(hits) OVER () AS hits, sum(misses) OVER () AS misses, {expressions}"
+        f"SELECT {expressions}"
         f" FROM ({aggregate('raw', 'at')}) AS made ORDER BY dt_s IS NULL, bucket DESC LIMIT 1",
         cache_ids=[cache_id],
         start=as_of - back,
         end=as_of + timedelta(microseconds=1),
     )
-    found: dict[str, float | None] = dict.fromkeys(columns)
-    if rows:
-        hits, misses, *values = list(rows[0])
-        found.update(zip(rates, values, strict=True))
-        found["hit_ratio"] = float(hits / (hits + misses)) if hits is not None and hits + misses else None
-    return found
+    return dict(zip(columns, rows[0], strict=True)) if rows else dict.fromkeys(columns)
 
 
 _Point = tuple[float, tuple[Any, ...]]

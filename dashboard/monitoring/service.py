@@ -118,7 +118,6 @@ def summary(work: UnitOfWork, cache_id: int, within: Span) -> Summary:
         minutes_known=sums.minutes_known,
         minutes_below_target=sums.minutes_below_target,
         as_of=as_of,
-        ratio=rates.pop("hit_ratio", None),
         rates=rates,
         used_memory_bytes=state.used_memory if state else None,
         maxmemory_bytes=state.maxmemory if state else None,
@@ -135,7 +134,6 @@ def summary(work: UnitOfWork, cache_id: int, within: Span) -> Summary:
 
 
 _NOW_COLUMNS = (
-    "hit_ratio",
     "hits_per_s",
     "misses_per_s",
     "commands_per_s",
@@ -152,7 +150,7 @@ _NOW = timedelta(minutes=5)
 
 
 def _current_rates(work: UnitOfWork, cache: Cache, as_of: datetime | None) -> dict[str, float | None]:
-    """Rates of the last interval that is known; the hit ratio over five minutes, for one interval may hold little."""
+    """Rates of the last interval that is known."""
     if as_of is None:
         return dict.fromkeys(_NOW_COLUMNS)
     return series.latest_rates(

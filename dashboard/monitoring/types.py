@@ -589,7 +589,6 @@ class Summary:
         minutes_known, minutes_below_target: minutes of the span with lookups, and those under the target; in a
             span of more than eight days against the target that held at the time.
         as_of: time of the last good poll; rates are those of its interval.
-        ratio: hit ratio of the last five minutes.
     """
 
     window: Window
@@ -597,7 +596,6 @@ class Summary:
     minutes_known: int
     minutes_below_target: int
     as_of: datetime | None
-    ratio: float | None
     rates: Mapping[str, float | None]
     used_memory_bytes: int | None
     maxmemory_bytes: int | None

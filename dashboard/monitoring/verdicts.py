@@ -156,8 +156,11 @@ def evaluate(facts: Facts) -> list[Verdict]:
         return [poll]
     found = [poll, *(verdict for check in _CHECKS if (verdict := check(facts)) is not None)]
     found.extend(_other_missing(facts))
-    # The sort is stable: within one kind the order of the checks stays, causes before symptoms.
-    return [_with_since(verdict, facts) for verdict in sorted(found, key=lambda each: _ORDER[each.kind])]
+    # What is, comes before what was; within them the order of the checks stays, causes before symptoms.
+    return [
+        _with_since(verdict, facts)
+        for verdict in sorted(found, key=lambda each: (_ORDER[each.kind], _is_over(each.code, facts)))
+    ]
 
 
 def headline(verdicts: Iterable[Verdict], facts: Facts) -> tuple[StatusKind, str, str]:

@@ -76,7 +76,6 @@ def test_the_summary_of_a_span(work: UnitOfWork) -> None:
     assert found.window.covered_s == pytest.approx(3600)
     assert (found.minutes_known, found.minutes_below_target) == (55, 10)
     assert found.ratio_min == 0.5
-    assert found.ratio == pytest.approx(0.9)
     assert found.rates["hits_per_s"] == 90 and found.rates["evicted_per_s"] == 3
     assert (found.used_memory_bytes, found.maxmemory_bytes) == (7, 9)
     assert found.evicting_since == work.now - timedelta(minutes=12)
@@ -99,7 +98,7 @@ def test_a_cache_without_a_poll_has_no_numbers_and_no_error(work: UnitOfWork) ->
         work.session, url=work.cipher.encrypt("redis://10.0.0.1"), created_at=work.now
     )
     found = service.summary(work, cache_id, service.span(work, "1h"))
-    assert found.as_of is None and found.window.lookups is None and found.ratio is None
+    assert found.as_of is None and found.window.lookups is None
     assert service.poll_status(work, cache_id).last_attempt_at is None
     assert service.fleet_status(work)[cache_id].kind == "unknown"
     assert service.commands_page(work, cache_id).rows == ()

@@ -493,14 +493,18 @@ def test_what_is_over_is_told_in_the_past_and_weighs_less() -> None:
     assert (verdict.kind, verdict.since) == ("warn", None)
     assert verdict.evidence == ("The last was counted at 13:55:00. Now: 300 of 512 MB, noeviction.")
     assert find(over, "memory.noeviction").kind == "warn"
-    assert status_word(evaluate(over), over)[1] == "Writes were refused"
+    alone = replace(over, nodes=(("n", replace(HEALTHY_NODE)),))
+    assert status_word(evaluate(alone), alone) == ("warn", "Writes were refused")
     assert "writes were refused for lack of memory (last at 13:55)" in headline(evaluate(over), over)[2]
 
     assert "allkeys-lru" in verdict.next_step
     evicting = find(refused(300, maxmemory_policy="allkeys-lru"), "errors.oom").next_step
     assert evicting.startswith("Raise maxmemory") and "allkeys-lru" not in evicting
     assert "TTL" in find(refused(300, maxmemory_policy="volatile-lru"), "errors.oom").next_step
-    assert "Raise" not in find(refused(300, maxmemory=0), "errors.oom").next_step
+    unlimited = refused(300, maxmemory=0)
+    assert "Raise" not in find(unlimited, "errors.oom").next_step
+    # What is wrong now comes first.
+    assert status_word(evaluate(unlimited), unlimited) == ("warn", "No memory limit")
 
 
 def test_a_condition_began_with_its_first_interval_and_survives_what_is_not_known() -> None:

@@ -35,7 +35,6 @@ def summary(**changes):
         "minutes_known": 60,
         "minutes_below_target": 0,
         "as_of": NOW - timedelta(seconds=4),
-        "ratio": 0.914,
         "rates": {"hits_per_s": 3589.0, "misses_per_s": 338.0, "evicted_per_s": 0.0, "expired_per_s": 3.0},
         "used_memory_bytes": 508 * MB,
         "maxmemory_bytes": 512 * MB,
@@ -131,7 +130,7 @@ def test_hit_ratio_in_words():
 
 def test_no_traffic_is_neither_zero_nor_no_data():
     silent = Window(NOW - timedelta(hours=1), NOW, 3600.0, hits=0, misses=0)
-    facts = summary(ratio=None, ratio_min=None, minutes_known=0, window=silent)
+    facts = summary(ratio_min=None, minutes_known=0, window=silent)
     view = hit_ratio(series({"hit_ratio": (None,)}), facts)
     assert view.lines[0].now == "no reads"
     assert view.note == "no reads in this span"

@@ -53,7 +53,7 @@ def test_no_reads_are_said():
 
 
 def test_unreported_counters_are_not_available():
-    unreported = summary(ratio=None, rates={}, window=Window(NOW - timedelta(hours=1), NOW, 3600.0))
+    unreported = summary(rates={}, window=Window(NOW - timedelta(hours=1), NOW, 3600.0))
     made = tile("Hit ratio", unreported, verdicts=(), judged=None)
     assert (made.value, made.sub) == ("n/a", "hits and misses are not reported")
     assert (tile("Evictions", unreported).value, tile("Evictions", unreported).sub) == ("n/a", "not reported")
@@ -107,7 +107,7 @@ def test_evictions_that_ended_are_counted():
 
 def test_reads_avoided_name_what_is_left_for_the_database():
     made = tile("Database reads avoided")
-    assert (made.value, made.unit, made.sub) == ("3,589", "/s", "database serves 338/s, by INFO")
+    assert (made.value, made.unit, made.sub) == ("3,589", "/s", "misses 338/s, by INFO")
     assert tile("Database reads avoided", summary(rates={})).value == "n/a"
 
 
