@@ -59,8 +59,8 @@ KINDS = (
     Kind("category:", 0.14, 400, 0.9, 4_000, 16_000),
     Kind("session:", 0.20, 5_000, 0.8, 400, 900),
     Kind("news:", 0.10, 200, 1.1, 1_000, 4_000),
-    Kind("inventory:", 0.08, 3_000, 1.2, 60, 120),
-    Kind("wallet:", 0.04, 1_500, 1.0, 80, 160),
+    Kind("inventory:", 0.08, 2_000, 1.2, 60, 120),
+    Kind("wallet:", 0.04, 200, 1.0, 80, 160),
 )
 PRODUCT, CATEGORY, INVENTORY, WALLET = KINDS[0], KINDS[1], KINDS[4], KINDS[5]
 WORDS = (
@@ -130,7 +130,7 @@ class Shop:
         for _ in range(self._random.randrange(2)):
             cache.invalidate(_key(INVENTORY, self._random.randrange(INVENTORY.things)))
         if self._random.random() < BOOKINGS_PER_TICK:
-            self._book(cache, self._random.randrange(WALLET.things // 10))
+            self._book(cache, self._random.randrange(WALLET.things))
         if at_s >= self._next_sale_s:
             self._next_sale_s = at_s + SALE_EVERY_S
             cache.invalidate(*(_key(CATEGORY, number) for number in range(CATEGORY.things)))

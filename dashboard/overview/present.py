@@ -22,8 +22,8 @@ from dashboard.web.formats import (
     time,
 )
 
-_BY_APPLICATIONS, _BY_HITS = "by applications", "by INFO"
-"""Who counted the database reads that were avoided."""
+_BY_COUNTERS, _BY_INFO = "by counters", "by INFO"
+"""Who counted the database reads that were avoided: applications, or the server."""
 _NO_MINUTE_YET = "the first minute is not over"
 _PAGE_OF = {
     "poll": "edit",
@@ -264,21 +264,19 @@ def _past_tiles(
         Tile(
             label="Database reads avoided",
             value=compact(counted.avoided),
-            sub=f"the database served {compact(counted.served)}, {_BY_APPLICATIONS}",
+            sub=f"{compact(counted.served)} loads, {_BY_COUNTERS}",
             spark=counted.line,
             spark_low=0.0,
-            spark_label=f"Database reads avoided per second, {words}, {_BY_APPLICATIONS}",
+            spark_label=f"Database reads avoided per second, {words}, {_BY_COUNTERS}",
         )
         if counted is not None
         else Tile(
             label="Database reads avoided",
             value=compact(window.hits),
-            sub=f"the database served {compact(window.misses)}, {_BY_HITS}"
-            if window.misses is not None
-            else "",
+            sub=f"{compact(window.misses)} misses, {_BY_INFO}" if window.misses is not None else "",
             spark=slots(series, "hits_per_s", mean),
             spark_low=0.0,
-            spark_label=f"Database reads avoided per second, {words}, {_BY_HITS}",
+            spark_label=f"Database reads avoided per second, {words}, {_BY_INFO}",
         ),
     )
 
@@ -433,16 +431,14 @@ def _avoided(summary: Summary, series: Series, words: str, counted: ReadsAvoided
             label=label,
             value=number(counted.avoided_per_s),
             unit="/s",
-            sub=f"database serves {number(counted.served_per_s)}/s, {_BY_APPLICATIONS}",
+            sub=f"loads {number(counted.served_per_s)}/s, {_BY_COUNTERS}",
             spark=counted.line,
             spark_low=0.0,
-            spark_label=f"{spark_label}, {_BY_APPLICATIONS}",
+            spark_label=f"{spark_label}, {_BY_COUNTERS}",
         )
     misses = summary.rates.get("misses_per_s")
-    sub = (
-        f"database serves {number(misses)}/s, {_BY_HITS}" if misses is not None else "misses are not reported"
-    )
-    return _rate_tile(label, summary, series, "hits_per_s", sub, f"{spark_label}, {_BY_HITS}")
+    sub = f"misses {number(misses)}/s, {_BY_INFO}" if misses is not None else "misses are not reported"
+    return _rate_tile(label, summary, series, "hits_per_s", sub, f"{spark_label}, {_BY_INFO}")
 
 
 def _rate_tile(label: str, summary: Summary, series: Series, column: str, sub: str, spark_label: str) -> Tile:
