@@ -43,7 +43,9 @@
   });
 
   // what somebody unfolded stays open when a live round brings it anew
-  on('htmx:before:morph:attr', e => { if (e.detail.attrName === 'open' && e.detail.newValue == null) e.preventDefault(); });
+  let unfolded = [];
+  on('htmx:before:swap', () => { unfolded = [...document.querySelectorAll('details[id][open]')].map(d => d.id); });
+  on('htmx:after:swap', () => unfolded.forEach(id => document.getElementById(id)?.setAttribute('open', '')));
 
   // focus: to what is wrong in a refused form; and after a swap that took the focused element away, to the new part's heading
   const wrong = where => (where.querySelector?.('[aria-invalid="true"]') || where.querySelector?.('[data-focus]'))?.focus();

@@ -1,0 +1,86 @@
+"""What a page says of itself while it is open: live, paused, lost, in the past; and what stays open."""
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.helpers import cache_id
+from tests.support import live
+from tests.support.pages import Watched
+
+
+def overview(dashboard: live.Live, query: str = "range=15m") -> str:
+    return f"/caches/{cache_id(dashboard)}/overview?{query}"
+
+
+def test_paused_is_said(page: Page, dashboard: live.Live) -> None:
+    page.goto(overview(dashboard))
+    button = page.locator(".live")
+    assert button.inner_text().split() == ["Live", "every", "5", "s"]
+    button.click()
+    assert button.inner_text().strip() == "Paused"
+    button.click()
+    assert button.inner_text().startswith("Live")
+
+
+def test_a_dashboard_that_does_not_answer_is_not_called_live(
+    page: Page, watched: Watched, dashboard: live.Live
+) -> None:
+    page.goto(overview(dashboard))
+    button = page.locator(".live")
+    page.route("**/overview*", lambda route: route.abort())
+    expect(page.get_by_text("Cachewarden does not answer.")).to_be_visible(timeout=20_000)
+    assert button.inner_text().startswith("Not live")
+    # htmx says so in the console too, and nothing else does.
+    assert all("htmx:error: Failed to fetch" in complaint for complaint in watched.complaints)
+    watched.complaints.clear()
+    page.unroute("**/overview*")
+    expect(page.get_by_text("Cachewarden does not answer.")).to_be_hidden(timeout=20_000)
+    assert button.inner_text().startswith("Live")
+
+
+def test_checks_that_were_unfolded_stay_open(page: Page, dashboard: live.Live) -> None:
+    page.goto(overview(dashboard))
+    page.locator("#verdicts-fine > summary").click()
+    before = page.locator("#overview-tiles").inner_html()
+    page.wait_for_function(
+        "text => document.querySelector('#overview-tiles').innerHTML !== text", arg=before, timeout=20_000
+    )
+    expect(page.locator("#verdicts-fine li").first).to_be_visible()
+
+
+def test_a_past_span_leads_back(page: Page, dashboard: live.Live) -> None:
+    page.goto(overview(dashboard, "from=2026-01-05T22:00&to=2026-01-06T06:00"))
+    expect(page.locator(".live")).to_have_count(0)
+    page.get_by_role("link", name="Past span").click()
+    expect(page.locator(".live")).to_be_visible()
+    assert "from=" not in page.url
+
+
+def test_a_refused_span_can_be_mended(page: Page, dashboard: live.Live) -> None:
+    page.goto(overview(dashboard, "from=2026-01-06T06:00&to=2026-01-05T22:00"))
+    form = page.get_by_role("form", name="Custom time range")
+    expect(form.get_by_label("To, UTC")).to_be_focused()
+    expect(form.get_by_label("From, UTC")).to_have_value("2026-01-06T06:00")
+    form.get_by_label("To, UTC").fill("2026-01-06T07:00")
+    form.get_by_role("button", name="Show span").click()
+    expect(page.get_by_text("Past span.")).to_be_visible()
+
+
+def test_the_help_lists_what_works_here(page: Page, dashboard: live.Live) -> None:
+    for path, is_listed in ((overview(dashboard), False), ("/audit", True)):
+        page.goto(path)
+        page.keyboard.press("?")
+        expect(page.get_by_role("dialog")).to_be_visible()
+        expect(page.get_by_text("Search on this page")).to_be_visible(visible=is_listed)
+
+
+def test_a_cache_that_was_removed_meanwhile(page: Page, watched: Watched, dashboard: live.Live) -> None:
+    """The page does not stand there with old numbers."""
+    page.goto(f"/caches/{cache_id(dashboard)}/clients")
+    page.route(
+        re.compile(r"/clients$"),
+        lambda route: route.continue_(url=f"{dashboard.url}/caches/4711/clients"),
+    )
+    expect(page.get_by_role("heading", level=1, name="Not found")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("navigation", name="Main")).to_be_visible()
