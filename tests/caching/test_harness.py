@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from dashboard.caching import wire
 from tests.soak import harness, scheduled
 from tests.support.servers import redis_server
 
@@ -26,6 +27,37 @@ def test_no_order_of_steps_leaves_a_stale_value(own_url: str, kinds: list[object
 
 def test_the_plain_recipe_does(own_url: str) -> None:
     assert scheduled.run(own_url, scheduled.NAIVE, seconds=1, seed=SEED).stale > 0
+
+
+@pytest.mark.parametrize(
+    ("script", "broken"),
+    [
+        (wire.FILL, "redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1"),
+        (wire.COMMIT, "redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1"),
+        (
+            wire.REFRESH,
+            (
+                "local held = redis.call('GET', KEYS[1]) "
+                "if not held or redis.sha1hex(held) ~= ARGV[1] then return 0 end "
+                "redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4]) return 1"
+            ),
+        ),
+    ],
+    ids=["fill without compare", "commit without compare", "refresh that compares bytes only"],
+)
+def test_each_condition_is_needed(
+    own_url: str, monkeypatch: pytest.MonkeyPatch, script: wire.Script, broken: str
+) -> None:
+    """Without it the harness finds stale values: it looks at what the condition is there for."""
+    bad = wire.Script("broken", broken)
+    monkeypatch.setattr(script, "source", bad.source)
+    monkeypatch.setattr(script, "digest", bad.digest)
+    stale = 0
+    for turn in range(8):
+        stale += scheduled.run(own_url, scheduled.PLAIN, seconds=2, seed=SEED + turn).stale
+        if stale:
+            return
+    pytest.fail("nothing was found")
 
 
 def test_threads_and_killed_processes_leave_nothing_stale(own_url: str) -> None:

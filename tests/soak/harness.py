@@ -74,7 +74,8 @@ def run(
         going.rename(path.with_suffix(".go"))
         deadline = start + seconds
         while kills and time.time() < deadline - 2:
-            time.sleep(chance.uniform(0.3, 1.5))
+            # Long enough for a new process to start and take part.
+            time.sleep(chance.uniform(0.25, 1.0) * min(5.0, seconds / 3))
             if time.time() < deadline - 2 and len(running) >= PROCESSES:
                 victim = running.pop(chance.randrange(len(running)))
                 victim.kill()
