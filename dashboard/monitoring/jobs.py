@@ -89,7 +89,11 @@ class Poller:
         self._thread = threading.Thread(target=self._supervise, name="poller", daemon=True)
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={"default": ThreadPoolExecutor(MOST_THREADS), "upkeep": ThreadPoolExecutor(1)},
+            executors={
+                "default": ThreadPoolExecutor(MOST_THREADS),
+                "beside": ThreadPoolExecutor(MOST_THREADS),
+                "upkeep": ThreadPoolExecutor(1),
+            },
             job_defaults={"coalesce": True, "max_instances": 1},
         )
         self._is_leading = False
@@ -215,6 +219,7 @@ class Poller:
                         self._beside_of(job, cache_id),
                         job.every_s,
                         within_s=min(job.every_s, 1),
+                        executor="beside",
                     )
 
     def _job_of(self, cache_id: int) -> Callable[[], None]:
