@@ -1,0 +1,249 @@
+"""What applications counted: per prefix over a span, as reads avoided, and around a version."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+import pytest
+
+from dashboard.caching.wire import OTHER
+from dashboard.errors import NotFound
+from dashboard.policies import counted, service, store
+from dashboard.work import Runtime, UnitOfWork
+from tests.conftest import FixedClock
+from tests.support.policies import acting, publish, stage
+from tests.support.polled import pass_time
+from tests.support.some_caches import add_cache
+
+NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+
+
+@pytest.fixture
+def cache_id(runtime: Runtime) -> int:
+    return add_cache(runtime).id
+
+
+def add(
+    runtime: Runtime,
+    cache_id: int,
+    at: datetime,
+    growth: Mapping[str, Mapping[str, int]],
+    *,
+    read_at: datetime | None = None,
+) -> None:
+    """What the worker stores when the counters have grown."""
+    with runtime.database.transaction() as session:
+        store.ensure_partitions(session, at)
+        store.add_growth(session, cache_id, growth, at)
+        store.put_counts(session, cache_id, {"hits:product:": 1}, read_at or at)
+
+
+def table(runtime: Runtime, cache_id: int, back: timedelta = HOUR, end: datetime | None = None):  # type: ignore[no-untyped-def]
+    with acting(runtime) as work:
+        end = end or work.now
+        return service.prefix_table(work, cache_id, end - back, end)
+
+
+def test_sums_a_span_and_draws_it(runtime: Runtime, cache_id: int) -> None:
+    for minute in range(90, 0, -1):
+        add(
+            runtime,
+            cache_id,
+            NOW - minute * MINUTE,
+            {"product:": {"hits": minute, "misses": 10, "loads": 10}},
+        )
+    found = table(runtime, cache_id)
+    (product,) = found.rows
+    assert product.use.counts["hits"] == sum(range(1, 61)) and product.use.counts["misses"] == 600
+    assert found.window_s == 3600 and found.ever_counted
+    line = product.use.hit_ratio_line
+    assert len(line) == 30 and None not in line
+    assert line[0] == pytest.approx((60 + 59) / (60 + 59 + 20))
+
+
+def test_rates_are_of_the_time_that_was_counted(runtime: Runtime, cache_id: int) -> None:
+    add(runtime, cache_id, NOW - 10 * MINUTE, {"product:": {"hits": 600}})
+    found = table(runtime, cache_id)
+    assert found.window_s == 600
+    assert found.rows[0].use.hit_ratio_line[:25] == (None,) * 25
+    # Hours have no minutes in them, but the first minute is still known.
+    assert table(runtime, cache_id, timedelta(days=1)).window_s == 600
+
+
+def test_a_past_span_is_of_whole_minutes_within_it(runtime: Runtime, cache_id: int) -> None:
+    for minute in range(30, 0, -1):
+        add(runtime, cache_id, NOW - minute * MINUTE, {"product:": {"hits": 1}})
+    half = timedelta(seconds=30)
+    found = table(runtime, cache_id, timedelta(minutes=10), NOW - 5 * MINUTE + half)
+    assert found.rows[0].use.counts["hits"] == 9 and found.window_s == 540
+    assert table(runtime, cache_id, half, NOW - 5 * MINUTE + half).rows[0].use.counts["hits"] == 1
+
+
+def test_long_and_old_spans_come_from_hours(runtime: Runtime, cache_id: int) -> None:
+    old = NOW - timedelta(days=20)
+    add(runtime, cache_id, old, {"product:": {"hits": 30}})
+    with runtime.database.transaction() as session:
+        store.drop_old_counts(session, NOW, hour_days=700)
+    assert table(runtime, cache_id, timedelta(days=30)).rows[0].use.counts["hits"] == 30
+    assert table(runtime, cache_id, 2 * HOUR, old + HOUR).rows[0].use.counts["hits"] == 30
+
+
+def test_policies_say_their_words_and_those_without_reads_are_there(runtime: Runtime, cache_id: int) -> None:
+    stage(runtime, cache_id, "news:")
+    publish(runtime, cache_id)
+    add(runtime, cache_id, NOW - MINUTE, {"gone:": {"hits": 5}, "": {"hits": 7}})
+    found = table(runtime, cache_id)
+    by_name = {row.use.prefix: row for row in found.rows}
+    assert list(by_name) == ["gone:", "news:"]
+    assert (by_name["news:"].tier_label, by_name["news:"].ttl_text) == (
+        "Frequently updated",
+        "1 h + up to 12 m",
+    )
+    assert by_name["gone:"].tier_label == ""
+    assert found.default.use.counts["hits"] == 7 and found.default.ttl_text
+
+
+def test_no_more_than_two_hundred_apart_and_the_rest_together(runtime: Runtime, cache_id: int) -> None:
+    growth = {f"p{number:04}:": {"hits": number + 1} for number in range(counted.MOST_ROWS + 30)}
+    add(runtime, cache_id, NOW - MINUTE, growth | {OTHER: {"hits": 5, "misses": 5}})
+    found = table(runtime, cache_id)
+    assert len(found.rows) == counted.MOST_ROWS and found.rows[0].use.prefix == "p0229:"
+    assert found.other is not None and found.other_prefixes == 30
+    assert found.other.counts["hits"] == sum(range(1, 31)) + 5 and found.other.counts["misses"] == 5
+    assert all(len(row.use.hit_ratio_line) <= 24 for row in found.rows)
+
+
+def test_nothing_counted(runtime: Runtime, cache_id: int) -> None:
+    found = table(runtime, cache_id)
+    assert (found.rows, found.window_s, found.ever_counted, found.other) == ((), 0.0, False, None)
+    add(runtime, cache_id, NOW - 3 * HOUR, {"product:": {"hits": 1}})
+    found = table(runtime, cache_id)
+    assert found.window_s == 0 and found.ever_counted
+    with acting(runtime) as work:
+        assert service.reads_avoided(work, cache_id, NOW - HOUR, NOW) is None
+        with pytest.raises(NotFound):
+            service.prefix_table(work, 4711, NOW - HOUR, NOW)
+
+
+def test_one_cache_knows_nothing_of_another(runtime: Runtime, cache_id: int) -> None:
+    other = add_cache(runtime, "other").id
+    add(runtime, other, NOW - MINUTE, {"product:": {"hits": 1}})
+    assert table(runtime, cache_id).rows == ()
+
+
+def test_reads_avoided_are_those_without_a_load_of_their_own(runtime: Runtime, cache_id: int) -> None:
+    each = {
+        "hits": 500,
+        "misses": 100,
+        "waits": 30,
+        "wait_timeouts": 10,
+        "refreshes": 20,
+        "loads": 90,
+        "load_errors": 10,
+    }
+    for minute in range(1, 4):
+        add(runtime, cache_id, NOW - minute * MINUTE, {"product:": each, "news:": each}, read_at=NOW)
+    with acting(runtime) as work:
+        found = service.reads_avoided(work, cache_id, NOW - HOUR, NOW)
+    assert found is not None
+    assert (found.avoided, found.served) == (3_000, 600)
+    assert found.avoided_per_s == pytest.approx(1000 / 60) and found.served_per_s == pytest.approx(200 / 60)
+    assert found.line[-3:] == (pytest.approx(1000 / 60),) * 3 and found.line[0] is None
+
+
+def test_applications_that_fell_silent_have_no_current_rate(runtime: Runtime, cache_id: int) -> None:
+    add(runtime, cache_id, NOW - 20 * MINUTE, {"product:": {"hits": 10}})
+    with acting(runtime) as work:
+        found = service.reads_avoided(work, cache_id, NOW - HOUR, NOW)
+    assert found is not None and found.avoided == 10 and found.avoided_per_s is None
+
+
+def test_publications_are_marks(runtime: Runtime, cache_id: int) -> None:
+    stage(runtime, cache_id, "news:")
+    publish(runtime, cache_id, "less load")
+    with acting(runtime) as work:
+        (mark,) = service.marks(work, cache_id, NOW - HOUR, NOW + HOUR)
+        assert (mark.version, mark.by, mark.reason, mark.kind) == (1, "olga", "less load", "publish")
+        assert service.marks(work, cache_id, NOW + HOUR, NOW + 2 * HOUR) == ()
+
+
+# --- effect -----------------------------------------------------------------------------------------------------
+
+
+def effect(runtime: Runtime, cache_id: int, version: int):  # type: ignore[no-untyped-def]
+    with acting(runtime) as work:
+        return service.effect(work, cache_id, version)
+
+
+def change(runtime: Runtime, cache_id: int, **values: object) -> None:
+    """Publish another TTL for ``news:`` now, within the seconds of a minute."""
+    with acting(runtime) as work:
+        exists = any(row.prefix == "news:" for row in service.policies_page(work, cache_id).rows)
+    stage(runtime, cache_id, "news:", original="news:" if exists else None, **values)
+    publish(runtime, cache_id)
+
+
+def test_equal_spans_around_the_publication(runtime: Runtime, cache_id: int) -> None:
+    pass_time(runtime, 20)
+    change(runtime, cache_id)
+    at = cast(FixedClock, runtime.clock).wall
+    for minute in range(-40, 41):
+        hits = 90 if minute < 0 else 0 if minute == 0 else 60
+        counts = {"hits": hits, "misses": 100 - hits, "loads": 100 - hits, "load_us": (100 - hits) * 5_000}
+        add(runtime, cache_id, at + minute * MINUTE, {"news:": counts})
+    pass_time(runtime, 600)
+    (found,) = effect(runtime, cache_id, 1).prefixes
+    # Ten minutes have passed, nine of them whole after the publication's own, which is left out.
+    assert found.side_s == 540 and found.before is not None and found.after is not None
+    assert (found.before.reads, found.before.hits, found.after.reads, found.after.hits) == (
+        900,
+        810,
+        900,
+        540,
+    )
+    assert found.word == "Worse" and "fell from 90% to 60%" in found.sentence
+    assert len(found.line) == 19 and found.line[8:11] == (0.9, 0.0, 0.6)
+    assert "Reads stayed level" in found.unchanged[0]
+    pass_time(runtime, 3600)
+    assert effect(runtime, cache_id, 1).prefixes[0].side_s == 1800
+
+
+def test_the_next_change_of_the_prefix_ends_the_span_and_others_do_not(
+    runtime: Runtime, cache_id: int
+) -> None:
+    change(runtime, cache_id)
+    pass_time(runtime, 300)
+    stage(runtime, cache_id, "product:")
+    publish(runtime, cache_id)
+    pass_time(runtime, 300)
+    change(runtime, cache_id, jitter_s=600)
+    pass_time(runtime, 3600)
+    assert effect(runtime, cache_id, 1).prefixes[0].side_s == 540
+    assert effect(runtime, cache_id, 2).prefixes[0].side_s == 1800
+    # What came before the last change reaches back to the change before.
+    assert effect(runtime, cache_id, 3).prefixes[0].side_s == 540
+
+
+def test_too_early_and_too_close(runtime: Runtime, cache_id: int) -> None:
+    change(runtime, cache_id)
+    pass_time(runtime, 30)
+    assert effect(runtime, cache_id, 1).prefixes[0].word == "Too early"
+    change(runtime, cache_id, jitter_s=600)
+    pass_time(runtime, 3600)
+    assert "again within a minute" in effect(runtime, cache_id, 1).prefixes[0].sentence
+
+
+def test_an_old_version_is_compared_by_hours(runtime: Runtime, cache_id: int) -> None:
+    change(runtime, cache_id)
+    at = cast(FixedClock, runtime.clock).wall
+    for hour in range(-3, 4):
+        add(runtime, cache_id, at + hour * HOUR, {"news:": {"hits": 1000, "misses": 10 if hour < 0 else 12}})
+    pass_time(runtime, 20 * 86_400)
+    (found,) = effect(runtime, cache_id, 1).prefixes
+    assert found.side_s == 6 * 3600 and found.word == "Level"
+
+
+def test_an_unknown_version(runtime: Runtime, work: UnitOfWork, cache_id: int) -> None:
+    with pytest.raises(NotFound):
+        service.effect(work, cache_id, 1)
