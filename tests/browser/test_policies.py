@@ -285,6 +285,13 @@ def test_a_bypass_counts_down_and_ends(page: Page, watched: Watched, path: str, 
     page.get_by_role("button", name="End it now").click()
     expect(page.get_by_text("Other keys is cached again.")).to_be_visible()
     expect(banner).to_have_count(0)
+    # Beginning and end are versions like any other.
+    for part in ("versions", "versions/1", "versions/2", "compare?older=1&newer=2"):
+        page.goto(f"{path}/{part}")
+        assert in_both_themes(page, watched, axe) == []
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.set_viewport_size({"width": 1440, "height": 900})
 
 
 def test_a_document_goes_out_and_comes_back(

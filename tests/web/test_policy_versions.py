@@ -166,7 +166,7 @@ def test_a_version_that_made_it_worse_says_so(
     publish(runtime, cache.id)
     published = clock.now()
     path = f"/caches/{cache.id}/policies/versions/1"
-    assert "Too early" in operator.get(path).get_data(as_text=True)
+    assert "too early" in operator.get(path).get_data(as_text=True)
     for minute in range(1, 31):
         count(runtime, cache.id, published + timedelta(minutes=minute), hits=50, misses=50, loads=50)
     clock.wall += timedelta(minutes=31)
