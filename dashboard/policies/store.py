@@ -392,7 +392,7 @@ def list_counts(
 def stored_since(
     session: Session, cache_id: int, since: Mapping[str, datetime], now: datetime
 ) -> dict[str, int]:
-    """How many values each prefix stored since its own moment; prefixes that nobody counted are left out.
+    """How many values each prefix stored since its own moment; prefixes of which none was counted are left out.
 
     Args:
         since: prefix -> moment, usually one TTL ago.
@@ -416,7 +416,8 @@ def stored_since(
                 "least": min(asked.values()),
             },
         )
-        found |= {row.prefix: max(0, row.stored) for row in rows}
+        # None stored is no news of how many there are: counting may have begun after they were.
+        found |= {row.prefix: row.stored for row in rows if row.stored > 0}
     return found
 
 
@@ -514,7 +515,7 @@ def list_versions_between(
         .where(
             PolicyVersionRow.cache_id == cache_id,
             PolicyVersionRow.published_at >= since,
-            PolicyVersionRow.published_at < until,
+            PolicyVersionRow.published_at <= until,
         )
         .order_by(PolicyVersionRow.version.desc())
         .limit(limit)

@@ -16,10 +16,12 @@ from dashboard.auth import service as auth
 from dashboard.caches import service as caches
 from dashboard.caches.types import CacheForm, Environment
 from dashboard.config import load_settings
+from dashboard.demo.policies import DOCUMENT, REASON
 from dashboard.demo.traffic import Traffic
 from dashboard.embedded import postgres, valkey
 from dashboard.fleet.url import parse_url
 from dashboard.monitoring import service as monitoring
+from dashboard.policies import service as policies
 from dashboard.work import Runtime, build_runtime, unit_of_work
 from dashboard.worker import start_worker
 from tests.support import servers
@@ -70,7 +72,8 @@ def demonstration(folder: Path) -> Iterator[Live]:
     """A dashboard whose one cache, ``demo-store``, is polled every 5 s under the demo's traffic."""
     with dashboard(folder) as live:
         with unit_of_work(live.runtime, ACTOR) as work:
-            caches.create_cache(work, cache_form(live, "demo-store"))
+            cache = caches.create_cache(work, cache_form(live, "demo-store"))
+            policies.apply(work, cache.id, DOCUMENT.to_json(), "json", reason=REASON)
         traffic = Traffic(live.valkey_url)
         traffic.start()
         try:
