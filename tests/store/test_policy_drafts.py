@@ -307,18 +307,25 @@ def test_no_jitter_on_many_keys_is_a_warning_and_no_refusal(runtime: Runtime, ca
 
     with acting(runtime) as work:
         store.ensure_partitions(work.session, work.now)
-        store.add_growth(work.session, cache.id, {"news:": {"loads": 1200}, "few:": {"loads": 5}}, work.now)
+        store.add_growth(
+            work.session,
+            cache.id,
+            {"news:": {"loads": 1200}, "few:": {"loads": 5}, "read:": {"hits": 9}},
+            work.now,
+        )
     staged = stage(runtime, cache.id, jitter_s=0)
     assert staged.change is not None
     assert staged.warnings == (
         "news: has no jitter and about 1,200 keys: those written together expire together.",
     )
     assert stage(runtime, cache.id, "few:", jitter_s=0).warnings == ()
+    stage(runtime, cache.id, "read:")
     assert publish(runtime, cache.id).warnings == staged.warnings
     with acting(runtime) as work:
         rows = {row.prefix: row for row in service.policies_page(work, cache.id).rows}
         assert rows["news:"].is_burst_risk and rows["news:"].keys == 1200
         assert not rows["few:"].is_burst_risk
+        assert rows["few:"].keys == 5 and rows["read:"].keys is None
         shown = service.editor(work, cache.id, "news:").preview
         assert shown is not None and (shown.keys, shown.source.value, shown.kind) == (1200, "counted", "warn")
 
