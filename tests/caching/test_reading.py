@@ -312,7 +312,8 @@ def test_mostly_missed_prefixes_take_the_lease_at_once(cache: Cache, raw: redis.
     assert raw.info("commandstats")["cmdstat_get"]["calls"] == 1
 
 
-def test_keyspace_statistics_can_be_corrected(cache: Cache, raw: redis.Redis) -> None:
+def test_keyspace_statistics_can_be_corrected(make_cache: MakeCache, raw: redis.Redis) -> None:
+    cache = make_cache(options={"follow": False})
     cache.get_or_load("warm", lambda: 0)
     counted(cache)
     raw.config_resetstat()
