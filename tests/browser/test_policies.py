@@ -181,6 +181,7 @@ def test_a_policy_is_made_changed_reverted_and_removed(
 
     page.get_by_role("button", name=f"Edit policy for {prefix}").click()
     page.get_by_role("button", name="Stage removal").click()
+    expect(page.get_by_text("It stays in force until that is published.")).to_be_visible()
     expect(page.get_by_role("row", name=re.compile(prefix))).to_contain_text("Removal staged")
     publish(page, "The journey ends")
     expect(page.get_by_role("row", name=re.compile(prefix))).to_have_count(0)
