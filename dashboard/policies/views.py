@@ -203,13 +203,16 @@ def remove(cache_id: int) -> Response:
     prefix = _original()
     try:
         with open_work() as work:
-            service.stage_removal(work, cache_id, prefix, seen=request.form.get("seen", ""))
+            staged = service.stage_removal(work, cache_id, prefix, seen=request.form.get("seen", ""))
     except EditConflict as conflict:
         with open_work() as work:
             editor = replace(service.editor(work, cache_id, prefix), theirs=conflict.theirs)
             page = _with_editor(_screen(work, cache_id), editor)
         return render(_PAGE, page, fragment=_TABLE, status=conflict.status)
-    notify("ok", f"The removal of {prefix} is staged. It stays in force until that is published.")
+    if staged.change is None:
+        notify("ok", f"{prefix} is gone: it was staged only.")
+    else:
+        notify("ok", f"The removal of {prefix} is staged. It stays in force until that is published.")
     return redirect_to(_base(cache_id))
 
 
@@ -312,7 +315,7 @@ def remove_tier(cache_id: int) -> Response:
     name, seen = text_arg("name", longest=200), request.form.get("seen", "")
     try:
         with open_work() as work:
-            service.stage_tier_removal(work, cache_id, name, seen=seen)
+            staged = service.stage_tier_removal(work, cache_id, name, seen=seen)
     except (InvalidInput, EditConflict) as error:
         with open_work() as work:
             editor = service.tier_editor(work, cache_id, name)
@@ -322,7 +325,10 @@ def remove_tier(cache_id: int) -> Response:
                 editor = replace(editor, errors=_said(error))
             page = _with_tier_editor(_screen(work, cache_id), editor)
         return render(_PAGE, page, fragment=_TIERS, status=error.status)
-    notify("ok", f"The removal of the tier {name} is staged. It stays until that is published.")
+    if staged.change is None:
+        notify("ok", f"The tier {name} is gone: it was staged only.")
+    else:
+        notify("ok", f"The removal of the tier {name} is staged. It stays until that is published.")
     return redirect_to(_base(cache_id))
 
 

@@ -165,6 +165,15 @@ def test_a_removal_of_what_somebody_changed_shows_the_change(operator: FlaskClie
     assert again.status_code == 303
 
 
+def test_what_was_only_staged_goes_at_once(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    stage(runtime, cache.id, "news:")
+    seen = opened(operator, f"/caches/{cache.id}/policies/edit?prefix=news:")
+    operator.post(f"/caches/{cache.id}/policies/remove?prefix=news:", data={"seen": seen})
+    page = operator.get(f"/caches/{cache.id}/policies").get_data(as_text=True)
+    assert "news: is gone: it was staged only." in page and page_of(runtime, cache.id).draft is None
+
+
 def test_the_default_can_not_be_removed(operator: FlaskClient, runtime: Runtime) -> None:
     cache = add_cache(runtime)
     assert operator.post(f"/caches/{cache.id}/policies/remove?prefix=").status_code == 422
