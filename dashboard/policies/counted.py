@@ -7,7 +7,7 @@ from typing import Final
 
 from dashboard.access import Role, require
 from dashboard.caching.policy import Policy
-from dashboard.caching.wire import COUNTERS, OTHER
+from dashboard.caching.wire import OTHER
 from dashboard.policies import state, store, words
 from dashboard.policies.state import Held
 from dashboard.policies.types import CountedPrefix, Mark, PrefixTable, PrefixUse, ReadsAvoided
@@ -19,6 +19,7 @@ _FINE_ROWS: Final = 50
 _FINE_SLOTS, _COARSE_SLOTS = 48, 24
 _LATELY: Final = timedelta(minutes=2)
 _FALLS_SILENT: Final = timedelta(minutes=5)
+_SHOWN: Final = ("hits", "misses", "loads", "load_us", "load_errors", "waits", "stale_served", "errors")
 _AVOIDED: Final = ("hits", "waits", "wait_timeouts", "refreshes", "loads", "load_errors")
 
 
@@ -34,12 +35,12 @@ def prefix_table(work: UnitOfWork, cache_id: int, start: datetime, end: datetime
     require(work.actor, Role.VIEWER)
     held = state.look(work, cache_id)
     table, step, since, until = _buckets(start, end, work.now)
-    sums = store.sum_counts(work.session, cache_id, table, since, until)
+    sums = store.sum_counts(work.session, cache_id, table, since, until, names=_SHOWN)
     first = store.first_count(work.session, cache_id, since, until) if sums else None
     window_s = 0.0 if first is None else max(1.0, (min(end, until) - max(since, first)).total_seconds())
 
     policies = {policy.prefix_text: policy for policy in held.published.policies} if held.version else {}
-    zero = dict.fromkeys(COUNTERS, 0)
+    zero = dict.fromkeys(_SHOWN, 0)
     names = sorted({*sums, *policies} - {"", OTHER}, key=lambda name: (-_reads(sums.get(name, zero)), name))
     shown, rest = names[:MOST_ROWS], [name for name in names[MOST_ROWS:] if name in sums]
     slot_s, count = _slots(since, until, step, _FINE_SLOTS if len(shown) <= _FINE_ROWS else _COARSE_SLOTS)
@@ -70,7 +71,7 @@ def prefix_table(work: UnitOfWork, cache_id: int, start: datetime, end: datetime
     return PrefixTable(
         rows=tuple(_counted(work, held, used(name), policies.get(name)) for name in shown),
         default=_counted(work, held, used(""), held.published.default if held.version else None),
-        other=PrefixUse(None, window_s, {name: sum(each[name] for each in others) for name in COUNTERS})
+        other=PrefixUse(None, window_s, {name: sum(each[name] for each in others) for name in _SHOWN})
         if others
         else None,
         other_prefixes=len(rest),

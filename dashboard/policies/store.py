@@ -448,17 +448,17 @@ def first_count(session: Session, cache_id: int, since: datetime, until: datetim
 
 
 def sum_counts(
-    session: Session, cache_id: int, table: str, since: datetime, until: datetime
+    session: Session, cache_id: int, table: str, since: datetime, until: datetime, *, names: Sequence[str]
 ) -> dict[str, dict[str, int]]:
-    """Sums over a span: prefix -> counter -> count."""
+    """Sums of some counters over a span: prefix -> counter -> count."""
     columns = (PrefixMinuteRow if table == MINUTE else PrefixHourRow).__table__.c
     rows = session.execute(
-        select(columns.prefix, *(func.sum(columns[name]) for name in COUNTERS))
+        select(columns.prefix, *(func.sum(columns[name]) for name in names))
         .where(columns.cache_id == cache_id, columns.bucket >= since, columns.bucket < until)
         .group_by(columns.prefix)
     )
     return {
-        prefix: {name: int(count) for name, count in zip(COUNTERS, counts, strict=True)}
+        prefix: {name: int(count) for name, count in zip(names, counts, strict=True)}
         for prefix, *counts in rows
     }
 
