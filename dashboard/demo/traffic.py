@@ -23,6 +23,7 @@ from urllib.parse import urlencode
 import redis
 
 from dashboard.caching import Cache
+from dashboard.demo.policies import DOCUMENT
 
 log = logging.getLogger(__name__)
 
@@ -192,6 +193,9 @@ class Traffic:
             Cache(f"{url}?{urlencode({'client_name': name})}", name=name, on_error="retry")
             for name in APPLICATIONS
         ]
+        for cache in self._caches:
+            # What holds until the published policies are there: a cache that was just started is empty.
+            cache.use(DOCUMENT)
         self._reports = redis.Redis.from_url(
             url, client_name="shop-reports", socket_timeout=2, socket_connect_timeout=2
         )
