@@ -29,10 +29,12 @@ _EVENTS: Final = {
     "restart": "a restart",
     "failover": "a failover",
     "switch": "another server",
-    "flush": "the cache was emptied",
+    "flush": "a flush",
     "down": "an outage",
-    "config": "the server's settings changed",
+    "config": "a change of the server's settings",
 }
+
+_UPSETTING: Final = frozenset(_EVENTS) - {"config"}
 
 
 def effect(work: UnitOfWork, cache_id: int, version: int) -> VersionEffect:
@@ -96,10 +98,10 @@ def _prefix(
     before = sums([by_bucket.get(since + n * step) for n in range(sides)], side_s)
     after = sums([by_bucket.get(middle + (n + 1) * step) for n in range(sides)], side_s)
     line = tuple(_ratio(by_bucket.get(since + n * step)) for n in range(2 * sides + 1))
-    events = monitoring.overview_series(
-        work, cache_id, Span(since, min(until, work.now), "custom", False), columns=("lookups",)
-    ).events
-    kind_of, word, sentence = judge(title, published.version, before, after)
+    around = Span(since, min(until, work.now), "custom", False)
+    series = monitoring.overview_series(work, cache_id, around, columns=("lookups",))
+    events = [event for event in series.events if event.at >= since]
+    kind_of, word, sentence = judge(title, published.version, before, after, events)
     return PrefixEffect(
         prefix=name,
         title=title,
@@ -110,7 +112,7 @@ def _prefix(
         before=before,
         after=after,
         rows=compare(before, after),
-        unchanged=unchanged(before, after, [event for event in events if event.at >= since]),
+        unchanged=unchanged(before, after, events),
         line=line,
     )
 
@@ -131,8 +133,10 @@ def sums(buckets: Sequence[Mapping[str, int] | None], window_s: float) -> Sums:
     )
 
 
-def judge(title: str, version: int, before: Sums, after: Sums) -> tuple[str, str, str]:
-    """Whether it got better: (kind, word, sentence)."""
+def judge(
+    title: str, version: int, before: Sums, after: Sums, events: Sequence[StoredEvent] = ()
+) -> tuple[str, str, str]:
+    """Whether it got better: (kind, word, sentence); not clear where the server's own events explain it as well."""
     was, now = before.hit_ratio, after.hit_ratio
     if was is None or now is None or min(before.reads, after.reads) < FEWEST_READS:
         return "unknown", "Too few reads", f"{title} was read too little around v{version} to compare."
@@ -141,6 +145,9 @@ def judge(title: str, version: int, before: Sums, after: Sums) -> tuple[str, str
         return "info", "Level", f"Hit ratio of {title} stayed at {percent(now)}{loads}."
     moved = "fell" if now < was else "rose"
     sentence = f"Hit ratio of {title} {moved} from {percent(was)} to {percent(now)}{loads}."
+    besides = next((_EVENTS[event.kind] for event in events if event.kind in _UPSETTING), "")
+    if besides:
+        return "info", "Not clear", f"{sentence} It may not be the version: there was {besides} in this span."
     if now < was:
         return "crit", "Worse", f"Version {version} made it worse. {sentence}"
     return "ok", "Better", f"Version {version} made it better. {sentence}"

@@ -47,6 +47,13 @@ def test_the_verdict_is_about_the_hit_ratio(before: Sums, after: Sums, kind: str
     assert (found[0], found[2]) == (kind, sentence)
 
 
+def test_a_restart_or_a_flush_explains_it_as_well() -> None:
+    before, after = side(8_130, 1_870), side(5_830, 4_170)
+    kind, word, sentence = effects.judge("news:", 9, before, after, [event("config"), event("restart")])
+    assert (kind, word) == ("info", "Not clear") and "there was a restart in this span" in sentence
+    assert effects.judge("news:", 9, before, after, [event("config"), event("gap")])[1] == "Worse"
+
+
 def test_numbers_stand_side_by_side_and_say_which_got_worse() -> None:
     before, after = side(8_130, 1_870), side(5_830, 4_170, load_us=4_170 * 40_000)
     rows = {row.label: row for row in effects.compare(before, after)}
@@ -77,5 +84,5 @@ def test_says_what_else_changed() -> None:
     assert said == (
         "Reads changed by +100% too, so the traffic may be part of it.",
         "Errors rose from 1 to 9: part of it may be theirs.",
-        "In this span, too: the cache was emptied.",
+        "In this span, too: a flush.",
     )
