@@ -1,9 +1,10 @@
 """The circuit breaker: after several failures Redis is not asked for a while. Pure: time is an argument."""
 
-import random
 import threading
 from collections.abc import Callable
 from typing import Final
+
+from dashboard.caching.chance import CHANCE
 
 TRIP_AFTER: Final = 3
 """Failures in a row."""
@@ -20,7 +21,7 @@ class Breaker:
 
     __slots__ = ("_chance", "_failures", "_lock", "_open_s", "_retry_at", "has_failed", "is_closed")
 
-    def __init__(self, chance: Callable[[], float] = random.random) -> None:
+    def __init__(self, chance: Callable[[], float] = CHANCE.random) -> None:
         self._chance = chance
         self._lock = threading.Lock()
         self._failures = 0

@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import random
 import threading
 import time
 import weakref
@@ -20,6 +19,7 @@ from dashboard.caching import link as links
 from dashboard.caching import many, protocol
 from dashboard.caching import tags as tagging
 from dashboard.caching.background import Background
+from dashboard.caching.chance import CHANCE
 from dashboard.caching.counters import Ledger, Tally
 from dashboard.caching.decorator import CachedFunction
 from dashboard.caching.errors import UsageError
@@ -526,7 +526,7 @@ class Cache:
     # --- executing the protocol --------------------------------------------------------------------------------
 
     def _context(self, raw_key: bytes, rule: Rule, tags: tuple[str, ...]) -> Context:
-        return Context(raw_key, rule.policy, rule.tally, tags, time.monotonic, random.random)
+        return Context(raw_key, rule.policy, rule.tally, tags, time.monotonic, CHANCE.random)
 
     def _is_uncached(self, policy: Policy) -> bool:
         return not policy.is_cached or policy.is_bypassed(time.time())

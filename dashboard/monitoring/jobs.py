@@ -32,6 +32,7 @@ from dashboard.monitoring.store import PollState
 from dashboard.work import Runtime, UnitOfWork, unit_of_work
 
 log = logging.getLogger(__name__)
+_CHANCE = random.Random()
 
 LOCK_KEY = 0x6361_6368_6570  # "cachep"
 LOCK_PATIENCE_S = 9.0
@@ -241,7 +242,7 @@ class Poller:
             job,
             IntervalTrigger(
                 seconds=every_s,
-                start_date=datetime.now(UTC) + timedelta(seconds=random.uniform(0, within_s)),
+                start_date=datetime.now(UTC) + timedelta(seconds=_CHANCE.uniform(0, within_s)),
                 timezone=UTC,
             ),
             id=job_id,
@@ -268,7 +269,7 @@ class Poller:
                 job.id,
                 trigger=IntervalTrigger(
                     seconds=every_s,
-                    start_date=datetime.now(UTC) + timedelta(seconds=random.uniform(0, min(every_s, 10))),
+                    start_date=datetime.now(UTC) + timedelta(seconds=_CHANCE.uniform(0, min(every_s, 10))),
                     timezone=UTC,
                 ),
             )
