@@ -180,7 +180,7 @@ class Cache:
                     if raw and raw[0] not in _MARKS:
                         try:
                             value: T = self._decode(raw)
-                        except ValueError:
+                        except Exception:
                             # Not ours to read: it is replaced.
                             pass
                         else:
@@ -266,6 +266,7 @@ class Cache:
         by_key: dict[bytes, str] = {}
         for name in names:
             raw_key = _as_bytes(name)
+            _check(raw_key)
             by_key[raw_key] = name
             context = self._context(raw_key, self._rule(raw_key), checked)
             if self._is_bypassed(context):
@@ -317,8 +318,8 @@ class Cache:
     def put(self, key: Key, value: Any, *, tags: Iterable[str] = (), on_error: OnError | None = None) -> bool:
         """Store a value that was just written to the database (write-through in one step).
 
-        Right only while nobody else can write the same row: call it before the row's lock is released, or where
-        there is a single writer. In all other cases use ``write_through``.
+        Right only after the commit and with a single writer: two writers can leave the older value. In all other
+        cases use ``write_through``.
 
         Args:
             key: the key.
@@ -578,7 +579,7 @@ class Cache:
             return False, None
         try:
             return True, self._decode(payload)
-        except ValueError:
+        except Exception:
             return False, None
 
     def _refresh_if_due(
@@ -660,13 +661,13 @@ class Cache:
             return outcome.value
         try:
             return self._decode(outcome.payload)
-        except ValueError:
+        except Exception:
             return outcome.value
 
     def _is_readable(self, payload: bytes) -> bool:
         try:
             self._decode(payload)
-        except ValueError:
+        except Exception:
             return False
         return True
 

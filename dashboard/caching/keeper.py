@@ -1,6 +1,7 @@
 """The background thread of a ``Cache``: follows the policies, carries counters, repeats failed invalidations."""
 
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -98,16 +99,14 @@ class Keeper:
             self._carried.clear()
 
     def _run(self) -> None:
-        if self._follower is not None:
-            # Once more: it may have been published before anybody listened.
-            self._listen(time.monotonic())
-            self._follow()
-            self._tidy()
-        polled_at = tidied_at = time.monotonic()
+        # At once: it may have been published before anybody listened.
+        polled_at = tidied_at = -math.inf
+        is_first = True
         while not self._stopped.is_set():
             try:
                 self._is_waiting = True
-                heard = self._wait(BEAT_S)
+                heard = not is_first and self._wait(BEAT_S)
+                is_first = False
                 self._is_waiting = False
                 if self._stopped.is_set():
                     break

@@ -8,7 +8,6 @@ from redis.exceptions import ResponseError
 
 from dashboard.caching import tags as tagging
 from dashboard.caching import ttl
-from dashboard.caching.errors import Unserialisable
 from dashboard.caching.protocol import (
     Away,
     Context,
@@ -187,7 +186,8 @@ def _load(
 def _payload(encode: Callable[[Any], bytes], value: Any) -> bytes | None:
     try:
         payload = encode(value)
-    except Unserialisable:
+    except Exception:
+        # Whatever a codec raises: the value is the caller's, it is only not stored.
         return None
     return payload if is_storable(payload) else None
 

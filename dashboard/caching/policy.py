@@ -19,7 +19,6 @@ be left out. ``default`` is a policy without a prefix.
 """
 
 import json
-import math
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -378,7 +377,12 @@ class _At:
         return _At(self._found, f"{self.path}[{index}]")
 
     def say(self, message: str) -> None:
-        self._found.add(self.path, message)
+        # Half a character (a lone surrogate) in a name can't be sent to a browser.
+        self._found.add(_whole_text(self.path), _whole_text(message))
+
+
+def _whole_text(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _from_json(source: bytes | str) -> Any:
@@ -639,8 +643,7 @@ def _number(
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or not low <= value <= high
+        or not low <= value <= high  # refuses nan as well
     ):
         (at / name).say(f"Must be a number from {low:g} to {high:g}; got {_shown(value)}.")
         return None

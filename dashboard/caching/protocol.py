@@ -16,7 +16,6 @@ from redis.exceptions import ResponseError
 from dashboard.caching import tags as tagging
 from dashboard.caching import ttl
 from dashboard.caching.counters import Tally
-from dashboard.caching.errors import Unserialisable
 from dashboard.caching.policy import Policy, Strategy
 from dashboard.caching.wire import (
     ABORT,
@@ -313,7 +312,8 @@ def _encoded(context: Context, loaded: Loaded) -> tuple[bytes | None, bool]:
     """The payload and whether it may be stored: nothing that could be taken for one of our own marks."""
     try:
         payload = loaded.encode(loaded.value)
-    except Unserialisable:
+    except Exception:
+        # Whatever a codec raises: the value is the caller's, it is only not stored.
         return None, False
     return payload, is_storable(payload)
 

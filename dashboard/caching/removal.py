@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from redis.exceptions import ResponseError
@@ -21,6 +22,13 @@ RECLAIM_S: Final = 1.0
 """A purge spends so long at most on giving memory back."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    """One invalidation that waits; a later one of the same key is another object."""
+
+    hold_ms: int | None
+
+
 class Removal:
     """Tells Redis, and keeps what it could not be told.
 
@@ -34,8 +42,8 @@ class Removal:
             raise UsageError('on_error is "raise" or "retry"')
         self._link = link
         self._on_error = on_error
-        self.pending: dict[bytes, int | None] = {}
-        """Keys that Redis could not be told about -> hold_ms; tags are in by their own key."""
+        self.pending: dict[bytes, _Kept] = {}
+        """What Redis could not be told about, by key; tags are in by their own key."""
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -66,13 +74,15 @@ class Removal:
         Raises:
             InvalidationError: some did not, and they are not kept.
         """
+        kept = self._kept(keys)
         lost, cause = self._try(keys, hold_ms)
         for key in lost:
             failed(key)
         if lost:
             self.keep_or_raise(lost, hold_ms, on_error, cause)
-        elif self.pending:
-            self._forget(keys)
+        else:
+            # A hold that waits promises more than this removal did.
+            self._forget([item for item in kept if item[1].hold_ms is None or hold_ms is not None])
 
     def keep_or_raise(
         self, keys: Sequence[bytes], hold_ms: int | None, on_error: OnError | None, cause: Exception | None
@@ -84,7 +94,7 @@ class Removal:
         if on_error == "retry":
             with self._lock:
                 if len(self.pending) + len(keys) <= MAX_PENDING:
-                    self.pending.update(dict.fromkeys(keys, hold_ms))
+                    self.pending.update({key: _Kept(hold_ms) for key in keys})
                     return
         raise InvalidationError(keys, cause)
 
@@ -101,11 +111,12 @@ class Removal:
         deadline = time.monotonic() + RECLAIM_S
         for tag in tags:
             key = tagging.tag_key(tag)
+            kept = self._kept([key])
             found, cause = self._purge_one(key)
             if found is None:
                 self.keep_or_raise([key], None, on_error, cause)
                 continue
-            self._forget([key])
+            self._forget(kept)
             # From here on it is about memory only, and need not succeed.
             while found:
                 lost, _ = self._try(found, None)
@@ -119,25 +130,32 @@ class Removal:
         """Try again what is pending; called about once a second."""
         with self._lock:
             pending = list(self.pending.items())
-        for start in range(0, len(pending), BATCH):
-            batch = pending[start : start + BATCH]
-            done: list[bytes] = []
-            for key, hold_ms in batch:
-                if key.startswith(TAG_KEY):
-                    lost = [key] if self._purge_one(key)[0] is None else []
-                else:
-                    lost, _ = self._try([key], hold_ms)
-                if lost:
-                    self._forget(done)
-                    return
-                done.append(key)
-            self._forget(done)
+        for key, kept in pending:
+            if key.startswith(TAG_KEY):
+                found, cause = self._purge_one(key)
+                is_lost = found is None
+            else:
+                lost, cause = self._try([key], kept.hold_ms)
+                is_lost = bool(lost)
+            if not is_lost:
+                self._forget([(key, kept)])
+            elif isinstance(cause, Unreachable):
+                return  # the next round tries again; what Redis refuses holds up nothing behind it
 
-    def _forget(self, keys: Sequence[bytes]) -> None:
-        if self.pending:
+    def _kept(self, keys: Sequence[bytes]) -> list[tuple[bytes, _Kept]]:
+        """What waits for these keys now, to be forgotten once they got through."""
+        if not self.pending:
+            return []
+        with self._lock:
+            return [(key, self.pending[key]) for key in keys if key in self.pending]
+
+    def _forget(self, kept: Sequence[tuple[bytes, _Kept]]) -> None:
+        """Forget what got through; what was kept for the same keys meanwhile stays."""
+        if kept:
             with self._lock:
-                for key in keys:
-                    self.pending.pop(key, None)
+                for key, item in kept:
+                    if self.pending.get(key) is item:
+                        del self.pending[key]
 
     def _purge_one(self, key: bytes) -> tuple[list[bytes] | None, Exception | None]:
         command = (TAG_PURGE, key, tagging.VERSION, tagging.new_version(), BATCH)

@@ -129,12 +129,16 @@ class Instance:
             made = {name: value for name, value in found.items() if name in known}
             made["refusal"] = None if refusal is None else _refusal(refusal)
             return cls(**made) if _is_sound(made) else None
-        except (ValueError, TypeError, AttributeError, KeyError):
+        except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
             return None
 
 
+_LATEST_S: Final = 1e11
+"""No moment lies behind it that a calendar could show."""
+
+
 def _refusal(found: Mapping[str, Any]) -> Refusal:
-    return Refusal(found.get("version"), str(found["reason"]), float(found["at"]))
+    return Refusal(found.get("version"), str(found["reason"]), min(max(float(found["at"]), 0.0), _LATEST_S))
 
 
 def _is_sound(made: Mapping[str, Any]) -> bool:
@@ -143,7 +147,9 @@ def _is_sound(made: Mapping[str, Any]) -> bool:
         isinstance(made["id"], str)
         and isinstance(made["pid"], int)
         and isinstance(made["seen_at"], numbers)
+        and 0 <= made["seen_at"] <= _LATEST_S
         and isinstance(made["started_at"], numbers)
+        and 0 <= made["started_at"] <= _LATEST_S
         and isinstance(made.get("policy_version"), int | None)
     )
 

@@ -7,7 +7,6 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from dashboard.caching import protocol
-from dashboard.caching.errors import Unserialisable
 from dashboard.caching.link import Link, Unreachable
 from dashboard.caching.protocol import Context
 from dashboard.caching.removal import OnError, Removal
@@ -73,7 +72,8 @@ class Write:
         if error is None and not self._is_bypassed and not isinstance(self.value, _Unset):
             try:
                 payload = self._encode(self.value)
-            except Unserialisable:
+            except Exception:
+                # The commit has happened: whatever a codec raises, the key must be concluded.
                 context.tally.add("not_stored")
         # After an exception it is open whether the commit happened: leave nothing behind.
         send = protocol.conclude(context, self._token, payload, self.value is None, self._versions)

@@ -20,7 +20,7 @@ def own_url() -> Iterator[str]:
 
 @pytest.mark.parametrize("kinds", [scheduled.PLAIN, scheduled.TAGGED], ids=["plain", "tagged"])
 def test_no_order_of_steps_leaves_a_stale_value(own_url: str, kinds: list[object]) -> None:
-    result = scheduled.run(own_url, scheduled.PLAIN, seconds=2.5, seed=SEED)  # type: ignore[arg-type]
+    result = scheduled.run(own_url, kinds, seconds=2.5, seed=SEED)  # type: ignore[arg-type]
     assert result.stale == 0
     assert result.interleavings > 300 and result.kept > 100
 
