@@ -251,9 +251,9 @@ def lede(rows: list[Row], now: datetime) -> Lede | None:
     if ill:
         bold = f"{_count(len(ill), 'cache needs', 'caches need').capitalize()} a look."
         word = ill[0].status.word
-        return Lede(
-            ill[0].status.kind, bold, ill[0].cache.name, _sentence(f": {word[:1].lower()}{word[1:]}", rest)
-        )
+        if not word[:2].isupper():  # the name of a command stays as it is
+            word = word[:1].lower() + word[1:]
+        return Lede(ill[0].status.kind, bold, ill[0].cache.name, _sentence(f": {word}", rest))
     if waiting or measuring:
         bold = "Waiting for the first reading." if waiting else "Measuring."
         return Lede("unknown", bold, "", _sentence("", rest).capitalize())

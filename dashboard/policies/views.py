@@ -452,7 +452,10 @@ def bypass(cache_id: int) -> Response:
         with open_work() as work:
             page = _with_bypass(_screen(work, cache_id), prefix, typed, _said(error))
         return render(_PAGE, page, fragment=_TABLE, status=error.status)
-    notify("warn", f"{prefix or 'Other keys'} goes around the cache for {minutes} minutes.")
+    notify(
+        "warn",
+        f"{prefix or 'Other keys'} goes around the cache for {minutes} minute{'' if minutes == 1 else 's'}.",
+    )
     return redirect_to(_base(cache_id))
 
 

@@ -38,6 +38,17 @@ def test_nothing_staged(operator: FlaskClient, runtime: Runtime) -> None:
     assert "Nothing is staged" in operator.get(f"/caches/{cache.id}/policies/draft").get_data(as_text=True)
 
 
+def test_who_loses_the_race_to_publish_is_told(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    stage(runtime, cache.id, "news:")
+    seen = revision(runtime, cache.id)
+    publish(runtime, cache.id)
+    answer = operator.post(f"/caches/{cache.id}/policies/draft", data={"reason": "Mine", "revision": seen})
+    page = answer.get_data(as_text=True)
+    assert answer.status_code in (409, 422)
+    assert "Not published." in page and 'role="alert"' in page
+
+
 @pytest.mark.parametrize("path", ["draft", "draft/discard", "unstage", "remove?prefix=news:"])
 def test_needs_sign_in_the_role_and_a_cache(
     client: FlaskClient, as_role: Callable[[Role], FlaskClient], runtime: Runtime, path: str
