@@ -14,6 +14,7 @@ from dashboard.caching.errors import (
     Problem,
     Unserialisable,
     UsageError,
+    Wrong,
 )
 from dashboard.caching.policy import (
     Policy,
@@ -48,6 +49,7 @@ __all__ = [
     "Unserialisable",
     "UsageError",
     "Write",
+    "Wrong",
     "parse_document",
     "parse_policy",
     "parse_tier",

@@ -1,6 +1,7 @@
 """What the library raises. Misuse raises; a cache that is ill does not: it is counted and the loader runs."""
 
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import NamedTuple
 
 
@@ -12,13 +13,36 @@ class UsageError(CachingError, ValueError):
     """The library was called in a way that can't be right, whatever the state of the cache."""
 
 
+class Wrong(StrEnum):
+    """What kind of thing is wrong, for those that say it in words of their own."""
+
+    OTHER = "other"
+    MISSING = "missing"
+    RANGE = "range"
+    """No number, or one outside ``low`` to ``high``."""
+    LENGTH = "length"
+    """Text that is shorter than ``low`` or longer than ``high``."""
+    CHOICE = "choice"
+    """None of the words that may stand there."""
+    CHARACTERS = "characters"
+    """Text with something in it that may not be there."""
+    ESCAPE = "escape"
+    RESERVED = "reserved"
+    UNCACHED = "uncached"
+    """A length of time where nothing is cached."""
+
+
 class Problem(NamedTuple):
     """One thing that is wrong in a policy document."""
 
     path: str
     """Where, e.g. ``policies[3].base_ttl_s``; empty for the document itself."""
     message: str
-    """What is wrong, with the allowed range."""
+    """What is wrong, with the allowed range in the document's own units."""
+    code: Wrong = Wrong.OTHER
+    low: float | None = None
+    """The allowed range of RANGE and LENGTH, both ends included; seconds where the field holds seconds."""
+    high: float | None = None
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" if self.path else self.message

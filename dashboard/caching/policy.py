@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 
-from dashboard.caching.errors import PolicyError, Problem
+from dashboard.caching.errors import PolicyError, Problem, Wrong
 
 SCHEMA: Final = 1
 """The newest layout of the document that this code understands."""
@@ -357,8 +357,8 @@ class _Problems:
     def __init__(self) -> None:
         self.items: list[Problem] = []
 
-    def add(self, path: str, message: str) -> None:
-        self.items.append(Problem(path, message))
+    def add(self, problem: Problem) -> None:
+        self.items.append(problem)
         if len(self.items) >= MAX_PROBLEMS:
             raise _Enough
 
@@ -376,9 +376,11 @@ class _At:
     def __getitem__(self, index: int) -> "_At":
         return _At(self._found, f"{self.path}[{index}]")
 
-    def say(self, message: str) -> None:
+    def say(
+        self, message: str, code: Wrong = Wrong.OTHER, low: float | None = None, high: float | None = None
+    ) -> None:
         # Half a character (a lone surrogate) in a name can't be sent to a browser.
-        self._found.add(_whole_text(self.path), _whole_text(message))
+        self._found.add(Problem(_whole_text(self.path), _whole_text(message), code, low, high))
 
 
 def _whole_text(text: str) -> str:
@@ -460,7 +462,7 @@ def _tier(source: object, at: _At) -> Tier | None:
     is_complete = _known(source, at, fields, {"name", "min_ttl_s", "max_ttl_s"})
     name = _text(source, "name", at, "", 1, MAX_NAME_CHARS) if "name" in source else None
     if name is not None and not _NAME.match(name):
-        (at / "name").say("Small letters, digits and hyphens only.")
+        (at / "name").say("Small letters, digits and hyphens only.", Wrong.CHARACTERS)
         name = None
     label = _text(source, "label", at, name or "", 1, MAX_NAME_CHARS) if "label" in source else name
     if not is_complete:
@@ -502,7 +504,7 @@ def _policy(source: object, tiers: Mapping[str, Tier], at: _At, is_default: bool
     if "tier" in source and tier is None:
         # Without valid tiers there is nothing to choose from, and that was said.
         names = ", ".join(tiers) or "none is defined"
-        (at / "tier").say(f"Must be one of the tiers: {names}.")
+        (at / "tier").say(f"Must be one of the tiers: {names}.", Wrong.CHOICE)
     base_ttl_s, jitter_s = (None, 0) if tier is None else _ttl(source, tier, at)
     protection = _protection(source, at, base_ttl_s)
     # Remembering absence longer than presence would make new rows appear late.
@@ -539,10 +541,11 @@ def _ttl(source: Mapping[str, Any], tier: Tier, at: _At) -> tuple[int | None, in
     if tier.min_ttl_s is None or tier.max_ttl_s is None:
         for name in ("base_ttl_s", "jitter_s"):
             if source.get(name) not in (None, 0) or isinstance(source.get(name), bool):
-                (at / name).say(f'The tier "{tier.name}" caches nothing: leave it out.')
+                (at / name).say(f'The tier "{tier.name}" caches nothing: leave it out.', Wrong.UNCACHED)
         return None, 0
     if source.get("base_ttl_s") is None:
-        (at / "base_ttl_s").say(f"Is missing; {_range(tier.min_ttl_s, tier.max_ttl_s, tier)}.")
+        low, high = tier.min_ttl_s, tier.max_ttl_s
+        (at / "base_ttl_s").say(f"Is missing; {_range(low, high, tier)}.", Wrong.MISSING, low, high)
         return None, _integer(source, "jitter_s", at, 0, tier.max_ttl_s - tier.min_ttl_s, 0)
     base = _integer(source, "base_ttl_s", at, tier.min_ttl_s, tier.max_ttl_s, tier=tier)
     room = tier.max_ttl_s - (tier.min_ttl_s if base is None else base)
@@ -579,13 +582,14 @@ def _prefix(source: Mapping[str, Any], at: _At) -> bytes | None:
     try:
         prefix = prefix_from_text(text)
     except ValueError:
-        at.say(r"Write a backslash as \\ and a byte that is no text as \xHH.")
+        at.say(r"Write a backslash as \\ and a byte that is no text as \xHH.", Wrong.ESCAPE)
         return None
     if not 1 <= len(prefix) <= MAX_PREFIX_BYTES:
-        at.say(f"Must have 1 to {MAX_PREFIX_BYTES} bytes; other keys belong to the default.")
+        message = f"Must have 1 to {MAX_PREFIX_BYTES} bytes; other keys belong to the default."
+        at.say(message, Wrong.LENGTH, 1, MAX_PREFIX_BYTES)
         return None
     if prefix.startswith(RESERVED):
-        at.say(f'"{RESERVED.decode()}" is reserved for the policies and counters themselves.')
+        at.say(f'"{RESERVED.decode()}" is reserved for the policies and counters themselves.', Wrong.RESERVED)
         return None
     return prefix
 
@@ -598,7 +602,7 @@ def _known(source: Mapping[Any, Any], at: _At, known: set[str], needed: set[str]
             (at / shown).say(f"Unknown field; known are {', '.join(sorted(known))}.")
     missing = sorted(needed - set(source))
     for name in missing:
-        (at / name).say("Is missing.")
+        (at / name).say("Is missing.", Wrong.MISSING)
     return not missing
 
 
@@ -631,7 +635,8 @@ def _integer(
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         reason = f" ({whole})" if whole else ""
-        (at / name).say(f"{_range(low, high, tier).capitalize()}{reason}; got {_shown(value)}.")
+        message = f"{_range(low, high, tier).capitalize()}{reason}; got {_shown(value)}."
+        (at / name).say(message, Wrong.RANGE, low, high)
         return None
     return value
 
@@ -645,7 +650,8 @@ def _number(
         or not isinstance(value, int | float)
         or not low <= value <= high  # refuses nan as well
     ):
-        (at / name).say(f"Must be a number from {low:g} to {high:g}; got {_shown(value)}.")
+        message = f"Must be a number from {low:g} to {high:g}; got {_shown(value)}."
+        (at / name).say(message, Wrong.RANGE, low, high)
         return None
     return float(value)
 
@@ -667,10 +673,11 @@ def _optional(
 def _text(source: Mapping[str, Any], name: str, at: _At, default: str, low: int, high: int) -> str | None:
     value = source.get(name, default)
     if not isinstance(value, str) or not low <= len(value) <= high:
-        (at / name).say(f"Must be text of {low} to {high} characters.")
+        (at / name).say(f"Must be text of {low} to {high} characters.", Wrong.LENGTH, low, high)
         return None
     if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        (at / name).say("Has a NUL or half a character (a lone surrogate) in it; leave that out.")
+        message = "Has a NUL or half a character (a lone surrogate) in it; leave that out."
+        (at / name).say(message, Wrong.CHARACTERS)
         return None
     return value
 
@@ -682,7 +689,7 @@ def _choice(
     try:
         return kind(value)
     except ValueError:
-        (at / name).say(f"Must be one of {', '.join(kind)}; got {_shown(value)}.")
+        (at / name).say(f"Must be one of {', '.join(kind)}; got {_shown(value)}.", Wrong.CHOICE)
         return None
 
 

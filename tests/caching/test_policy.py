@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.caching import PolicyError, PolicyTable, parse_document, parse_policy, parse_tier
+from dashboard.caching import PolicyError, PolicyTable, Wrong, parse_document, parse_policy, parse_tier
 from dashboard.caching.policy import MAX_PROBLEMS, TIERS, prefix_from_text, prefix_to_text
 
 
@@ -84,6 +84,31 @@ def test_what_is_written_is_read_back() -> None:
 def test_a_bad_field_is_named_with_what_is_allowed(changes: dict[str, Any], path: str, words: str) -> None:
     found = problems(document(policies=[policy(**changes)]))
     assert words in found[path], found
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "code", "low", "high"),
+    [
+        ({"base_ttl_s": 60}, "base_ttl_s", Wrong.RANGE, 3600, 21_600),
+        ({"base_ttl_s": "soon"}, "base_ttl_s", Wrong.RANGE, 3600, 21_600),
+        ({"base_ttl_s": None}, "base_ttl_s", Wrong.MISSING, 3600, 21_600),
+        ({"tier": "no-cache"}, "base_ttl_s", Wrong.UNCACHED, None, None),
+        ({"protection": {"grace_s": 72_001}}, "protection.grace_s", Wrong.RANGE, 1, 72_000),
+        ({"longest_wait_s": 61}, "longest_wait_s", Wrong.RANGE, 0, 60),
+        ({"prefix": ""}, "prefix", Wrong.LENGTH, 1, 512),
+        ({"prefix": "a\\q"}, "prefix", Wrong.ESCAPE, None, None),
+        ({"tier": "warm"}, "tier", Wrong.CHOICE, None, None),
+        ({"note": "\x00"}, "note", Wrong.CHARACTERS, None, None),
+        ({"colour": 1}, "colour", Wrong.OTHER, None, None),
+    ],
+)
+def test_a_problem_says_its_kind_and_bounds_apart_from_words(
+    changes: dict[str, Any], path: str, code: Wrong, low: float | None, high: float | None
+) -> None:
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(policy(**changes), TIERS)
+    found = {problem.path: problem for problem in caught.value.problems}[path]
+    assert (found.code, found.low, found.high) == (code, low, high)
 
 
 def test_everything_wrong_is_said_at_once() -> None:
