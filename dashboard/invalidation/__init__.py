@@ -1,0 +1,1 @@
+"""Purges: what an operator invalidates, previewed, paced, recorded."""
