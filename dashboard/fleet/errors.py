@@ -149,7 +149,11 @@ def explain(error: BaseException, where: str, url: CacheUrl) -> Problem:
         )
     if isinstance(error, redis.AuthenticationError):
         return _sign_in(where, url, status, text)
-    if isinstance(error, redis.exceptions.NoPermissionError) or status == "NOPERM":
+    if (
+        isinstance(error, redis.exceptions.NoPermissionError)
+        or status == "NOPERM"
+        or "ACL failure in script" in text
+    ):
         return Problem(
             Cause.NOPERM,
             f"NOPERM: {_noperm(text)}",

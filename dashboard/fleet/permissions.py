@@ -36,6 +36,7 @@ READ_ONLY = (
 POLICIES = (
     Permission("+getrange", "GETRANGE", "seeing whether the published policies are still there"),
     Permission("+set", "SET", "publishing policies, and writing them again after a flush or a failover"),
+    Permission("+eval", "EVAL", "never writing an older version over a newer one"),
     Permission("+hlen", "HLEN", "how many applications follow, before they are read"),
     Permission("+hgetall", "HGETALL", "which application runs which version, and what it counted"),
     Permission("+publish", "PUBLISH", "telling applications at once; without it they notice within seconds"),

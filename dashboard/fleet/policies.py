@@ -4,6 +4,7 @@ Everything that is read was written by applications, or by whoever else can writ
 it is fetched, and nothing is believed.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +20,20 @@ MOST_INSTANCES: Final = 2_000
 MOST_COUNTERS: Final = 40_000
 MOST_BYTES: Final = 8_000_000
 """Of one hash, as the server measures it."""
+
+_PUBLISH: Final = f"""
+local held = redis.pcall('GETRANGE', KEYS[1], 0, {MAX_DOCUMENT_BYTES})
+if type(held) == 'string' and redis.sha1hex(held) ~= ARGV[3] then
+  local there = string.match(held, '"version"%s*:%s*(%d+)')
+  if there and tonumber(there) > tonumber(ARGV[2]) then return {{1, there}} end
+end
+local done = redis.pcall('SET', KEYS[1], ARGV[1])
+if done.err then return done end
+redis.pcall('PUBLISH', ARGV[4], ARGV[2])
+return {{held == '' and 0 or 1}}
+"""
+# The first "version" of a document is its own: quotes within its texts are escaped. What is no string is replaced.
+# Whoever misses the message reads the document within seconds, so only SET's answer counts.
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +68,20 @@ class Fields:
     misses: int
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a publishing.
+
+    Args:
+        newer: the newer version that was there and was left; None: the document was written.
+        hits, misses: lookups that the server counted for this.
+    """
+
+    newer: int | None
+    hits: int
+    misses: int
+
+
 def read_document(connection: Connection) -> Document:
     """Read the published document.
 
@@ -65,18 +94,24 @@ def read_document(connection: Connection) -> Document:
     return Document(reply, False, 1, 0) if reply else Document(None, False, 0, 1)
 
 
-def publish(connection: Connection, document: bytes, version: int) -> None:
-    """Write the document and tell those who listen.
+def publish(
+    connection: Connection, document: bytes, version: int, *, replaces: bytes | None = None
+) -> Written:
+    """Write the document and tell those who listen, unless a newer version is there already.
+
+    One script on the server compares and writes, so that of two that publish at the same moment the newer version
+    stays, whoever comes last.
+
+    Args:
+        replaces: what was seen there, to be replaced whatever version it claims; None: nothing was looked at.
 
     Raises:
         FleetError: it was not written; applications go on with what they have.
     """
-    # Whoever misses the message reads the document within seconds, so only SET's answer counts.
-    _run(
-        connection,
-        POLICIES_KEY,
-        [("SET", POLICIES_KEY, document), ("PUBLISH", POLICIES_CHANNEL, str(version))],
-    )
+    seen = "" if replaces is None else hashlib.sha1(replaces, usedforsecurity=False).hexdigest()
+    command = ("EVAL", _PUBLISH, 1, POLICIES_KEY, document, str(version), seen, POLICIES_CHANNEL)
+    ((hits, *newer),) = _run(connection, POLICIES_KEY, [command])
+    return Written(int(newer[0]) if newer else None, hits, 1 - hits)
 
 
 def read_instances(connection: Connection) -> Fields:
@@ -140,7 +175,7 @@ def _run(
         for each in nodes:
             each.memory.pop(_here(key), None)
         node.memory[_here(key)] = True
-        if isinstance(first, redis.exceptions.ReadOnlyError):
+        if _is_read_only(first):
             node.doubt()  # demoted since it was looked up
         if is_needed and isinstance(first, redis.ResponseError) and not _is_wrong_type(first):
             raise _refused(connection, first, node)
@@ -158,6 +193,13 @@ def _here(key: bytes) -> str:
 def _in_order(nodes: Sequence[Node], key: bytes) -> list[Node]:
     """Where the key was found last time goes first; a Cluster's others follow."""
     return sorted(nodes, key=lambda node: not node.memory.get(_here(key), False))
+
+
+def _is_read_only(reply: Any) -> bool:
+    # Before Redis 7 the error of a script begins with the place in it, so that redis-py does not recognise it.
+    return isinstance(reply, redis.exceptions.ReadOnlyError) or (
+        isinstance(reply, redis.ResponseError) and "READONLY" in str(reply)
+    )
 
 
 def _is_wrong_type(error: redis.ResponseError) -> bool:

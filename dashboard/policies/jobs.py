@@ -127,6 +127,8 @@ class Propagation:
         stored = store.find_document(work.session, cache.id, version) if version else None
         memory.content = b"" if stored is None else documents.load(stored).to_json()
         memory.version, memory.revision, memory.not_before_s = version, cache.revision, 0.0
+        # A dispute holds up what was written again, never what is new.
+        memory.republished_at_s = float("-inf")
 
     def _look(
         self,
@@ -143,7 +145,7 @@ class Propagation:
         if memory.version == 0:
             done.state = State.FOREIGN if done.is_found else State.UNPUBLISHED
         elif finding.reason:
-            self._write_again(cache, connection, memory, done, finding, is_leading)
+            self._write_again(cache, connection, memory, done, found, finding, is_leading)
         done.instances = fleet.read_instances(connection)
         _note(memory, done.instances)
         now_s = self._runtime.clock.monotonic()
@@ -158,6 +160,7 @@ class Propagation:
         connection: Connection,
         memory: _Memory,
         done: _Round,
+        found: fleet.Document,
         finding: Finding,
         is_leading: Callable[[], bool],
     ) -> None:
@@ -170,12 +173,16 @@ class Propagation:
             done.state = State.REPUBLISHED
             return
         with self._work() as work:
-            # Nobody publishes while we hold this: what we write can't be older than what they wrote.
-            version, _ = store.lock_set(work.session, cache.id)
+            # Asked after Redis was: what was found there and is newer than this was not published here.
+            version, _ = store.find_set(work.session, cache.id)
             fresh = caches.find_cache(work, cache.id)
-            if version != memory.version or fresh is None or fresh.read_only or not is_leading():
-                return
-            fleet.publish(connection, memory.content, version)
+        if version != memory.version or fresh is None or fresh.read_only or not is_leading():
+            return
+        # No lock is held meanwhile. Who publishes now writes a newer version, and that one stays.
+        written = fleet.publish(connection, memory.content, version, replaces=found.content)
+        _note(memory, written)
+        if written.newer is not None:
+            return
         memory.republished_at_s = now_s
         done.found_version, done.is_found = version, True
         done.state, done.republished = State.REPUBLISHED, finding.reason
@@ -219,6 +226,6 @@ class Propagation:
         store.put_counts(work.session, cache.id, counts, done.at)
 
 
-def _note(memory: _Memory, asked: fleet.Document | fleet.Fields) -> None:
+def _note(memory: _Memory, asked: fleet.Document | fleet.Fields | fleet.Written) -> None:
     memory.hits += asked.hits
     memory.misses += asked.misses

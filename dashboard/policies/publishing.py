@@ -254,7 +254,10 @@ def _announce(work: UnitOfWork, held: Held, document: PolicyDocument) -> None:
 
     def tell() -> None:
         try:
-            fleet.publish(connection, content, document.version)
+            newer = fleet.publish(connection, content, document.version).newer
+            if newer is not None:
+                log.info("%s v%d was not written to Redis: v%d is there",
+                         held.cache.name, document.version, newer)  # fmt: skip
         except DashboardError as error:
             log.warning("%s v%d is not in Redis yet, the worker goes on trying: %s",
                         held.cache.name, document.version, error)  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 import redis
 from sqlalchemy import text
 
+from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
 from dashboard.caching.policy import parse_document
 from dashboard.caching.wire import COUNTERS_KEY, INSTANCES_KEY, POLICIES_KEY, Instance, Refusal
@@ -170,6 +171,82 @@ def test_a_version_that_is_published_in_the_midst_of_a_round_is_not_replaced_by_
     Slow(runtime).run(published, lambda: True)
     assert parse_document(server.get(POLICIES_KEY)).version == 2
     assert publication(runtime, published).republished_at is None
+
+
+def test_what_is_written_late_does_not_replace_what_is_newer(
+    runtime: Runtime, published: Cache, server: redis.Redis
+) -> None:
+    stage(runtime, published.id, original="news:", base_ttl_s=7200)
+    with acting(runtime) as work:
+        # Between this commit and the writing of version 2 to Redis, somebody else publishes version 3.
+        work.after_commit(lambda: (stage(runtime, published.id, "other:"), publish(runtime, published.id)))
+        revision = service.draft_page(work, published.id).draft.revision
+        assert service.publish(work, published.id, reason="late", revision=revision).version == 2
+    assert parse_document(server.get(POLICIES_KEY)).version == 3
+    look_after(runtime, published.id)
+    assert publication(runtime, published).republished_at is None
+
+
+def test_whoever_writes_again_does_not_replace_what_is_published_meanwhile(
+    runtime: Runtime, published: Cache, server: redis.Redis
+) -> None:
+    def is_leading() -> bool:
+        """Asked right before the writing: between the look at PostgreSQL and that at Redis."""
+        if not server.exists(POLICIES_KEY):
+            stage(runtime, published.id, original="news:", base_ttl_s=7200)
+            publish(runtime, published.id)
+        return True
+
+    server.flushall()
+    with acting(runtime) as work:
+        cache = caches.get_cache(work, published.id)
+    Propagation(runtime).run(cache, is_leading)
+    assert parse_document(server.get(POLICIES_KEY)).version == 2
+    assert publication(runtime, published).republished_at is None
+
+
+def test_a_new_version_does_not_wait_for_the_end_of_a_dispute(
+    runtime: Runtime, published: Cache, server: redis.Redis
+) -> None:
+    propagation = Propagation(runtime)
+    theirs = server.get(POLICIES_KEY).replace(b'"version":1', b'"version":7')
+    server.set(POLICIES_KEY, theirs)
+    look_after(runtime, published.id, propagation)
+    server.set(POLICIES_KEY, theirs)
+    stage(runtime, published.id, original="news:", base_ttl_s=7200)
+    publish(runtime, published.id)
+    assert server.get(POLICIES_KEY) == theirs  # it claims to be newer, and nobody has looked whether it is
+    look_after(runtime, published.id, propagation)
+    assert parse_document(server.get(POLICIES_KEY)).version == 2
+
+
+@pytest.mark.parametrize("there", [b"{broken", b'{"version": -1}', b"x" * 3_000_000, None])
+def test_publishing_goes_over_what_is_no_newer_version(
+    runtime: Runtime, published: Cache, server: redis.Redis, there: bytes | None
+) -> None:
+    if there is None:
+        server.delete(POLICIES_KEY)
+        server.lpush(POLICIES_KEY, "x")
+    else:
+        server.set(POLICIES_KEY, there)
+    stage(runtime, published.id, original="news:", base_ttl_s=7200)
+    publish(runtime, published.id)
+    assert parse_document(server.get(POLICIES_KEY)).version == 2
+
+
+def test_a_server_that_may_not_be_written_to_says_why(
+    runtime: Runtime, published: Cache, server: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.config_set("maxmemory", 1)
+    try:
+        stage(runtime, published.id, original="news:", base_ttl_s=7200)
+        assert publish(runtime, published.id).version == 2
+        look_after(runtime, published.id)
+        assert "maxmemory" in caplog.text
+        found = publication(runtime, published)
+        assert found.word == "Not reached" and "maxmemory" in found.detail
+    finally:
+        server.config_set("maxmemory", 0)
 
 
 def test_a_cache_that_is_away_says_so_and_is_tried_again(runtime: Runtime, published: Cache) -> None:
