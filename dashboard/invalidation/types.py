@@ -269,6 +269,11 @@ class Progress:
         keys_per_s: over the last seconds.
         probe_p99_ms: what other clients wait at present.
         slowed_by: why it is not faster: "", "probe", "memory", "replication", "database", "limit", "spread".
+        waits_for: one sentence while it can't go on: which server is away, and why; else empty.
+        loads_before_per_s: database reads per second of the concerned prefixes before it began, as the applications
+            count them; None: not known.
+        loads_per_s: the same, at present.
+        hit_ratio: of the concerned prefixes at present, 0..1; None: not known.
         updated_at: when it was saved.
     """
 
@@ -281,6 +286,10 @@ class Progress:
     keys_per_s: float = 0.0
     probe_p99_ms: float | None = None
     slowed_by: str = ""
+    waits_for: str = ""
+    loads_before_per_s: float | None = None
+    loads_per_s: float | None = None
+    hit_ratio: float | None = None
     updated_at: datetime | None = None
 
 
