@@ -152,7 +152,9 @@ def explain(error: BaseException, where: str, url: CacheUrl) -> Problem:
     if (
         isinstance(error, redis.exceptions.NoPermissionError)
         or status == "NOPERM"
+        # Within a script, as Valkey and as Redis 7 say it.
         or "ACL failure in script" in text
+        or "The user executing the script can't" in str(error)
     ):
         return Problem(
             Cause.NOPERM,

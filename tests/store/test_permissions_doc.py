@@ -13,6 +13,7 @@ from dashboard.embedded import valkey
 from dashboard.fleet import commands, policies
 from dashboard.fleet.check import check_connection
 from dashboard.fleet.commands import Missing
+from dashboard.fleet.errors import FleetDenied
 from dashboard.fleet.permissions import POLICIES, READ_ONLY
 from dashboard.fleet.registry import Fleet
 from dashboard.fleet.url import CacheUrl, parse_url
@@ -113,6 +114,21 @@ def test_the_table_lists_every_right() -> None:
     ]
     rules = [word.rstrip(")") for word in documented(POLICIES_LINE) if word.startswith("+")]
     assert sorted(rules) == sorted(permission.rule for permission in POLICIES)
+
+
+@pytest.mark.parametrize("missing", ["eval", "set"])
+def test_a_right_that_is_missing_for_publishing_is_told(admin_url: str, missing: str) -> None:
+    """Also when it is missed within the script."""
+    where = parse_url(admin_url)
+    with redis.Redis.from_url(admin_url) as admin:
+        rights = [f"+{name}" for name in ("getrange", "eval", "set") if name != missing]
+        admin.execute_command("ACL", "SETUSER", "half", "reset", "on", f">{PASSWORD}", "~*", *rights)
+        fleet = Fleet()
+        connection = fleet.open(1, CacheUrl(where.kind, where.nodes, username="half", password=PASSWORD))
+        with pytest.raises(FleetDenied) as raised:
+            policies.publish(connection, b"{}", 1)
+        assert "docs/permissions.md" in raised.value.what_to_do
+        fleet.close()
 
 
 def test_the_line_for_policies_is_enough_and_reaches_no_other_key(admin_url: str) -> None:
