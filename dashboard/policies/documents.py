@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -24,6 +24,7 @@ from dashboard.caching.policy import (
     prefix_from_text,
 )
 from dashboard.errors import InvalidInput
+from dashboard.policies import refusals
 from dashboard.policies.types import MAX_IMPORT_BYTES, Export, ItemKind
 
 ABSENT: Final = "none"
@@ -133,11 +134,11 @@ def staged(published: PolicyDocument, edits: Iterable[Edit]) -> PolicyDocument:
 
 
 def problems(document: PolicyDocument) -> tuple[tuple[str, str], ...]:
-    """Why a document can't be published: (where, in words of an operator; message)."""
+    """Why a document can't be published: (policy or tier, what is wrong with it), in words of an operator."""
     try:
         check(document)
     except PolicyError as error:
-        return tuple((_where(problem, document), problem.message) for problem in error.problems)
+        return refusals.of_document(error.problems, document)
     return ()
 
 
@@ -314,19 +315,3 @@ def _policy(value: Mapping[str, Any]) -> Policy:
 def _with_bypass_of(policy: Policy, published: Policy | None) -> Policy:
     """A bypass belongs to what is published and is no matter of editing."""
     return replace(policy, bypass_until=None if published is None else published.bypass_until)
-
-
-def _where(problem: Problem, document: PolicyDocument) -> str:
-    """The problem's place, with the names that operators know instead of positions."""
-    for field, names in (
-        ("policies", [policy.prefix_text for policy in document.policies]),
-        ("tiers", [tier.label for tier in document.tiers]),
-    ):
-        if problem.path.startswith(f"{field}["):
-            number, _, rest = problem.path[len(field) + 1 :].partition("]")
-            return f"{_named(names, int(number))}{rest}"
-    return problem.path
-
-
-def _named(names: Sequence[str], index: int) -> str:
-    return names[index] if index < len(names) else str(index)

@@ -23,6 +23,7 @@ from dashboard.policies.types import (
     ChangeKind,
     Diff,
     EditConflict,
+    InvalidItem,
     ItemChange,
     ItemKind,
     PublishConflict,
@@ -227,7 +228,7 @@ def parse(draft: PolicyDocument, values: Mapping[str, Any], *, is_default: bool)
     """A policy from a form.
 
     Raises:
-        InvalidInput: a message per field.
+        InvalidItem: a message per field.
     """
     given = {name: value for name, value in values.items() if not (is_default and name == "prefix")}
     try:
@@ -235,19 +236,19 @@ def parse(draft: PolicyDocument, values: Mapping[str, Any], *, is_default: bool)
             raise PolicyError([Problem("bypass_until", "A bypass has a form of its own.")])
         return parse_policy(given, draft.tiers, is_default=is_default)
     except PolicyError as error:
-        raise _invalid(error, given, draft) from None
+        raise _invalid(error) from None
 
 
 def parse_tier_values(values: Mapping[str, Any]) -> Tier:
     """A tier from a form.
 
     Raises:
-        InvalidInput: a message per field.
+        InvalidItem: a message per field.
     """
     try:
         return parse_tier(values)
     except PolicyError as error:
-        raise _invalid(error, values, None) from None
+        raise _invalid(error) from None
 
 
 def canonical(prefix: str | None) -> str | None:
@@ -267,13 +268,10 @@ def canonical(prefix: str | None) -> str | None:
 # --- helpers ----------------------------------------------------------------------------------------------------
 
 
-def _invalid(error: PolicyError, values: Mapping[str, Any], draft: PolicyDocument | None) -> InvalidInput:
-    tiers = {} if draft is None else {tier.name: tier for tier in draft.tiers}
-    fields: dict[str, str] = {}
-    for problem in error.problems:
-        fields.setdefault(problem.path, words.kinder(problem, values, tiers))
-    count = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
-    return InvalidInput(f"Not saved. Fix the {count} marked below.", fields=fields)
+def _invalid(error: PolicyError) -> InvalidItem:
+    count = len({problem.path for problem in error.problems})
+    message = f"Not saved. Fix the {'1 field' if count == 1 else f'{count} fields'} marked below."
+    return InvalidItem(message, problems=error.problems)
 
 
 def _check_seen(held: Held, kind: ItemKind, name: str, seen: str, mine: Policy | Tier | None) -> None:
@@ -360,7 +358,7 @@ def _put(work: UnitOfWork, held: Held, changes: Sequence[tuple[ItemKind, str, Va
 
 def _misfits(work: UnitOfWork, cache_id: int) -> tuple[str, ...]:
     found = documents.problems(state.look(work, cache_id).draft)
-    return tuple(f"{where}: {message}" for where, message in found)
+    return tuple(f"{where} does not fit any more. {message}" for where, message in found)
 
 
 def _gone(name: str) -> NotFound:

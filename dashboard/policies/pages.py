@@ -171,15 +171,14 @@ def typed_tier_editor(
     return _tier_editor(work, held, original, values, errors=errors or {}, seen=seen, theirs=theirs)
 
 
-def is_cached_tier(work: UnitOfWork, cache_id: int, name: str) -> bool:
-    """Whether keys of the staged tier ``name`` are cached; also true where there is no such tier.
+def tiers(work: UnitOfWork, cache_id: int) -> tuple[Tier, ...]:
+    """The tiers as they are staged.
 
     Raises:
         NotFound: there is no such cache.
     """
     require(work.actor, Role.VIEWER)
-    tier = documents.find_item(state.look(work, cache_id).draft, ItemKind.TIER, name)
-    return not isinstance(tier, Tier) or tier.is_cached
+    return state.look(work, cache_id).draft.tiers
 
 
 def preview(

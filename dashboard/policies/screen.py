@@ -112,16 +112,28 @@ class PolicyScreen:
         return self.editor.preview if self.editor else None
 
 
+    @property
+    def is_waiting(self) -> bool:
+        """The drawing is of an earlier state: what stands in the form can't be drawn."""
+        return self.preview is not None and self.preview.is_waiting
+
+    @property
+    def marks(self) -> None:
+        """A whole page has its errors at the fields already."""
+        return None
+
 @dataclass(frozen=True, slots=True)
 class PreviewPart:
     """templates/policies/_preview.html by itself.
 
     Args:
-        problem: why what was typed can't be drawn; the page then keeps the last drawing.
+        is_waiting: what was typed can't be drawn; the page then keeps the last drawing.
+        marks: field -> what is wrong with it, for the form beside the drawing.
     """
 
     preview: Preview | None
-    problem: str = ""
+    is_waiting: bool
+    marks: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from dashboard.caching.errors import Problem
 from dashboard.caching.policy import Policy, PolicyDocument, Tier
-from dashboard.errors import Conflict
+from dashboard.errors import Conflict, InvalidInput
 
 MANY_KEYS = 1_000
 """More keys than this without jitter are worth a warning."""
@@ -99,6 +100,21 @@ class Diff:
         """E.g. "2 changed, 1 added"; "no change"."""
         parts = [f"{self.count(kind)} {kind}" for kind in ChangeKind if self.count(kind)]
         return ", ".join(parts) or "no change"
+
+
+class InvalidItem(InvalidInput):
+    """A policy or a tier is refused; ``fields`` has the validator's own words.
+
+    Args:
+        problems: everything that is wrong with it.
+    """
+
+    def __init__(self, message: str, *, problems: tuple[Problem, ...]) -> None:
+        fields: dict[str, str] = {}
+        for problem in problems:
+            fields.setdefault(problem.path, problem.message)
+        super().__init__(message, fields=fields)
+        self.problems = problems
 
 
 class EditConflict(Conflict):

@@ -1,18 +1,19 @@
 """The pages of a cache's policies: look, edit, publish, go back."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response, request
 
 from dashboard.access import Role
+from dashboard.caching.policy import Tier
 from dashboard.errors import Conflict, DashboardError, InvalidInput, NotFound, Refused
-from dashboard.policies import forms, screen, service
+from dashboard.policies import forms, refusals, screen, service
 from dashboard.policies.types import (
     EditConflict,
     Editor,
-    ItemChange,
+    InvalidItem,
     ItemKind,
     PublishConflict,
     TierEditor,
@@ -173,24 +174,27 @@ def preview(cache_id: int) -> Response:
     original = None if request.args.get("is_new") else _original()
     typed = forms.typed_policy(request.form)
     with open_work() as work:
-        drawn, problem = None, ""
-        values = _values(work, cache_id, typed, original)
+        tiers, keys, drawn = service.tiers(work, cache_id), None, None
+        values = _values(tiers, typed, original)
+        errors = refusals.check_policy(values, typed, tiers, is_default=original == "")
+        if not typed.prefix.strip():
+            errors.pop("prefix", None)  # it may not be typed yet
         try:
             keys = forms.burst_keys(typed)
-            drawn = service.preview(work, cache_id, original, values, keys=keys)
         except InvalidInput as error:
-            problem = next(iter(error.fields.values()), error.message)
-        if drawn is not None and drawn.is_waiting:
-            drawn, problem = None, "A field is outside its range."
+            errors |= error.fields
+        is_waiting = not errors.keys() <= {"prefix", "note"}  # what a drawing needs not
+        if not is_waiting:
+            drawn = service.preview(work, cache_id, original, values, keys=keys)
         if is_partial():
-            part = screen.PreviewPart(drawn, problem)
+            part = screen.PreviewPart(drawn, is_waiting, errors)
             answer = render("policies/_preview.html", part, fragment="policies/_preview.html")
-            if problem:
+            if is_waiting:
                 # The last drawing stays; only the line below it changes.
                 answer.headers["HX-Retarget"] = "#policies-preview-note"
             return answer
         editor = service.typed_editor(
-            work, cache_id, original, values, errors={}, seen=request.form.get("seen", "")
+            work, cache_id, original, values, errors=errors, seen=request.form.get("seen", "")
         )
         page = _with_editor(_screen(work, cache_id), replace(editor, preview=drawn or editor.preview), typed)
     return render(_PAGE, page)
@@ -234,20 +238,18 @@ def _stage(cache_id: int, original: str | None) -> Response:
     seen = request.form.get("seen", "")
     try:
         with open_work() as work:
-            values = _values(work, cache_id, typed, original)
+            values = _values(service.tiers(work, cache_id), typed, original)
             staged = service.stage_policy(work, cache_id, values, original=original, seen=seen)
     except InvalidInput as error:
-        return _policy_again(cache_id, original, typed, seen, error.status, errors=_said(error))
+        return _policy_again(cache_id, original, typed, seen, error)
     except EditConflict as conflict:
-        return _policy_again(
-            cache_id, original, typed, conflict.seen, conflict.status, theirs=conflict.theirs
-        )
+        return _policy_again(cache_id, original, typed, conflict.seen, conflict)
     for warning in staged.warnings:
         notify("warn", warning)
     if staged.change is None:
         notify("ok", "Nothing is staged: this is what is in force.")
     else:
-        notify("ok", f"{staged.change.title}: {staged.change.summary}. Staged, not yet in force.")
+        notify("ok", f"{staged.change.title} is staged, not yet in force: {staged.change.summary}.")
     return redirect_to(_base(cache_id))
 
 
@@ -256,24 +258,28 @@ def _policy_again(
     original: str | None,
     typed: forms.TypedPolicy,
     seen: str,
-    status: int,
-    *,
-    errors: Mapping[str, str] | None = None,
-    theirs: ItemChange | None = None,
+    error: InvalidInput | EditConflict,
 ) -> Response:
     with open_work() as work:
-        values = _values(work, cache_id, typed, original)
+        tiers = service.tiers(work, cache_id)
+        values = _values(tiers, typed, original)
+        errors: Mapping[str, str] = {}
+        if isinstance(error, InvalidItem):
+            errors = refusals.of_policy(error.problems, typed, tiers)
+        elif isinstance(error, InvalidInput):
+            errors = _said(error)
         editor = service.typed_editor(
-            work, cache_id, original, values, errors=errors or {}, seen=seen, theirs=theirs
+            work, cache_id, original, values, errors=errors, seen=seen, theirs=theirs
+    """The form as it was sent, with what is wrong with it or what somebody else changed."""
+    theirs = error.theirs if isinstance(error, EditConflict) else None
         )
         page = _with_editor(_screen(work, cache_id), editor, typed)
-    return render(_PAGE, page, fragment=_TABLE, status=status)
+    return render(_PAGE, page, fragment=_TABLE, status=error.status)
 
 
-def _values(
-    work: UnitOfWork, cache_id: int, typed: forms.TypedPolicy, original: str | None
-) -> dict[str, Any]:
-    is_cached = service.is_cached_tier(work, cache_id, typed.tier)
+def _values(tiers: Iterable[Tier], typed: forms.TypedPolicy, original: str | None) -> dict[str, Any]:
+    # What stands in the fields of the TTL counts no longer where the chosen tier stores nothing.
+    is_cached = all(tier.is_cached for tier in tiers if tier.name == typed.tier)
     return forms.policy_values(typed, is_default=original == "", is_cached=is_cached)
 
 
@@ -348,7 +354,8 @@ def _stage_tier(cache_id: int, original: str | None) -> Response:
         with open_work() as work:
             staged = service.stage_tier(work, cache_id, values, original=original, seen=seen)
     except InvalidInput as error:
-        errors, status = _said(error), error.status
+        status = error.status
+        errors = refusals.of_tier(error.problems, typed) if isinstance(error, InvalidItem) else _said(error)
     except EditConflict as conflict:
         theirs, seen, status = conflict.theirs, conflict.seen, conflict.status
     else:

@@ -1,10 +1,8 @@
 """Policies in words. Pure."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-from dashboard.caching.errors import Problem
 from dashboard.caching.policy import Policy, Strategy, Tier
 from dashboard.policies.types import ItemKind
 
@@ -110,29 +108,3 @@ def title(kind: ItemKind, name: str, label: str = "") -> str:
 def moment(epoch_s: float) -> str:
     """A moment in time: ``2026-11-22 14:26:31 UTC``."""
     return f"{datetime.fromtimestamp(epoch_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def kinder(problem: Problem, values: Mapping[str, Any], tiers: Mapping[str, Tier]) -> str:
-    """The validator's message, in the form's units and with the way out where there is one."""
-    base, tier = values.get("base_ttl_s"), tiers.get(str(values.get("tier")))
-    is_number = isinstance(base, int) and not isinstance(base, bool)
-    if tier is None or tier.min_ttl_s is None or tier.max_ttl_s is None or not is_number:
-        return problem.message
-    assert isinstance(base, int)
-    if problem.path == "base_ttl_s" and base >= 0:
-        name = str(values.get("prefix") or OTHER_KEYS)
-        fitting = next((other for other in tiers.values() if _holds(other, base)), None)
-        way_out = f", or move {name} to {fitting.label}" if fitting else ""
-        return f"{seconds(base)} is outside this tier. Enter {range_text(tier)}{way_out}."
-    jitter = values.get("jitter_s")
-    if problem.path == "jitter_s" and isinstance(jitter, int) and jitter > 0 and _holds(tier, base):
-        room = tier.max_ttl_s - base
-        most = f"Enter at most {seconds(room)}" if room else "Leave it at 0, or lower the TTL"
-        return f"{seconds(base)} + up to {seconds(jitter)} goes beyond this tier's {seconds(tier.max_ttl_s)}. {most}."
-    return problem.message
-
-
-def _holds(tier: Tier, base: int) -> bool:
-    return (
-        tier.min_ttl_s is not None and tier.max_ttl_s is not None and tier.min_ttl_s <= base <= tier.max_ttl_s
-    )

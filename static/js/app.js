@@ -53,7 +53,8 @@
   on('htmx:before:swap', e => { held = e.detail.tasks.map(t => t.target).find(t => t instanceof Element && t.contains(document.activeElement) && t !== document.body) || null; if (held) held = held.id || null; });
   on('htmx:after:swap', e => {
     const part = held && document.getElementById(held); held = null;
-    if (e.detail.ctx.request.method !== 'GET') wrong(part || document);
+    const { request, sourceElement } = e.detail.ctx;
+    if (request.method !== 'GET' && !sourceElement?.matches('[data-quiet]')) wrong(part || document);  // data-quiet: asked while somebody types
     if (!part || document.activeElement !== document.body) return;
     const h = part.querySelector('h1, h2, h3') || part; h.tabIndex = -1; h.focus({ preventScroll: true });
   });

@@ -1,4 +1,4 @@
-/* The policies' forms: Escape closes, focus goes back to where the form was opened, the tier says its range. */
+/* The policies' forms: Escape closes, focus goes back to where the form was opened, the tier says its range, a wrong field says so. */
 (() => {
   let back = null;
   const opener = () => document.querySelector('[aria-controls="policies-editor"]') || document.getElementById('edit-new');
@@ -9,6 +9,22 @@
   });
   document.addEventListener('click', e => { if (e.target.closest('.editor [data-close], [aria-expanded="true"][aria-controls="policies-editor"]')) back = opener()?.id; });
   document.addEventListener('htmx:after:swap', () => { if (!back || document.getElementById('policies-editor')) return; document.getElementById(back)?.focus(); back = null; });
+  // The preview's answer names what can't be used as it stands; what it no longer names is right again.
+  document.addEventListener('htmx:after:swap', () => {
+    const marks = document.querySelector('#policies-preview-note [data-marks]'), form = document.getElementById('policy-form');
+    for (const field of marks && form ? form.querySelectorAll('.field [name]:not([type=radio], [type=checkbox])') : []) {
+      const id = field.id, said = marks.querySelector(`[data-for="${id}"]`), help = document.getElementById(`${id}-h`);
+      let error = document.getElementById(`${id}-e`);
+      if (!id || !said && !error) continue;
+      if (!said) { error.remove(); field.removeAttribute('aria-invalid'); } else {
+        if (!error) { error = said.cloneNode(); error.id = `${id}-e`; field.closest('.field').append(error); }
+        error.replaceChildren(...said.cloneNode(true).childNodes); field.setAttribute('aria-invalid', 'true');
+      }
+      if (help) help.hidden = !!said;
+      const by = said ? error : help; by ? field.setAttribute('aria-describedby', by.id) : field.removeAttribute('aria-describedby');
+    }
+    marks?.remove();
+  });
   document.addEventListener('change', e => {
     if (!e.target.matches('[data-tiers]')) return;
     const help = document.getElementById('base_ttl_s-h'); if (help) help.textContent = e.target.selectedOptions[0].dataset.help;

@@ -1,6 +1,7 @@
 """The form of one policy: staging a new one and a change."""
 
 from collections.abc import Callable
+from html import unescape
 
 import pytest
 from flask.testing import FlaskClient
@@ -97,22 +98,22 @@ def test_the_default_has_no_prefix(operator: FlaskClient, runtime: Runtime) -> N
 
 BAD: list[tuple[dict[str, str], str]] = [
     ({"base_ttl_s": "8"}, "8 h is outside this tier. Enter 1 to 6 h"),
-    ({"base_ttl_s": "abc"}, "Must be a whole number"),
-    ({"base_ttl_s": ""}, "Is missing"),
-    ({"base_ttl_s": "9" * 20}, "Must be a whole number"),
+    ({"base_ttl_s": "abc"}, "“abc” can't be read as a number. Enter 1 to 6 h."),
+    ({"base_ttl_s": ""}, "Enter 1 to 6 h."),
+    ({"base_ttl_s": "9" * 20}, "can't be read as a number"),
     ({"jitter_s": "6", "jitter_s.unit": "h"}, "goes beyond this tier"),
-    ({"jitter_s": "-1"}, "Must be a whole number"),
-    ({"prefix": ""}, "Must have 1 to 512 bytes"),
+    ({"jitter_s": "-1"}, "Jitter only adds to the TTL. Enter 0 to 300 m."),
+    ({"prefix": ""}, "Enter the start of the keys"),
     ({"prefix": "cachewarden:x"}, "is reserved"),
     ({"prefix": "a\\q"}, "Write a backslash as"),
-    ({"prefix": "x" * 2000}, "Must have 1 to 512 bytes"),
-    ({"tier": "nonsense"}, "Must be one of the tiers"),
-    ({"strategy": "nonsense"}, "Must be one of cache-aside"),
-    ({"protection.grace_s": "99999999"}, "Must be a whole number"),
-    ({"protection.early_refresh_beta": "99"}, "Must be a number from 0.1 to 10"),
-    ({"negative_ttl_s": "1e9"}, "Must be a whole number"),
-    ({"longest_wait_s": "nan"}, "Must be a number from 0 to 60"),
-    ({"note": "x" * 2001}, "Must be text of 0 to 2000"),
+    ({"prefix": "x" * 2000}, "It has 2,000 bytes; at most 512 fit."),
+    ({"tier": "nonsense"}, "Choose one of the tiers."),
+    ({"strategy": "nonsense"}, "Choose Cache-aside or Write-through."),
+    ({"protection.grace_s": "99999999"}, "is too much. Enter 1 s to 10 h, ten times the TTL"),
+    ({"protection.early_refresh_beta": "99"}, "99 is too much. Enter 0.1 to 10"),
+    ({"negative_ttl_s": "1e9"}, "1e9 s is too much. Enter 0 to 3,600 s"),
+    ({"longest_wait_s": "nan"}, "Enter 0 to 60 s."),
+    ({"note": "x" * 2001}, "It has 2,001 characters; at most 2,000 fit."),
 ]
 
 
@@ -128,7 +129,7 @@ def test_bad_input_is_said_at_the_field_and_keeps_what_was_typed(
     page = answer.get_data(as_text=True)
     name = next(iter(typed))
     assert answer.status_code == 422
-    assert message in page.replace("&#34;", '"') and f'id="{name}-e"' in page and "Not staged." in page
+    assert message in unescape(page) and f'id="{name}-e"' in page and "Not staged." in page
     assert page.count('aria-invalid="true"') >= 1
     if name not in ("tier", "strategy", "note"):
         assert f'value="{typed[name]}"' in page

@@ -29,7 +29,20 @@ def test_waits_while_the_form_can_not_be_used(
     answer = operator.post(path, data=fields() | typed, headers=FRAGMENT)
     part = answer.get_data(as_text=True)
     assert answer.status_code == 200 and answer.headers["HX-Retarget"] == "#policies-preview-note"
-    assert part.strip().startswith('<p class="lede" id="policies-preview-note" data-waits>')
+    assert part.strip().startswith('<div id="policies-preview-note" data-waits>')
+    (name,) = typed
+    assert part.count("data-for") == 1 and f'<p class="err" data-for="{name}">' in part
+
+
+def test_names_a_wrong_field_that_the_drawing_does_not_need(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    path = f"/caches/{cache.id}/policies/preview?is_new=1"
+    answer = operator.post(path, data=fields(prefix="cachewarden:x"), headers=FRAGMENT)
+    part = answer.get_data(as_text=True)
+    assert "HX-Retarget" not in answer.headers and 'class="will"' in part
+    assert '<p class="err" data-for="prefix">' in part
+    part = operator.post(path, data=fields(prefix=""), headers=FRAGMENT).get_data(as_text=True)
+    assert "data-for" not in part  # it may not be typed yet
 
 
 def test_nothing_is_drawn_for_what_is_not_cached(operator: FlaskClient, runtime: Runtime) -> None:
@@ -46,6 +59,7 @@ def test_without_scripts_the_whole_page_comes_back_with_what_was_typed(
     path = f"/caches/{cache.id}/policies/preview?is_new=1"
     page = operator.post(path, data=fields(prefix="typed:", base_ttl_s="8")).get_data(as_text=True)
     assert "<html" in page and 'value="typed:"' in page and 'value="8"' in page
+    assert "8 h is outside this tier" in page and 'id="base_ttl_s-e"' in page
 
 
 def test_needs_sign_in_the_role_and_a_cache(
