@@ -32,11 +32,17 @@ class Background:
         with self._lock:
             if name in self._names or len(self._names) >= MOST_WAITING:
                 return False
+            if self._threads < min(THREADS, len(self._names) + 1):
+                try:
+                    threading.Thread(target=self._work, name="cachewarden-load", daemon=True).start()
+                except RuntimeError:
+                    # The process has too many, or is ending.
+                    if not self._threads:
+                        return False
+                else:
+                    self._threads += 1
             self._names.add(name)
             self._queue.put((name, task))
-            if self._threads < min(THREADS, len(self._names)):
-                self._threads += 1
-                threading.Thread(target=self._work, name="cachewarden-load", daemon=True).start()
         return True
 
     def _work(self) -> None:
@@ -52,7 +58,8 @@ class Background:
                 continue
             try:
                 task()
-            except Exception:
+            except BaseException:
+                # Also what would end a thread (SystemExit): it is not the loader's, others' loads come after it.
                 log.exception("A background load of %r failed", name)
             finally:
                 with self._lock:

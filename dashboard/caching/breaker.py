@@ -15,11 +15,23 @@ LONGEST_OPEN_S: Final = 5.0
 class Breaker:
     """Closed: everything passes. Open: nothing does. After a while one probe at a time is let through.
 
+    Of an open breaker only the probe's failure counts: calls that were under way when it opened fail one after
+    the other for the same reason, and must not keep it open for longer.
+
     Args:
         chance: a random number in [0, 1), so that processes don't probe in step.
     """
 
-    __slots__ = ("_chance", "_failures", "_lock", "_open_s", "_retry_at", "has_failed", "is_closed")
+    __slots__ = (
+        "_chance",
+        "_failures",
+        "_is_probing",
+        "_lock",
+        "_open_s",
+        "_retry_at",
+        "has_failed",
+        "is_closed",
+    )
 
     def __init__(self, chance: Callable[[], float] = CHANCE.random) -> None:
         self._chance = chance
@@ -27,6 +39,7 @@ class Breaker:
         self._failures = 0
         self._open_s = 0.0
         self._retry_at = 0.0
+        self._is_probing = False
         self.is_closed = True
         """Read without the lock on the way of every hit, as is the next."""
         self.has_failed = False
@@ -43,6 +56,7 @@ class Breaker:
             if now < self._retry_at:
                 return False
             self._retry_at = now + self._open_s
+            self._is_probing = True
             return True
 
     def succeeded(self) -> None:
@@ -53,14 +67,19 @@ class Breaker:
                 self._open_s = 0.0
                 self.has_failed = False
                 self.is_closed = True
+                self._is_probing = False
 
     def failed(self, now: float) -> None:
         """Redis did not answer."""
         with self._lock:
-            self._failures += 1
             self.has_failed = True
-            if self._failures < TRIP_AFTER and self.is_closed:
+            if self.is_closed:
+                self._failures += 1
+                if self._failures < TRIP_AFTER:
+                    return
+            elif not self._is_probing:
                 return
+            self._is_probing = False
             self.is_closed = False
             self._open_s = min(LONGEST_OPEN_S, self._open_s * 2 or FIRST_OPEN_S)
             self._retry_at = now + self._open_s * (0.75 + 0.5 * self._chance())

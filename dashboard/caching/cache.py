@@ -1,5 +1,6 @@
 """``Cache``: what applications use. Executes the protocol's decisions with threads."""
 
+import atexit
 import logging
 import math
 import os
@@ -122,11 +123,11 @@ class Cache:
         self._ledger = Ledger()
         self._follower = Follower(self._apply, name=name) if follow else None
         self._removal = Removal(self._link, on_error)
-        self._keeper = Keeper(self._link, self._follower, self._ledger, self._removal.repeat)
+        self._keeper = self._new_keeper()
         self._is_started = False
         self._rules: PolicyTable[Rule]
-        self._compile()
         self._after_fork()
+        self._compile()
         _caches.add(self)
 
     # --- reading -----------------------------------------------------------------------------------------------
@@ -155,6 +156,7 @@ class Cache:
             raw_key = key.encode() if type(key) is str else _as_bytes(key)
         except UnicodeEncodeError:
             raise UsageError("a key can't contain half of a surrogate pair") from None
+        _check(raw_key)
         rules = self._rules
         rule = rules.items[bisect_right(rules.bounds, raw_key)]
         if rule.is_simple and not tags and not rule.tally.acquires_first and not self._removal.pending:
@@ -216,7 +218,7 @@ class Cache:
         Raises:
             UsageError: the key is none.
         """
-        raw_key = _as_bytes(key)
+        raw_key = _checked(key)
         rule = self._rule(raw_key)
         context = self._context(raw_key, rule, ())
         if self._is_bypassed(context):
@@ -265,8 +267,7 @@ class Cache:
         bypassed: list[str] = []
         by_key: dict[bytes, str] = {}
         for name in names:
-            raw_key = _as_bytes(name)
-            _check(raw_key)
+            raw_key = _checked(name)
             by_key[raw_key] = name
             context = self._context(raw_key, self._rule(raw_key), checked)
             if self._is_bypassed(context):
@@ -368,7 +369,7 @@ class Cache:
             UsageError: the key or a tag is none.
             InvalidationError: at the end of the block, when Redis can't be told.
         """
-        raw_key = _writable(key)
+        raw_key = _checked(key)
         self._start()
         context = self._context(raw_key, self._rule(raw_key), tagging.check(tags))
         if not (math.isfinite(lease_s) and 0 < lease_s <= 3600):
@@ -399,7 +400,7 @@ class Cache:
         """
         if hold_ms is not None and not 1 <= hold_ms <= 3_600_000:
             raise UsageError("hold_ms must be from 1 to 3,600,000 milliseconds")
-        raw_keys = [_writable(key) for key in keys]
+        raw_keys = [_checked(key) for key in keys]
         self._start()
         for raw_key in raw_keys:
             self._rule(raw_key).tally.add("invalidations")
@@ -461,11 +462,14 @@ class Cache:
         """
         with self._starting:
             was_started, self._is_started = self._is_started, False
+            keeper = self._keeper
+            if was_started:
+                # Whoever calls from here on starts this one, whatever the old one still does.
+                self._keeper = self._new_keeper()
             self._compile()
         if was_started:
             self._removal.repeat()
-            self._keeper.stop()
-            self._keeper = Keeper(self._link, self._follower, self._ledger, self._removal.repeat)
+            keeper.stop()
         self._link.close()
 
     def __enter__(self) -> "Cache":
@@ -476,16 +480,25 @@ class Cache:
 
     # --- policies ----------------------------------------------------------------------------------------------
 
+    def _new_keeper(self) -> Keeper:
+        return Keeper(self._link, self._follower, self._ledger, self._removal.repeat)
+
     def _apply(self, document: PolicyDocument) -> None:
-        self._document = document
-        self._compile()
+        with self._compiling:
+            self._document = document
+            self._compile()
 
     def _compile(self) -> None:
-        document = self._document
-        default, policies = (self._default, ()) if document is None else (document.default, document.policies)
-        self._rules = PolicyTable(
-            [(policy.prefix, self._make_rule(policy)) for policy in policies], self._make_rule(default)
-        )
+        # One at a time, or the one that began with the older document could end last.
+        with self._compiling:
+            document = self._document
+            default, policies = (
+                (self._default, ()) if document is None else (document.default, document.policies)
+            )
+            self._ledger.retain({default.prefix, *(policy.prefix for policy in policies)})
+            self._rules = PolicyTable(
+                [(policy.prefix, self._make_rule(policy)) for policy in policies], self._make_rule(default)
+            )
 
     def _make_rule(self, policy: Policy) -> Rule:
         return Rule(policy, self._ledger.tally(policy.prefix), self._is_started)
@@ -508,6 +521,7 @@ class Cache:
     def _after_fork(self) -> None:
         """In a child process: no thread runs, no lock may be trusted, the connections are the parent's."""
         self._starting = threading.Lock()
+        self._compiling = threading.RLock()
         self._slots = threading.BoundedSemaphore(MAX_LOADS_WHILE_AWAY)
         self._holds_slot = threading.local()
 
@@ -520,7 +534,7 @@ class Cache:
         self._removal.after_fork()
         if self._follower is not None:
             self._follower.after_fork()
-        self._keeper = Keeper(self._link, self._follower, self._ledger, self._removal.repeat)
+        self._keeper = self._new_keeper()
         self._after_fork()
         self._compile()
 
@@ -544,7 +558,6 @@ class Cache:
         return False
 
     def _read(self, context: Context, rule: Rule, loader: Callable[[], Any]) -> Any:
-        _check(context.key)
         if not self._is_started:
             self._start()
             rule = self._rules.find(context.key)
@@ -602,7 +615,6 @@ class Cache:
         self, context: Context, replies: list[Any] | Away | Asked, asked_at: float, loader: Callable[[], Any]
     ) -> Any:
         """Go on after the first look: lead the key's flight, or join it."""
-        _check(context.key)
         if isinstance(replies, list):
             is_hit, value = self._hit(context, replies)
             if is_hit:
@@ -824,6 +836,16 @@ def _after_fork_in_child() -> None:
         cache._in_child()
 
 
+@atexit.register
+def _at_exit() -> None:
+    """Carry what was counted last, and sign off: a process that ended is not away."""
+    for cache in list(_caches):
+        try:
+            cache.close()
+        except Exception:
+            log.debug("Closing a cache at the end failed", exc_info=True)
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
@@ -846,7 +868,7 @@ def _check(raw_key: bytes) -> None:
         raise UsageError(f"keys that start with {RESERVED.decode()!r} are this software's own")
 
 
-def _writable(key: Key) -> bytes:
+def _checked(key: Key) -> bytes:
     raw_key = _as_bytes(key)
     _check(raw_key)
     return raw_key

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from collections.abc import Collection
 from typing import Final
 
 from dashboard.caching.wire import MAX_COUNTED_PREFIXES, counter_field
@@ -15,6 +16,8 @@ first: they meet at a hit ratio of 87 %. Two thresholds, so that a ratio in betw
 ENOUGH_LOOKUPS: Final = 50
 DECAY: Final = 0.8
 """What is left of the counted lookups per flush when the hit ratio is judged."""
+RETIRED_TAKES: Final = 60
+"""A prefix that no policy has any more is counted for so many flushes: loads that run still count for it."""
 
 
 class Tally:
@@ -89,6 +92,8 @@ class Ledger:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tallies: dict[bytes, Tally] = {}
+        self._retired: dict[bytes, tuple[Tally, int]] = {}
+        """Those of no policy, and how many more times they are asked."""
         self._other = Tally(None)
 
     def tally(self, prefix: bytes) -> Tally:
@@ -98,13 +103,23 @@ class Ledger:
             if held is None:
                 if len(self._tallies) > MAX_COUNTED_PREFIXES:
                     return self._other
-                held = self._tallies[prefix] = Tally(prefix)
+                retired = self._retired.pop(prefix, None)
+                held = self._tallies[prefix] = Tally(prefix) if retired is None else retired[0]
             return held
+
+    def retain(self, prefixes: Collection[bytes]) -> None:
+        """Give up the tallies of all other prefixes, once what runs has been counted."""
+        with self._lock:
+            for prefix in self._tallies.keys() - prefixes:
+                self._retired[prefix] = self._tallies.pop(prefix), RETIRED_TAKES
 
     def take(self) -> dict[str, int]:
         """The growth of everything: field of the counters' hash -> number."""
         with self._lock:
-            tallies = [*self._tallies.values(), self._other]
+            tallies = [*self._tallies.values(), *(tally for tally, _ in self._retired.values()), self._other]
+            self._retired = {
+                prefix: (tally, turns - 1) for prefix, (tally, turns) in self._retired.items() if turns > 1
+            }
         return {
             counter_field(name, tally.prefix): number
             for tally in tallies

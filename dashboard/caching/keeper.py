@@ -8,8 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
-import redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from dashboard.caching.counters import Ledger
 from dashboard.caching.follow import Follower
@@ -27,7 +26,11 @@ from dashboard.caching.wire import (
 BEAT_S: Final = 1.0
 """Counters are carried this often, and failed invalidations repeated."""
 POLL_S: Final = 5.0
-"""The document is asked for this often even without a message, and the instance reports."""
+"""The document is looked at this often even without a message, and the instance reports."""
+REREAD_S: Final = 60.0
+"""It is read as a whole this often even if its head and size are those that were read: it could have been edited."""
+HEAD_BYTES: Final = 64
+"""Of the document; its version is among them, as it is published."""
 TIDY_S: Final = 3600.0
 """How often instances that are gone are looked for."""
 RELISTEN_S: Final = 2.0
@@ -63,13 +66,22 @@ class Keeper:
         self._pubsub: Any = None
         self._listen_at = 0.0
         self._is_waiting = False
+        self._looked: tuple[Any, ...] | None = None
+        self._read_at = -math.inf
+        self._reported = ""
 
     def start(self) -> None:
         """Ask for the policies once, then go on in the background."""
         if self._follower is not None:
             self._follow()
-        self._thread = threading.Thread(target=self._run, name="cachewarden-keeper", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="cachewarden-keeper", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The process has too many, or is ending. Reads go on with what is in force.
+            log.warning("No thread can be started: policies are not followed, counters not carried")
+        else:
+            self._thread = thread
 
     def stop(self) -> None:
         """End the thread, carry what was counted, and sign off."""
@@ -79,8 +91,8 @@ class Keeper:
         if thread is not None and not self._is_waiting:
             thread.join(2)
         self.flush()
-        if self._follower is not None:
-            self._try([(b"HDEL", INSTANCES_KEY, self._follower.instance.id)])
+        if self._reported:
+            self._try([(b"HDEL", INSTANCES_KEY, self._reported)])
 
     def flush(self) -> None:
         """Carry the counters now."""
@@ -90,10 +102,12 @@ class Keeper:
                 return
             taken = list(self._carried.items())
             try:
-                self._link.exchange([(b"HINCRBY", COUNTERS_KEY, field, number) for field, number in taken])
+                self._link.exchange_once(
+                    [(b"HINCRBY", COUNTERS_KEY, field, number) for field, number in taken]
+                )
             except Unreachable as error:
                 # Without an answer they may have been added. Counting them twice would be worse than losing them.
-                if isinstance(error.__cause__, redis.TimeoutError):
+                if not error.is_unsent:
                     self._carried.clear()
                 return
             self._carried.clear()
@@ -118,7 +132,7 @@ class Keeper:
                 if heard or now - polled_at >= POLL_S:
                     polled_at = now
                     self._listen(now)
-                    self._follow()
+                    self._follow(is_told=heard)
                 if now - tidied_at >= TIDY_S:
                     tidied_at = now
                     self._tidy()
@@ -167,14 +181,29 @@ class Keeper:
             except (RedisError, OSError):
                 log.debug("Closing a broken subscription failed", exc_info=True)
 
-    def _follow(self) -> None:
+    def _follow(self, is_told: bool = False) -> None:
+        """Look whether the policies changed, then report.
+
+        Args:
+            is_told: a message said that they did.
+        """
         assert self._follower is not None
-        replies = self._try([(b"GETRANGE", POLICIES_KEY, 0, MAX_DOCUMENT_BYTES)])
+        now = time.monotonic()
+        # Its head has the version, and with the size that tells nearly always: it may have a megabyte.
+        replies = self._try([(b"GETRANGE", POLICIES_KEY, 0, HEAD_BYTES - 1), (b"STRLEN", POLICIES_KEY)])
         if replies is None:
             return
-        if isinstance(replies[0], bytes):
-            self._follower.consider(replies[0])
+        looked = None if any(isinstance(reply, ResponseError) for reply in replies) else tuple(replies)
+        if is_told or looked is None or looked != self._looked or now - self._read_at >= REREAD_S:
+            replies = self._try([(b"GETRANGE", POLICIES_KEY, 0, MAX_DOCUMENT_BYTES)])
+            if replies is None:
+                return
+            if isinstance(replies[0], bytes):
+                self._follower.consider(replies[0])
+                # If it was replaced between the two, the next look differs again.
+                self._looked, self._read_at = looked, now
         instance = self._follower.report()
+        self._reported = instance.id
         self._try([(b"HSET", INSTANCES_KEY, instance.id, instance.to_json())])
 
     def _tidy(self) -> None:

@@ -5,6 +5,7 @@ calls. We keep redis-py's connections (TLS, credentials, Sentinel, parsers) and 
 """
 
 import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Sequence
@@ -38,11 +39,18 @@ Command = tuple[Any, ...]
 
 
 class Unreachable(Exception):
-    """Redis did not answer. ``is_ill`` is False when only our own connections were all busy."""
+    """Redis did not answer.
 
-    def __init__(self, cause: Exception | str, is_ill: bool = True) -> None:
+    Args:
+        cause: why.
+        is_ill: False: only our own connections were all busy.
+        is_unsent: the commands did not reach it; otherwise they may have been executed.
+    """
+
+    def __init__(self, cause: Exception | str, is_ill: bool = True, is_unsent: bool = False) -> None:
         super().__init__(str(cause))
         self.is_ill = is_ill
+        self.is_unsent = is_unsent
 
 
 class Link(Protocol):
@@ -50,6 +58,8 @@ class Link(Protocol):
 
     client: Any
     """The client itself, for publish/subscribe."""
+    has_nodes: bool
+    """Whether keys are spread over several servers, of which one can be away."""
 
     def get(self, key: bytes) -> bytes | None:
         """``GET``. Raises Unreachable, or ResponseError when the server refuses."""
@@ -61,6 +71,15 @@ class Link(Protocol):
         """Send all, read all; where the server refuses, its ResponseError stands in the list.
 
         Raises Unreachable.
+        """
+
+    def exchange_each(self, commands: Sequence[Command]) -> list[Any]:
+        """As ``exchange``, but where one server of several does not answer, Unreachable stands for its replies."""
+
+    def exchange_once(self, commands: Sequence[Command]) -> list[Any]:
+        """As ``exchange`` for commands that must not be executed twice.
+
+        Raises Unreachable, which says whether they may have been executed.
         """
 
     def breaker(self, key: bytes) -> Breaker:
@@ -140,6 +159,8 @@ class DirectLink:
         client: where the connections' settings come from; its pool is left to its owner.
         size: most connections at once.
     """
+
+    has_nodes = False
 
     def __init__(self, client: Any, size: int) -> None:
         self.client = client
@@ -243,6 +264,14 @@ class DirectLink:
                 replies[index] = reply
         return replies
 
+    def exchange_each(self, commands: Sequence[Command]) -> list[Any]:
+        """See ``Link``; there is one server only."""
+        return self.exchange(commands)
+
+    def exchange_once(self, commands: Sequence[Command]) -> list[Any]:
+        """See ``Link``."""
+        return self._talk([self._spelt(command) for command in commands], is_once=True)
+
     def _first(self, key: bytes) -> bytes | None:
         reply = self._talk([(b"GET", key)])[0]
         if isinstance(reply, Exception):
@@ -268,9 +297,13 @@ class DirectLink:
             return (b"SET", key, token, b"NX", b"GET", b"PX", ms)
         return spelt(command, with_source)
 
-    def _talk(self, commands: Sequence[Command]) -> list[Any]:
+    def _talk(self, commands: Sequence[Command], is_once: bool = False) -> list[Any]:
         packed = pack(commands)
         connection, is_reused = self._take()
+        if is_once and is_reused and _is_over(connection):
+            # Not sent, so nothing can happen twice; all the idle ones are probably over as well.
+            self.close()
+            connection, is_reused = self._connected(connection), False
         while True:
             try:
                 connection.send_packed_command((packed,), False)
@@ -282,13 +315,13 @@ class DirectLink:
                         replies.append(error)
                 break
             except (RedisError, OSError) as error:
-                self._drop(connection)
-                if is_reused and not isinstance(error, redis.TimeoutError):
-                    # The server closed it while it was idle, and so probably all the others. Every command of
-                    # ours may be sent twice: what is written is bound to a placeholder or removes.
+                if is_reused and not is_once and not isinstance(error, redis.TimeoutError):
+                    # The server closed it while it was idle, and so probably all the others. Every command
+                    # that comes here may be sent twice: what is written is bound to a placeholder or removes.
                     self.close()
-                    connection, is_reused = self._connected(), False
+                    connection, is_reused = self._connected(connection), False
                     continue
+                self._drop(connection)
                 raise Unreachable(error) from error
             except BaseException:
                 self._drop(connection)
@@ -297,32 +330,47 @@ class DirectLink:
         return replies
 
     def _take(self) -> tuple[Any, bool]:
+        """A connection, and whether it was used before."""
         try:
             return self._idle.pop(), True
         except IndexError:
             pass
+        deadline = time.monotonic() + POOL_WAIT_S
         with self._free:
-            if self._open >= self._size:
-                self._waiting += 1
-                try:
-                    if not self._free.wait_for(lambda: self._idle or self._open < self._size, POOL_WAIT_S):
-                        raise Unreachable(f"all {self._size} connections are busy", is_ill=False)
-                finally:
-                    self._waiting -= 1
-        try:
-            return self._idle.pop(), True
-        except IndexError:
-            return self._connected(), False
+            # Counted before the look at what is idle: who gives one back without the lock looks at it afterwards.
+            self._waiting += 1
+            try:
+                while True:
+                    try:
+                        return self._idle.pop(), True
+                    except IndexError:
+                        pass
+                    if self._open < self._size:
+                        self._open += 1
+                        break
+                    left_s = deadline - time.monotonic()
+                    if left_s <= 0:
+                        message = f"all {self._size} connections are busy"
+                        raise Unreachable(message, is_ill=False, is_unsent=True)
+                    self._free.wait(left_s)
+            finally:
+                self._waiting -= 1
+        return self._connected(), False
 
-    def _connected(self) -> Any:
-        with self._free:
-            self._open += 1
+    def _connected(self, instead_of: Any = None) -> Any:
+        """A new connection; its place among the open ones is taken already.
+
+        Args:
+            instead_of: one that is over, and whose place it takes.
+        """
         connection = self._make(**self._settings)
         try:
+            if instead_of is not None:
+                instead_of.disconnect()
             connection.connect()
         except (RedisError, OSError) as error:
             self._drop(connection)
-            raise Unreachable(error) from error
+            raise Unreachable(error, is_unsent=True) from error
         except BaseException:
             self._drop(connection)
             raise
@@ -352,6 +400,8 @@ class ClusterLink:
     Args:
         client: the application's.
     """
+
+    has_nodes = True
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -392,7 +442,36 @@ class ClusterLink:
             plain_replies = iter(self._pipeline(plain) if len(plain) > 1 else [self._one(c) for c in plain])
             return [self._script(c) if isinstance(c[0], Script) else next(plain_replies) for c in commands]
         except (RedisError, RedisClusterException, ClusterError, OSError) as error:
-            raise Unreachable(error) from error
+            # redis-py does not say how far it came; what it waited for in vain was sent.
+            raise Unreachable(error, is_unsent=not isinstance(error, redis.TimeoutError)) from error
+
+    def exchange_each(self, commands: Sequence[Command]) -> list[Any]:
+        """See ``Link``.
+
+        At first all together; only when that fails once more for each node, to see who is to blame. A command may be
+        sent twice then, which ours allow.
+        """
+        try:
+            return self.exchange(commands)
+        except Unreachable as error:
+            nodes: dict[Breaker, list[int]] = {}
+            for index, command in enumerate(commands):
+                nodes.setdefault(self.breaker(command[1]), []).append(index)
+            if len(nodes) == 1:
+                raise
+            replies: list[Any] = [error] * len(commands)
+        for indices in nodes.values():
+            try:
+                answered: Sequence[Any] = self.exchange([commands[index] for index in indices])
+            except Unreachable as error:
+                answered = [error] * len(indices)
+            for index, reply in zip(indices, answered, strict=True):
+                replies[index] = reply
+        return replies
+
+    def exchange_once(self, commands: Sequence[Command]) -> list[Any]:
+        """See ``Link``. redis-py repeats by itself what a node that is failing over did not answer."""
+        return self.exchange(commands)
 
     def _pipeline(self, commands: Sequence[Command]) -> list[Any]:
         pipeline = self.client.pipeline(transaction=False)
@@ -421,6 +500,14 @@ class ClusterLink:
             self._has_nx_get = False
         reply = self._one(spelt(command, False))
         return self._one(spelt(command, True)) if isinstance(reply, NoScriptError) else reply
+
+
+def _is_over(connection: Any) -> bool:
+    """Whether the server closed a connection while it was idle: nothing else comes unasked."""
+    try:
+        return bool(connection.can_read(0))
+    except (RedisError, OSError):
+        return True
 
 
 def _both(replies: Sequence[Any]) -> tuple[bytes | None, int]:

@@ -242,9 +242,20 @@ def test_the_breaker() -> None:
     assert not breaker.allows(1.6) and breaker.allows(1.8)
     breaker.succeeded()
     assert breaker.is_closed and breaker.allows(1.8)
-    for turn in range(20):
-        breaker.failed(100.0 + turn)
-    assert breaker.allows(100.0 + 19 + 6.3), "it never stays open for longer than seconds"
+    for turn in range(3, 20):
+        breaker.failed(100.0 + turn * 7)
+        assert breaker.allows(100.0 + turn * 7 + 6.3), "it never stays open for longer than seconds"
+
+
+def test_calls_that_were_under_way_do_not_keep_the_breaker_open() -> None:
+    breaker = Breaker(lambda: 0.5)
+    for number in range(8):
+        breaker.failed(number / 100)
+    assert breaker.allows(0.6), "the probe comes half a second after the third failure"
+    breaker.failed(0.7)
+    for number in range(8):
+        breaker.failed(0.8 + number / 100)
+    assert not breaker.allows(1.6) and breaker.allows(1.8)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
