@@ -260,6 +260,8 @@ def _policy_again(
     seen: str,
     error: InvalidInput | EditConflict,
 ) -> Response:
+    """The form as it was sent, with what is wrong with it or what somebody else changed."""
+    theirs = error.theirs if isinstance(error, EditConflict) else None
     with open_work() as work:
         tiers = service.tiers(work, cache_id)
         values = _values(tiers, typed, original)
@@ -270,8 +272,6 @@ def _policy_again(
             errors = _said(error)
         editor = service.typed_editor(
             work, cache_id, original, values, errors=errors, seen=seen, theirs=theirs
-    """The form as it was sent, with what is wrong with it or what somebody else changed."""
-    theirs = error.theirs if isinstance(error, EditConflict) else None
         )
         page = _with_editor(_screen(work, cache_id), editor, typed)
     return render(_PAGE, page, fragment=_TABLE, status=error.status)
