@@ -29,6 +29,7 @@ from dashboard.policies.pages import (
     version_page,
 )
 from dashboard.policies.publishing import apply, bypass, end_bypass, publish, revert
+from dashboard.policies.recent import recent_load
 
 __all__ = [
     "apply",
@@ -49,6 +50,7 @@ __all__ = [
     "preview",
     "publish",
     "reads_avoided",
+    "recent_load",
     "revert",
     "stage_import",
     "stage_policy",

@@ -230,6 +230,52 @@ class ReadsAvoided:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefixLoad:
+    """What the applications ask of one prefix.
+
+    Args:
+        loads_per_s: reads of the database, those of a bypass among them.
+        load_s: mean seconds of one; None without any.
+        keys: about how many there are; None: not known.
+    """
+
+    hits_per_s: float
+    misses_per_s: float
+    loads_per_s: float
+    load_s: float | None
+    keys: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecentLoad:
+    """What the applications asked in the last minutes.
+
+    Args:
+        window_s: seconds that were counted; 0: none lately.
+        prefixes: by prefix, "" for the default, None for those that are not counted apart.
+    """
+
+    window_s: float
+    prefixes: Mapping[str | None, PrefixLoad]
+
+    @property
+    def reads_per_s(self) -> float:
+        """Reads of the cache."""
+        return sum(each.hits_per_s + each.misses_per_s for each in self.prefixes.values())
+
+    @property
+    def loads_per_s(self) -> float:
+        """Reads of the database."""
+        return sum(each.loads_per_s for each in self.prefixes.values())
+
+    @property
+    def hit_ratio(self) -> float | None:
+        """0..1; None without reads."""
+        hits = sum(each.hits_per_s for each in self.prefixes.values())
+        return hits / self.reads_per_s if self.reads_per_s else None
+
+
+@dataclass(frozen=True, slots=True)
 class Sums:
     """One side of a version's effect on a prefix.
 

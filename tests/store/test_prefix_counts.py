@@ -247,3 +247,27 @@ def test_an_old_version_is_compared_by_hours(runtime: Runtime, cache_id: int) ->
 def test_an_unknown_version(runtime: Runtime, work: UnitOfWork, cache_id: int) -> None:
     with pytest.raises(NotFound):
         service.effect(work, cache_id, 1)
+
+
+def test_the_recent_load_is_per_prefix_and_falls_silent(runtime: Runtime, cache_id: int) -> None:
+    stage(runtime, cache_id, "product:")
+    publish(runtime, cache_id)
+    for minute in range(10, 0, -1):
+        growth = {
+            "product:": {"hits": 540, "misses": 60, "loads": 60, "load_us": 600_000, "bypasses": 6},
+            OTHER: {"hits": 60},
+        }
+        add(runtime, cache_id, NOW - minute * MINUTE, growth, read_at=NOW)
+    with acting(runtime) as work:
+        found = service.recent_load(work, cache_id)
+    product, other = found.prefixes["product:"], found.prefixes[None]
+    assert found.window_s == 600 and set(found.prefixes) == {"product:", None}
+    assert (product.hits_per_s, product.misses_per_s, product.loads_per_s) == pytest.approx((9, 1, 1.1))
+    assert product.load_s == pytest.approx(0.01) and product.keys == 600  # stored within its TTL of an hour
+    assert (other.hits_per_s, other.load_s, other.keys) == (1, None, None)
+    assert found.reads_per_s == 11 and found.loads_per_s == pytest.approx(1.1)
+    assert found.hit_ratio == pytest.approx(10 / 11)
+    cast(FixedClock, runtime.clock).wall = NOW + 6 * MINUTE
+    with acting(runtime) as work:
+        silent = service.recent_load(work, cache_id)
+    assert (silent.window_s, silent.hit_ratio, silent.loads_per_s) == (0, None, 0)
