@@ -125,21 +125,27 @@ def stage_tier_removal(work: UnitOfWork, cache_id: int, name: str, *, seen: str)
     return _stage(work, held, [(ItemKind.TIER, name, None)])
 
 
-def stage_import(work: UnitOfWork, cache_id: int, data: bytes, format: str) -> Diff:
+def stage_import(
+    work: UnitOfWork, cache_id: int, data: bytes, format: str, *, revision: int, version: int
+) -> Diff:
     """Make the draft what a file says; edits that were staged before are replaced.
 
     Args:
         format: "json" or "yaml".
+        revision: the draft's, as what would be replaced was shown.
+        version: the one in force, as the difference was shown.
 
     Returns:
         What differs from what is published.
 
     Raises:
-        Forbidden, NotFound; InvalidInput: what is wrong with the file, under ``file``.
+        Forbidden, NotFound; InvalidInput: what is wrong with the file, under ``file``; PublishConflict: something
+        was staged or published since.
     """
     require(work.actor, Role.OPERATOR)
     document = documents.read(data, format)
     held = state.lock(work, cache_id)
+    require_revision(work, held, revision, version)
     found = diff.diff(documents.without_bypasses(held.published), document)
     store.delete_edits(work.session, cache_id)
     held = Held(held.cache, held.version, held.revision, held.published, ())
@@ -158,15 +164,25 @@ def stage_import(work: UnitOfWork, cache_id: int, data: bytes, format: str) -> D
     return found
 
 
-def unstage(work: UnitOfWork, cache_id: int, kind: ItemKind, name: str) -> None:
-    """Take one staged edit back: the item is as published again.
+def unstage(work: UnitOfWork, cache_id: int, kind: ItemKind, name: str, *, revision: int) -> None:
+    """Take one staged edit back: the item is as published again. Other edits do not matter.
+
+    Args:
+        revision: the draft's, as the edit was shown.
 
     Raises:
-        Forbidden; NotFound: there is no such edit (any more).
+        Forbidden; NotFound: there is no such edit (any more); PublishConflict: this one was changed since.
     """
     require(work.actor, Role.OPERATOR)
     held = state.lock(work, cache_id)
     change = next((item for item in held.changes if (item.kind, item.name) == (kind, name)), None)
+    edit = next((edit for edit in held.edits if (edit.kind, edit.name) == (kind, name)), None)
+    if edit is not None and edit.revision > revision:
+        raise PublishConflict(
+            f"{edit.actor} changed {words.title(kind, name)} since this page was opened.",
+            changes=() if change is None else (change,),
+            what_to_do="Look at it as it is now, then try again.",
+        )
     if not store.delete_edit(work.session, cache_id, kind, name):
         raise NotFound(
             "There is no such staged edit.", what_to_do="It may have been published or taken back."
@@ -192,7 +208,7 @@ def discard_draft(work: UnitOfWork, cache_id: int, *, revision: int) -> None:
     """
     require(work.actor, Role.OPERATOR)
     held = state.lock(work, cache_id)
-    require_revision(held, revision)
+    require_revision(work, held, revision)
     if not held.edits:
         return
     store.delete_edits(work.session, cache_id)
@@ -206,21 +222,43 @@ def discard_draft(work: UnitOfWork, cache_id: int, *, revision: int) -> None:
     )
 
 
-def require_revision(held: Held, revision: int) -> None:
+def require_revision(work: UnitOfWork, held: Held, revision: int, version: int | None = None) -> None:
     """Refuse unless the draft is the one that was shown.
 
+    Args:
+        version: the one in force, as it was shown; None: it is not known what was.
+
     Raises:
-        PublishConflict: with what was staged since; nothing where edits were taken back or published.
+        PublishConflict: who did what, with what was staged since; nothing where edits were taken back.
     """
     if held.revision == revision:
         return
-    newer = {(edit.kind, edit.name) for edit in held.edits if edit.revision > revision}
+    newer = [edit for edit in held.edits if edit.revision > revision]
+    names = {(edit.kind, edit.name) for edit in newer}
+    if version is not None and 0 <= version < held.version:
+        said = published_since(work, held)
+    else:
+        people = " and ".join(dict.fromkeys(edit.actor for edit in newer))
+        said = (
+            f"{people} changed what is staged since this page was opened."
+            if people
+            else "Staged edits were taken back or published since this page was opened."
+        )
     raise PublishConflict(
-        "The staged edits changed since this page was opened.",
+        said,
         changes=tuple(
-            item for item in held.changes if (item.kind, item.name) in newer or item.published_meanwhile
+            item for item in held.changes if (item.kind, item.name) in names or item.published_meanwhile
         ),
-        what_to_do="Look at them as they are now, then try again.",
+        what_to_do="Look at what is staged now, then try again.",
+    )
+
+
+def published_since(work: UnitOfWork, held: Held) -> str:
+    """Who published the version in force, for somebody who looked at an earlier one."""
+    (latest,) = store.list_versions(work.session, held.cache.id, before=None, limit=1)
+    return (
+        f"{latest.actor} published version {latest.version} since this page was opened:"
+        f" {latest.summary} ({latest.reason.rstrip('.')})."
     )
 
 

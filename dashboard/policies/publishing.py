@@ -32,12 +32,15 @@ _ACTIONS: Final = {
 }
 
 
-def publish(work: UnitOfWork, cache_id: int, *, reason: str, revision: int) -> Published:
+def publish(
+    work: UnitOfWork, cache_id: int, *, reason: str, revision: int, version: int | None = None
+) -> Published:
     """Publish what is staged as a new version.
 
     Args:
         reason: why, in a few words; required.
         revision: the draft's, as it was shown.
+        version: the one in force, as it was shown; only for the words of a refusal.
 
     Raises:
         Forbidden: the actor is no operator.
@@ -48,7 +51,7 @@ def publish(work: UnitOfWork, cache_id: int, *, reason: str, revision: int) -> P
     """
     require(work.actor, Role.OPERATOR)
     held = _lock(work, cache_id)
-    editing.require_revision(held, revision)
+    editing.require_revision(work, held, revision, version)
     reason = _reason(reason)
     # The first version may be the tiers and the default as they were seeded.
     if held.version and not held.changes:
@@ -71,7 +74,7 @@ def revert(work: UnitOfWork, cache_id: int, *, to: int, reason: str, version: in
     if held.version != version:
         shown = state.document_of(work, cache_id, version)
         raise PublishConflict(
-            f"Version {held.version} was published since this page was opened.",
+            editing.published_since(work, held),
             changes=diff.diff(shown, held.published).items,
             what_to_do="Look at what it changed, then try again.",
         )
@@ -227,8 +230,8 @@ def _publish(
         diff.changed_names(found),
         document.to_dict(),
     )
-    # A draft that was looked at must be looked at again when what it changes has changed.
-    moves_draft = kind == "publish" or (bool(held.edits) and about is None)
+    # A draft that was looked at, or what shall replace it, must be looked at again when what it changes has changed.
+    moves_draft = about is None
     if kind == "publish":
         store.delete_edits(work.session, cache.id)
     store.set_numbers(

@@ -10,6 +10,7 @@ from dashboard.policies.types import (
     Editor,
     Frame,
     InstanceRow,
+    ItemChange,
     PoliciesPage,
     PolicyRow,
     Preview,
@@ -158,6 +159,8 @@ class ImportPage:
         text: as pasted or uploaded.
         diff: to what is published; None before a document was given.
         replaces: staged edits that would be thrown away.
+        revision: the draft's.
+        conflict: why it was not staged, when somebody else staged or published meanwhile.
     """
 
     frame: Frame
@@ -165,7 +168,9 @@ class ImportPage:
     text: str = ""
     format: str = "yaml"
     diff: Diff | None = None
-    replaces: int = 0
+    replaces: tuple[ItemChange, ...] = ()
+    revision: int = 0
+    conflict: str = ""
     errors: Mapping[str, str] = field(default_factory=dict)
 
 

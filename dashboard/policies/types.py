@@ -884,8 +884,8 @@ class Published:
 #   stage_removal(work, cache_id, prefix: str, *, seen: str) -> Staged
 #   stage_tier(work, cache_id, values, *, original: str | None, seen: str) -> Staged
 #   stage_tier_removal(work, cache_id, name: str, *, seen: str) -> Staged
-#   stage_import(work, cache_id, data: bytes, format) -> Staged-like Diff: the draft becomes the file's content
-#   unstage(work, cache_id, kind: ItemKind, name: str) -> None        one item back to as published
+#   stage_import(work, cache_id, data: bytes, format, *, revision, version) -> Diff: the draft becomes the file
+#   unstage(work, cache_id, kind: ItemKind, name: str, *, revision) -> None        one item back to as published
 #   discard_draft(work, cache_id, *, revision: int) -> None
 #   publish(work, cache_id, *, reason: str, revision: int) -> Published    revision: the draft's, as it was shown
 #   revert(work, cache_id, *, to: int, reason: str, version: int) -> Published   version: the current one, as shown

@@ -227,8 +227,12 @@ def unstage(cache_id: int) -> Response:
     kind = request.form.get("kind", "")
     if kind not in list(ItemKind):
         raise InvalidInput("This names nothing that can be staged.")
-    with open_work() as work:
-        service.unstage(work, cache_id, ItemKind(kind), request.form.get("name", ""))
+    name, revision = request.form.get("name", ""), _form_int("revision")
+    try:
+        with open_work() as work:
+            service.unstage(work, cache_id, ItemKind(kind), name, revision=revision)
+    except PublishConflict as conflict:
+        return _draft_again(cache_id, conflict)
     notify("ok", "That change is no longer staged.")
     return redirect_to(_back(cache_id))
 
@@ -390,7 +394,9 @@ def publish(cache_id: int) -> Response:
     reason, revision = request.form.get("reason", ""), _form_int("revision")
     try:
         with open_work() as work:
-            published = service.publish(work, cache_id, reason=reason, revision=revision)
+            published = service.publish(
+                work, cache_id, reason=reason, revision=revision, version=_form_int("version")
+            )
     except (InvalidInput, Conflict, Refused) as error:
         meanwhile = error.changes if isinstance(error, PublishConflict) else ()
         with open_work() as work:
@@ -409,12 +415,17 @@ def discard(cache_id: int) -> Response:
     try:
         with open_work() as work:
             service.discard_draft(work, cache_id, revision=_form_int("revision"))
-    except Conflict as conflict:
-        with open_work() as work:
-            page = service.draft_page(work, cache_id, errors=_said(conflict))
-        return render("policies/draft.html", page, status=conflict.status)
+    except PublishConflict as conflict:
+        return _draft_again(cache_id, conflict)
     notify("ok", "The staged changes are gone. What is in force stays.")
     return redirect_to(_base(cache_id))
+
+
+def _draft_again(cache_id: int, conflict: PublishConflict) -> Response:
+    """What is staged now, for somebody whose page showed something else."""
+    with open_work() as work:
+        page = service.draft_page(work, cache_id, errors=_said(conflict), meanwhile=conflict.changes)
+    return render("policies/draft.html", page, status=conflict.status)
 
 
 @bp.post("/versions/<int:version>/revert")
@@ -510,11 +521,17 @@ def import_stage(cache_id: int) -> Response:
     data, format = _document()
     try:
         with open_work() as work:
-            service.stage_import(work, cache_id, data, format)
-    except InvalidInput as error:
+            service.stage_import(
+                work, cache_id, data, format, revision=_form_int("revision"), version=_form_int("version")
+            )
+    except (InvalidInput, PublishConflict) as error:
         with open_work() as work:
             page = _import_page(work, cache_id, text=data.decode("utf-8", "replace"), format=format)
-        page = replace(page, errors=_said(error))
+            if isinstance(error, PublishConflict):
+                found = service.diff_import(work, cache_id, data, format)
+                page = replace(page, diff=found, conflict=f"{error.message} {error.what_to_do}")
+            else:
+                page = replace(page, errors=_said(error))
         return render("policies/import.html", page, status=error.status)
     notify("ok", "The document is staged, not yet in force.")
     return redirect_to(f"{_base(cache_id)}/draft")
@@ -538,7 +555,12 @@ def _import_page(
 ) -> screen.ImportPage:
     draft = service.draft_page(work, cache_id)
     return screen.ImportPage(
-        draft.frame, _base(cache_id), text=text, format=format, replaces=len(draft.draft.items)
+        draft.frame,
+        _base(cache_id),
+        text=text,
+        format=format,
+        replaces=draft.draft.items,
+        revision=draft.draft.revision,
     )
 
 

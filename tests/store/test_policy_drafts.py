@@ -20,7 +20,7 @@ from dashboard.policies.types import (
     PublishConflict,
 )
 from dashboard.work import Runtime
-from tests.support.policies import acting, fields, publish, stage
+from tests.support.policies import acting, fields, publish, stage, stage_import
 from tests.support.some_caches import add_cache
 
 
@@ -262,15 +262,83 @@ def test_one_edit_is_taken_back_or_all(runtime: Runtime, cache: Cache) -> None:
     for prefix in ("a:", "b:", "c:"):
         stage(runtime, cache.id, prefix)
     with acting(runtime) as work:
-        service.unstage(work, cache.id, ItemKind.POLICY, "b:")
+        seen = service.draft_page(work, cache.id).draft.revision
+        service.unstage(work, cache.id, ItemKind.POLICY, "b:", revision=seen)
         draft = service.draft_page(work, cache.id).draft
         assert [item.name for item in draft.items] == ["a:", "c:"]
         with pytest.raises(NotFound):
-            service.unstage(work, cache.id, ItemKind.POLICY, "b:")
+            service.unstage(work, cache.id, ItemKind.POLICY, "b:", revision=draft.revision)
         with pytest.raises(PublishConflict):
             service.discard_draft(work, cache.id, revision=draft.revision - 1)
         service.discard_draft(work, cache.id, revision=draft.revision)
         assert service.policies_page(work, cache.id).draft is None
+
+
+def test_what_somebody_changed_meanwhile_is_not_taken_back_unseen(runtime: Runtime, cache: Cache) -> None:
+    stage(runtime, cache.id, "a:")
+    with acting(runtime) as work:
+        seen = service.draft_page(work, cache.id).draft.revision
+    stage(runtime, cache.id, "b:")
+    with acting(runtime, "mira") as work:
+        edit = service.editor(work, cache.id, "a:").seen
+        service.stage_policy(work, cache.id, fields("a:", jitter_s=1), original="a:", seen=edit)
+    with acting(runtime) as work, pytest.raises(PublishConflict, match="mira changed a:") as raised:
+        service.unstage(work, cache.id, ItemKind.POLICY, "a:", revision=seen)
+    assert [item.name for item in raised.value.changes] == ["a:"]
+    # Other edits than the one that is taken back do not matter.
+    stage(runtime, cache.id, "c:")
+    with acting(runtime) as work:
+        seen = service.draft_page(work, cache.id).draft.revision
+    stage(runtime, cache.id, "d:")
+    with acting(runtime) as work:
+        service.unstage(work, cache.id, ItemKind.POLICY, "a:", revision=seen)
+        assert [item.name for item in service.draft_page(work, cache.id).draft.items] == ["b:", "c:", "d:"]
+
+
+def test_an_import_does_not_replace_what_was_staged_since_its_preview(runtime: Runtime, cache: Cache) -> None:
+    data = json.dumps(document()).encode()
+    with acting(runtime) as work:
+        shown = service.draft_page(work, cache.id)
+    with acting(runtime, "mira") as work:
+        service.stage_policy(work, cache.id, fields("a:"), original=None, seen="")
+    with (
+        acting(runtime) as work,
+        pytest.raises(PublishConflict, match="mira changed what is staged") as raised,
+    ):
+        service.stage_import(
+            work, cache.id, data, "json", revision=shown.draft.revision, version=shown.frame.version
+        )
+    assert [item.name for item in raised.value.changes] == ["a:"]
+    with acting(runtime) as work:
+        assert [item.name for item in service.draft_page(work, cache.id).draft.items] == ["a:"]
+
+
+@pytest.mark.parametrize("how", ["publish", "apply", "revert"])
+def test_who_published_first_is_named(runtime: Runtime, cache: Cache, how: str) -> None:
+    stage(runtime, cache.id, "a:")
+    publish(runtime, cache.id)
+    stage(runtime, cache.id, "a:", original="a:", jitter_s=1)
+    publish(runtime, cache.id)
+    if how == "publish":
+        stage(runtime, cache.id, "b:")
+    with acting(runtime) as work:
+        shown = service.draft_page(work, cache.id)
+        seen = {"revision": shown.draft.revision, "version": shown.frame.version}
+    with acting(runtime, "mira") as work:
+        if how == "publish":
+            service.publish(work, cache.id, reason="Fresher news.", revision=seen["revision"])
+        elif how == "apply":
+            service.apply(work, cache.id, json.dumps(document()).encode(), "json", reason="Fresher news.")
+        else:
+            service.revert(work, cache.id, to=1, reason="Fresher news.", version=2)
+    said = r"mira published version 3 since this page was opened: .* \(Fresher news\)\."
+    with acting(runtime) as work:
+        with pytest.raises(PublishConflict, match=said):
+            service.publish(work, cache.id, reason="mine", **seen)
+        with pytest.raises(PublishConflict, match=said):
+            service.stage_import(work, cache.id, json.dumps(document()).encode(), "json", **seen)
+        with pytest.raises(PublishConflict, match=said):
+            service.revert(work, cache.id, to=1, reason="mine", version=2)
 
 
 def test_a_viewer_stages_nothing(runtime: Runtime, cache: Cache) -> None:
@@ -280,8 +348,8 @@ def test_a_viewer_stages_nothing(runtime: Runtime, cache: Cache) -> None:
             lambda: service.stage_removal(work, cache.id, "a:", seen=""),
             lambda: service.stage_tier(work, cache.id, {}, original=None, seen=""),
             lambda: service.stage_tier_removal(work, cache.id, "hot", seen=""),
-            lambda: service.stage_import(work, cache.id, b"{}", "json"),
-            lambda: service.unstage(work, cache.id, ItemKind.POLICY, "a:"),
+            lambda: stage_import(work, cache.id, b"{}", "json"),
+            lambda: service.unstage(work, cache.id, ItemKind.POLICY, "a:", revision=0),
             lambda: service.discard_draft(work, cache.id, revision=0),
             lambda: service.publish(work, cache.id, reason="x", revision=0),
             lambda: service.revert(work, cache.id, to=1, reason="x", version=1),
@@ -351,7 +419,7 @@ def test_a_file_becomes_the_draft(runtime: Runtime, cache: Cache) -> None:
     publish(runtime, cache.id)
     stage(runtime, cache.id, "forgotten:")
     with acting(runtime) as work:
-        found = service.stage_import(work, cache.id, json.dumps(document()).encode(), "json")
+        found = stage_import(work, cache.id, json.dumps(document()).encode(), "json")
         draft = service.draft_page(work, cache.id).draft
     assert [(item.kind.value, item.name, item.change.value) for item in found.items] == [
         ("tier", "low-volatility", "removed"),
@@ -407,7 +475,7 @@ def test_hostile_files_are_refused_with_the_reason(
 ) -> None:
     start = time.monotonic()
     with acting(runtime) as work:
-        for call in (service.stage_import, service.diff_import):
+        for call in (stage_import, service.diff_import):
             with pytest.raises(InvalidInput) as raised:
                 call(work, cache.id, data, format)
             assert said in raised.value.fields["file"]
@@ -419,14 +487,14 @@ def test_a_hundred_thousand_prefixes_are_refused(runtime: Runtime, cache: Cache)
     many = [{"prefix": f"p{number}:", "tier": "hot"} for number in range(100_000)]
     data = json.dumps(document(policies=many), separators=(",", ":")).encode()
     with acting(runtime) as work, pytest.raises(InvalidInput) as raised:
-        service.stage_import(work, cache.id, data, "json")
+        stage_import(work, cache.id, data, "json")
     assert "at most" in raised.value.fields["file"]
 
 
 def test_a_document_that_is_too_big_for_applications_is_refused(runtime: Runtime, cache: Cache) -> None:
     many = [{"prefix": f"p{number}:", "tier": "hot", "base_ttl_s": 60} for number in range(5000)]
     with acting(runtime) as work, pytest.raises(InvalidInput) as raised:
-        service.stage_import(work, cache.id, json.dumps(document(policies=many)).encode(), "json")
+        stage_import(work, cache.id, json.dumps(document(policies=many)).encode(), "json")
     assert "bytes; at most 1,000,000" in raised.value.fields["file"]
 
 
@@ -437,7 +505,7 @@ def test_thousands_of_policies_are_staged_published_and_shown_in_seconds(
     data = yaml.safe_dump(document(policies=many)).encode()
     start = time.monotonic()
     with acting(runtime) as work:
-        service.stage_import(work, cache.id, data, "yaml")
+        stage_import(work, cache.id, data, "yaml")
     publish(runtime, cache.id)
     with acting(runtime) as work:
         assert len(service.policies_page(work, cache.id).rows) == 3000

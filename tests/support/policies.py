@@ -8,7 +8,7 @@ from dashboard.access import Actor, Role
 from dashboard.caches import service as caches
 from dashboard.policies import service
 from dashboard.policies.jobs import Propagation
-from dashboard.policies.types import Published, Staged
+from dashboard.policies.types import Diff, Published, Staged
 from dashboard.work import Runtime, UnitOfWork, unit_of_work
 
 
@@ -34,6 +34,14 @@ def stage(
         if original == "":
             given.pop("prefix")
         return service.stage_policy(work, cache_id, given, original=original, seen=seen)
+
+
+def stage_import(work: UnitOfWork, cache_id: int, data: bytes, format: str) -> Diff:
+    """Stage a file, having looked at the draft a moment before."""
+    page = service.draft_page(work, cache_id)
+    return service.stage_import(
+        work, cache_id, data, format, revision=page.draft.revision, version=page.frame.version
+    )
 
 
 def publish(runtime: Runtime, cache_id: int, reason: str = "because", name: str = "olga") -> Published:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from typing import Any
 
 import pytest
@@ -16,6 +17,33 @@ def exported(browser: FlaskClient, cache_id: int) -> dict[str, Any]:
     found = browser.get(f"/caches/{cache_id}/policies/export?format=json").get_json()
     assert isinstance(found, dict)
     return found
+
+
+def numbers(page: str) -> dict[str, str]:
+    """What the form says was looked at."""
+    found = re.findall(r'name="(revision|version)" value="(\d+)"', page)
+    assert len(found) == 2
+    return dict(found)
+
+
+def test_what_was_staged_since_the_preview_is_shown_before_it_is_replaced(
+    operator: FlaskClient, runtime: Runtime
+) -> None:
+    cache = add_cache(runtime)
+    document = exported(operator, cache.id)
+    document["policies"] = [policy("wallet:")]
+    sent = {"text": json.dumps(document), "format": "json"}
+    path = f"/caches/{cache.id}/policies/import"
+    page = operator.post(path, data=sent, content_type="multipart/form-data").get_data(as_text=True)
+    stage(runtime, cache.id, "news:")
+    again = operator.post(f"{path}/stage", data={**sent, **numbers(page)}, content_type="multipart/form-data")
+    page = again.get_data(as_text=True)
+    assert again.status_code == 409 and "root changed what is staged since this page was opened" in page
+    assert "1 staged change will be replaced" in page and "by root" in page
+    assert [row.prefix for row in page_of(runtime, cache.id).rows] == ["news:"]
+    done = operator.post(f"{path}/stage", data={**sent, **numbers(page)}, content_type="multipart/form-data")
+    assert done.status_code == 303
+    assert [row.prefix for row in page_of(runtime, cache.id).rows] == ["wallet:"]
 
 
 def test_shows_the_difference_before_anything_is_staged(operator: FlaskClient, runtime: Runtime) -> None:
@@ -33,7 +61,7 @@ def test_shows_the_difference_before_anything_is_staged(operator: FlaskClient, r
         page = answer.get_data(as_text=True)
         assert answer.status_code == 200 and "1 added" in page and "Stage these changes" in page
     assert page_of(runtime, cache.id).draft is None
-    sent = {"text": json.dumps(document), "format": "json"}
+    sent = {"text": json.dumps(document), "format": "json", **numbers(page)}
     staged = operator.post(f"{path}/stage", data=sent, content_type="multipart/form-data")
     assert staged.status_code == 303 and staged.headers["Location"].endswith("/policies/draft")
     assert [row.prefix for row in page_of(runtime, cache.id).rows] == ["news:", "wallet:"]

@@ -43,10 +43,12 @@ def test_who_loses_the_race_to_publish_is_told(operator: FlaskClient, runtime: R
     stage(runtime, cache.id, "news:")
     seen = revision(runtime, cache.id)
     publish(runtime, cache.id)
-    answer = operator.post(f"/caches/{cache.id}/policies/draft", data={"reason": "Mine", "revision": seen})
+    sent = {"reason": "Mine", "revision": seen, "version": "0"}
+    answer = operator.post(f"/caches/{cache.id}/policies/draft", data=sent)
     page = answer.get_data(as_text=True)
-    assert answer.status_code in (409, 422)
+    assert answer.status_code == 409
     assert "Not published." in page and 'role="alert"' in page
+    assert "root published version 1 since this page was opened" in page
 
 
 @pytest.mark.parametrize("path", ["draft", "draft/discard", "unstage", "remove?prefix=news:"])
@@ -100,7 +102,7 @@ def test_what_was_staged_after_the_look_is_shown_before_it_is_published(
         f"/caches/{cache.id}/policies/draft", data={"reason": "typed before", "revision": sent}
     )
     page = answer.get_data(as_text=True)
-    assert answer.status_code == 409 and "changed since this page was opened" in page
+    assert answer.status_code == 409 and "root changed what is staged since this page was opened" in page
     assert 'value="typed before"' in page and page_of(runtime, cache.id).frame.version == 0
 
 
@@ -126,7 +128,9 @@ def test_publishing_is_kept_while_redis_is_away(operator: FlaskClient, runtime: 
 def test_one_change_is_taken_back(operator: FlaskClient, runtime: Runtime) -> None:
     cache = add_cache(runtime)
     stage(runtime, cache.id, "news:", "wallet:")
-    sent = {"kind": "policy", "name": "news:", "back": "draft"}
+    sent = {"kind": "policy", "name": "news:", "back": "draft", "revision": "1"}
+    unseen = operator.post(f"/caches/{cache.id}/policies/unstage", data={**sent, "revision": "0"})
+    assert unseen.status_code == 409 and "root changed news:" in unseen.get_data(as_text=True)
     answer = operator.post(f"/caches/{cache.id}/policies/unstage", data=sent)
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/caches/{cache.id}/policies/draft")
     assert [row.prefix for row in page_of(runtime, cache.id).rows] == ["wallet:"]

@@ -95,7 +95,7 @@ def test_a_revert_is_refused_without_a_reason_and_after_another_version(
     assert answer.status_code == 422 and 'id="reason-e"' in answer.get_data(as_text=True)
     answer = operator.post(path, data={"reason": "typed before", "version": "2"})
     page = answer.get_data(as_text=True)
-    assert answer.status_code == 409 and "was published since" in page and 'value="typed before"' in page
+    assert answer.status_code == 409 and "root published version 3 since" in page and 'value="typed before"' in page
     assert page_of(runtime, three).frame.version == 3
 
 
