@@ -1,0 +1,414 @@
+"""What an operator typed, pasted or uploaded, read as a selection; and a selection turned into keys. Pure.
+
+Whatever is written by hand is written as policies write prefixes: UTF-8 as it is, ``\\\\`` for a backslash and
+``\\xHH`` for a byte that is no text. Fields of messages are named like the ways to select: ``keys``, ``ids``,
+``template``, ``prefix``, ``pattern``, ``tag``, and the filters by their own names.
+"""
+
+import codecs
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+from dashboard.caching.policy import RESERVED, prefix_from_text
+from dashboard.caching.tags import MAX_TAG_CHARS
+from dashboard.errors import InvalidInput
+from dashboard.invalidation.types import MOST_IDS, MOST_PASTED, Filters, SelectBy, Selection
+
+LONGEST_KEY: Final = 4_096
+"""Bytes of a key, prefix, pattern or template that is written by hand."""
+LONGEST_ID: Final = 1_024
+"""Bytes of an identifier."""
+MOST_ASTERISKS: Final = 8
+"""In one pattern: before Redis 7.2.6 the time to match is the key's length to the power of their number."""
+MOST_TEMPLATES: Final = 20
+CHUNK: Final = 10_000
+"""Identifiers that are handed on at once."""
+ID: Final = "{id}"
+
+_SPECIAL: Final = re.compile(rb"[*?\[\\]")
+_REDIS_CLI: Final = re.compile(r'(?:\d+\) )?"((?:[^"\\]|\\.)*)"\Z', re.DOTALL)
+_SHORT: Final = {"n": b"\n", "r": b"\r", "t": b"\t", "a": b"\a", "b": b"\b", '"': b'"', "\\": b"\\"}
+_ESCAPE: Final = re.compile(r"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+_BETWEEN: Final = re.compile(r"[\s,;]*")
+_QUOTED: Final = {quote: re.compile(f"{quote}((?:[^{quote}]|{quote}{quote})*){quote}") for quote in "\"'"}
+_BARE: Final = re.compile(r"[^\s,;]+")
+_RANGE: Final = re.compile(r"(\d{1,18})(?:-|\.\.)(\d{1,18})")
+
+
+def parse_keys(text: str) -> tuple[bytes, ...]:
+    """Pasted keys, one on each line; a line in double quotes is read as redis-cli prints it.
+
+    Spaces around a line are not part of the key (write ``\\x20``), and a key that is there twice counts once.
+
+    Raises:
+        InvalidInput: for field "keys"; with the number of the first line that can't be taken.
+    """
+    _check_text(text, "keys", MOST_PASTED)
+    found: dict[bytes, None] = {}
+    for number, line in enumerate(re.split(r"\r\n|\n|\r", text), 1):
+        line = line.strip(" \t")
+        if not line:
+            continue
+        try:
+            key = _from_redis_cli(line) if _REDIS_CLI.match(line) else prefix_from_text(line)
+        except ValueError:
+            raise _invalid(
+                "keys", f"Line {number}: write a backslash as \\\\ and a byte that is no text as \\xHH."
+            ) from None
+        _check_key(key, "keys", f"Line {number}: ")
+        found[key] = None
+    if not found:
+        raise _invalid("keys", "Enter at least one key.")
+    return tuple(found)
+
+
+def parse_ids(parts: Iterable[str]) -> Iterator[tuple[bytes, ...]]:
+    """Identifiers from a list: separated by commas, semicolons, spaces or lines, with ranges such as ``100-199``.
+
+    What stands in quotes is one identifier, whatever is in it; a quote within is written twice. Ranges of numbers with
+    leading zeros keep their width. An identifier that comes twice near itself counts once.
+
+    Args:
+        parts: the text, in pieces of any size.
+
+    Returns:
+        up to CHUNK identifiers at a time, as UTF-8.
+
+    Raises:
+        InvalidInput: for field "ids": more than MOST_IDS, a quote that is not closed, a range that runs backwards.
+    """
+    total = 0
+    chunk: dict[bytes, None] = {}
+    for ids in _tokens(parts):
+        for name in ids:
+            total += 1
+            if total > MOST_IDS:
+                raise _invalid(
+                    "ids", f"That are more than {MOST_IDS:,} identifiers; a prefix or a tag fits better."
+                )
+            chunk[name] = None
+            if len(chunk) >= CHUNK:
+                yield tuple(chunk)
+                chunk = {}
+    if chunk:
+        yield tuple(chunk)
+    elif total == 0:
+        raise _invalid("ids", "Enter at least one identifier.")
+
+
+def decode_upload(pieces: Iterable[bytes], field: str = "ids") -> Iterator[str]:
+    """The text of an uploaded file, piece by piece.
+
+    Raises:
+        InvalidInput: it is no UTF-8.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    is_first = True
+    try:
+        for piece in pieces:
+            if is_first and piece[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                raise _invalid(field, "The file is UTF-16; save it as UTF-8, or as CSV UTF-8.")
+            is_first = is_first and not piece
+            yield decoder.decode(piece)
+        yield decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        raise _invalid(field, "The file is no UTF-8 text; save it as UTF-8, or as CSV UTF-8.") from None
+
+
+def parse_template(text: str, field: str = "template") -> str:
+    """A key template such as ``product:{id}``.
+
+    Raises:
+        InvalidInput: without ``{id}``, or for our own keys alone.
+    """
+    text = text.strip()
+    _check_text(text, field, LONGEST_KEY)
+    if not text:
+        raise _invalid(field, f"Enter how a key is made of an identifier, such as product:{ID}.")
+    if ID not in text:
+        raise _invalid(field, f"{ID} is missing: it stands where the identifier goes, as in product:{ID}.")
+    _check_key(_unescaped(text, field), field)
+    return text
+
+
+def parse_prefix(text: str, field: str = "prefix") -> str:
+    """A prefix, as it goes into ``Selection.text``.
+
+    Raises:
+        InvalidInput: empty, with a wildcard at its end, or of our own keys.
+    """
+    text = text.strip()
+    _check_text(text, field, LONGEST_KEY)
+    if not text:
+        raise _invalid(field, "Enter a prefix; an empty one would be every key.")
+    if text.endswith("*"):
+        raise _invalid(
+            field, "A prefix needs no asterisk at its end. If the keys really have one there, write \\x2a."
+        )
+    _check_key(_unescaped(text, field), field)
+    return text
+
+
+def parse_pattern(text: str, field: str = "pattern") -> str:
+    """A glob pattern as SCAN takes it: ``*``, ``?``, ``[a-z]``, ``\\\\`` before a character that is meant literally.
+
+    Raises:
+        InvalidInput: empty, for our own keys alone, or too costly to match.
+    """
+    text = text.strip()
+    _check_text(text, field, LONGEST_KEY)
+    if not text:
+        raise _invalid(field, "Enter a pattern such as session:*:cart.")
+    pattern = _unescaped(text, field)
+    if literal_head(pattern).startswith(RESERVED):
+        raise _reserved(field)
+    if len(re.findall(rb"\*+", re.sub(rb"\\.", b"", pattern, flags=re.DOTALL))) > MOST_ASTERISKS:
+        raise _invalid(
+            field, f"More than {MOST_ASTERISKS} asterisks could hold the server for long; leave some out."
+        )
+    return text
+
+
+def parse_tag(text: str, field: str = "tag") -> str:
+    """A tag, as applications give it to the library.
+
+    Raises:
+        InvalidInput: empty or too long.
+    """
+    text = text.strip()
+    _check_text(text, field, MAX_TAG_CHARS)
+    if not text:
+        raise _invalid(field, "Enter a tag.")
+    if len(text) > MAX_TAG_CHARS:
+        raise _invalid(field, f"A tag has at most {MAX_TAG_CHARS} characters.")
+    return text
+
+
+def check(selection: Selection) -> None:
+    """Refuse a selection that no form would have made; for whoever makes one in another way.
+
+    Raises:
+        InvalidInput: see the parsers.
+    """
+    match selection.by:
+        case SelectBy.PREFIX:
+            parse_prefix(selection.text)
+        case SelectBy.PATTERN:
+            parse_pattern(selection.text)
+        case SelectBy.TAG:
+            parse_tag(selection.text)
+        case SelectBy.IDS | SelectBy.ROWS:
+            if not 1 <= len(selection.templates) <= MOST_TEMPLATES:
+                raise _invalid("template", f"One to {MOST_TEMPLATES} templates are needed.")
+            for template in selection.templates:
+                parse_template(template)
+    if selection.by.is_exact and not 1 <= selection.count <= MOST_IDS:
+        field = "keys" if selection.by is SelectBy.KEYS else "ids"
+        raise _invalid(field, f"A list has 1 to {MOST_IDS:,} entries; this one has {selection.count:,}.")
+    _check_filters(selection.filters)
+
+
+def glob_escape(literal: bytes) -> bytes:
+    """A pattern that matches just these bytes."""
+    return _SPECIAL.sub(rb"\\\g<0>", literal)
+
+
+def literal_head(pattern: bytes) -> bytes:
+    """The bytes that every key begins with which the pattern matches."""
+    head = bytearray()
+    position = 0
+    while position < len(pattern):
+        byte = pattern[position : position + 1]
+        if byte in b"*?[":
+            break
+        if byte == b"\\" and position + 1 < len(pattern):
+            position += 1
+            byte = pattern[position : position + 1]
+        head += byte
+        position += 1
+    return bytes(head)
+
+
+def scan_pattern(selection: Selection) -> bytes:
+    """What SCAN gets as MATCH for a PREFIX or PATTERN."""
+    literal = prefix_from_text(selection.text)
+    return glob_escape(literal) + b"*" if selection.by is SelectBy.PREFIX else literal
+
+
+def head_of(selection: Selection) -> bytes:
+    """What every selected key begins with; empty when that is not known."""
+    if selection.by is SelectBy.PREFIX:
+        return prefix_from_text(selection.text)
+    if selection.by is SelectBy.PATTERN:
+        return literal_head(prefix_from_text(selection.text))
+    if selection.by in (SelectBy.IDS, SelectBy.ROWS) and len(selection.templates) == 1:
+        return prefix_from_text(selection.templates[0].partition(ID)[0])
+    return b""
+
+
+def allowed(selection: Selection) -> Callable[[Iterable[bytes]], list[bytes]]:
+    """A function that drops the keys that must not be touched, whatever the server says.
+
+    Our own keys never are, and what does not begin as the selector says was not asked for: a proxy that does not know
+    MATCH would otherwise empty a cache.
+    """
+    head = head_of(selection)
+    if head and not RESERVED.startswith(head) and not head.startswith(RESERVED):
+        # Nothing of ours can begin so.
+        return lambda keys: [key for key in keys if key.startswith(head)]
+    return lambda keys: [key for key in keys if key.startswith(head) and not key.startswith(RESERVED)]
+
+
+def expander(selection: Selection) -> Callable[[Sequence[bytes]], list[bytes]]:
+    """A function that makes the keys of a list's items: the items of KEYS, each template with each identifier else."""
+    if selection.by is SelectBy.KEYS:
+        return list
+    # Split before unescaping: an identifier's place is written as {id} and in no other way.
+    templates = [[prefix_from_text(part) for part in template.split(ID)] for template in selection.templates]
+    return lambda items: [item.join(parts) for item in items for parts in templates]
+
+
+# --- below: how the lists are read --------------------------------------------------------------------------
+
+
+def _tokens(parts: Iterable[str]) -> Iterator[Iterator[bytes]]:
+    rest = ""
+    for part in parts:
+        if "\ufffd" in part:
+            raise _invalid("ids", "There are characters in it that can't be read: broken UTF-8.")
+        rest += part
+        found, rest = _cut(rest, is_end=False)
+        yield from found
+    found, _ = _cut(rest, is_end=True)
+    yield from found
+
+
+def _cut(text: str, *, is_end: bool) -> tuple[list[Iterator[bytes]], str]:
+    """The tokens that are complete, and what is left."""
+    found: list[Iterator[bytes]] = []
+    position = 0
+    while True:
+        start = _BETWEEN.match(text, position).end()  # type: ignore[union-attr]
+        if start == len(text):
+            return found, ""
+        quote = text[start]
+        match = _QUOTED[quote].match(text, start) if quote in _QUOTED else _BARE.match(text, start)
+        # The other half of a doubled quote, or of a word, may come with the next piece.
+        if match is None or (match.end() == len(text) and not is_end):
+            if len(text) - start > 4 * LONGEST_ID or is_end:
+                if match is None:
+                    raise _invalid(
+                        "ids", f"A quote is opened and never closed, before {text[start : start + 40]!r}."
+                    )
+                raise _too_long(text[start:])
+            return found, text[start:]
+        if quote in _QUOTED:
+            found.append(iter((_id(match[1].replace(quote * 2, quote)),)))
+        else:
+            found.append(_ids(match[0]))
+        position = match.end()
+
+
+def _ids(word: str) -> Iterator[bytes]:
+    match = _RANGE.fullmatch(word)
+    if match is None:
+        return iter((_id(word),))
+    first, last = int(match[1]), int(match[2])
+    if last < first:
+        raise _invalid(
+            "ids", f"{word} runs backwards. If it is an identifier and no range, put it in quotes."
+        )
+    if last - first >= MOST_IDS:
+        raise _invalid(
+            "ids", f"{word} has more than {MOST_IDS:,} identifiers; a prefix or a tag fits better."
+        )
+    width = len(match[1]) if match[1].startswith("0") and len(match[1]) == len(match[2]) else 0
+    return (b"%0*d" % (width, number) for number in range(first, last + 1))
+
+
+def _id(text: str) -> bytes:
+    if not text:
+        raise _invalid("ids", "There is an empty identifier in it: two quotes with nothing between them.")
+    try:
+        name = text.encode()
+    except UnicodeEncodeError:
+        raise _invalid("ids", "There are characters in it that can't be read: broken UTF-8.") from None
+    if len(name) > LONGEST_ID:
+        raise _too_long(text)
+    return name
+
+
+def _too_long(text: str) -> InvalidInput:
+    return _invalid("ids", f"{text[:40]!r}… is longer than {LONGEST_ID:,} bytes: that is no identifier.")
+
+
+def _from_redis_cli(line: str) -> bytes:
+    inner = _REDIS_CLI.match(line)[1]  # type: ignore[index]
+    made: list[bytes] = []
+    end = 0
+    for match in _ESCAPE.finditer(inner):
+        made.append(inner[end : match.start()].encode())
+        if match[1]:
+            made.append(bytes.fromhex(match[1]))
+        elif match[2] in _SHORT:
+            made.append(_SHORT[match[2]])
+        else:
+            raise ValueError("no escape of redis-cli")
+        end = match.end()
+    made.append(inner[end:].encode())
+    return b"".join(made)
+
+
+def _unescaped(text: str, field: str) -> bytes:
+    try:
+        return prefix_from_text(text)
+    except ValueError:
+        raise _invalid(field, "Write a backslash as \\\\ and a byte that is no text as \\xHH.") from None
+
+
+def _check_text(text: str, field: str, longest: int) -> None:
+    if len(text) > longest:
+        raise _invalid(field, f"That is longer than {longest:,} characters.")
+    if "\ufffd" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        # What was sent is lost: the place of the bytes that were no UTF-8 is all that can be seen.
+        raise _invalid(
+            field, "There are characters in it that can't be read: broken UTF-8. Write bytes as \\xHH."
+        )
+    if "\x00" in text:
+        raise _invalid(field, "There is a NUL character in it; write it as \\x00.")
+
+
+def _check_key(key: bytes, field: str, where: str = "") -> None:
+    if len(key) > LONGEST_KEY:
+        raise _invalid(field, f"{where}Longer than {LONGEST_KEY:,} bytes.")
+    if key.startswith(RESERVED):
+        raise _reserved(field, where)
+
+
+def _reserved(field: str, where: str = "") -> InvalidInput:
+    return _invalid(
+        field, f"{where}Keys that begin with {RESERVED.decode()} are Cachewarden's own and are never purged."
+    )
+
+
+def _check_filters(filters: Filters) -> None:
+    ranges = (
+        ("ttl_min_s", filters.ttl_min_s, "ttl_max_s", filters.ttl_max_s),
+        ("size_min_bytes", filters.size_min_bytes, "size_max_bytes", filters.size_max_bytes),
+        ("idle_min_s", filters.idle_min_s, "", None),
+    )
+    for low_name, low, high_name, high in ranges:
+        for name, value in ((low_name, low), (high_name, high)):
+            if value is not None and not 0 <= value <= 2**53:
+                raise _invalid(name, "Must be a whole number from 0 on.")
+        if low is not None and high is not None and low > high:
+            raise _invalid(high_name, "Must not be below the other end.")
+    if filters.without_ttl and (filters.ttl_min_s is not None or filters.ttl_max_s is not None):
+        raise _invalid("without_ttl", "Keys without a TTL have no range of TTLs; choose one of both.")
+    if filters.type is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", filters.type):
+        raise _invalid("type", "A type is a word such as string or hash.")
+
+
+def _invalid(field: str, message: str) -> InvalidInput:
+    return InvalidInput(message, fields={field: message})
