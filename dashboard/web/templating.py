@@ -9,6 +9,7 @@ from werkzeug.local import LocalProxy
 from dashboard.web import htmx, resources
 from dashboard.web.bars import bar_plot
 from dashboard.web.formats import FILTERS
+from dashboard.web.lines import line_plot
 from dashboard.web.ruler import ruler
 from dashboard.web.spark import bar_width, spark_path
 
@@ -28,6 +29,7 @@ def install(app: Flask, chrome: Callable[[], object]) -> None:
         bar_plot=bar_plot,
         bar_width=bar_width,
         is_partial=htmx.is_partial,
+        line_plot=line_plot,
         ruler=ruler,
         spark_path=spark_path,
     )
