@@ -39,6 +39,8 @@ POLICIES = (
     Permission("+eval", "EVAL", "never writing an older version over a newer one"),
     Permission("+hlen", "HLEN", "how many applications follow, before they are read"),
     Permission("+hgetall", "HGETALL", "which application runs which version, and what it counted"),
+    Permission("+hscan", "HSCAN", "looking through counters that became too many to be read at once"),
+    Permission("+hdel", "HDEL", "removing the counters of prefixes that have no policy any more"),
     Permission("+publish", "PUBLISH", "telling applications at once; without it they notice within seconds"),
 )
 """For TTL policies, on keys that begin with cachewarden: and the channel cachewarden:policies alone."""

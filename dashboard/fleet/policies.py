@@ -20,6 +20,10 @@ MOST_INSTANCES: Final = 2_000
 MOST_COUNTERS: Final = 40_000
 MOST_BYTES: Final = 8_000_000
 """Of one hash, as the server measures it."""
+PAGE: Final = 500
+MOST_PAGES: Final = 500
+MOST_CROWDED_BYTES: Final = 64_000_000
+"""Of a hash that is looked through page by page."""
 
 _PUBLISH: Final = f"""
 local held = redis.pcall('GETRANGE', KEYS[1], 0, {MAX_DOCUMENT_BYTES})
@@ -60,12 +64,14 @@ class Fields:
         fields: its fields; empty when it is not there.
         problem: why it was not read, in words; empty.
         hits, misses: lookups that the server counted for this.
+        is_crowded: it has too many fields to be read at once, but not too many to be listed.
     """
 
     fields: dict[bytes, bytes]
     problem: str
     hits: int
     misses: int
+    is_crowded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,40 @@ def read_counters(connection: Connection) -> Fields:
     return _read_hash(connection, COUNTERS_KEY, MOST_COUNTERS)
 
 
+def list_counters(connection: Connection) -> Fields:
+    """The fields of a counters' hash that is too crowded to be read at once, page by page.
+
+    Raises:
+        FleetError: the cache can't be reached or does not let us.
+    """
+    found: dict[bytes, bytes] = {}
+    (size,) = _run(
+        connection, COUNTERS_KEY, [("MEMORY", "USAGE", COUNTERS_KEY, "SAMPLES", 0)], is_needed=False
+    )
+    if not isinstance(size, int) or size > MOST_CROWDED_BYTES:
+        return Fields(found, "It takes too much memory.", 0, 0)
+    cursor: Any = 0
+    for page in range(MOST_PAGES):
+        (reply,) = _run(connection, COUNTERS_KEY, [("HSCAN", COUNTERS_KEY, cursor, "COUNT", PAGE)])
+        if isinstance(reply, redis.ResponseError):
+            break  # no hash any more
+        cursor, pairs = reply
+        found |= _pairs(pairs)
+        if int(cursor) == 0:
+            return Fields(found, "", page + 1, 0)
+    return Fields(found, "Not all of it was seen.", MOST_PAGES, 0)
+
+
+def drop_counters(connection: Connection, fields: Sequence[bytes]) -> None:
+    """Remove counters. Who counts them all the same begins at zero.
+
+    Raises:
+        FleetError: the cache can't be reached or does not let us.
+    """
+    for start in range(0, len(fields), PAGE):
+        _run(connection, COUNTERS_KEY, [("HDEL", COUNTERS_KEY, *fields[start : start + PAGE])])
+
+
 def _read_hash(connection: Connection, key: bytes, most: int) -> Fields:
     name = key.decode()
     (length,) = _run(connection, key, [("HLEN", key)])
@@ -140,7 +180,8 @@ def _read_hash(connection: Connection, key: bytes, most: int) -> Fields:
     if not isinstance(length, int) or length == 0:
         return Fields({}, "", 0, 1)
     if length > most:
-        return Fields({}, f"{name} has {length:,} fields; more than {most:,} are not read.", 1, 0)
+        problem = f"{name} has {length:,} fields; more than {most:,} are not read."
+        return Fields({}, problem, 1, 0, is_crowded=length <= PAGE * MOST_PAGES)
     # Every field, or one huge value among many small ones would not be noticed.
     (size,) = _run(connection, key, [("MEMORY", "USAGE", key, "SAMPLES", 0)], is_needed=False)
     if isinstance(size, int) and size > MOST_BYTES:

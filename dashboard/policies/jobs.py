@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -28,6 +28,9 @@ QUIET_EVERY_S: Final = 10.0
 """How often a cache is looked at that has no policies, and no applications that use the library."""
 DENIED_AGAIN_S: Final = 60.0
 """Every refused command raises the server's own error counters."""
+ABANDONED_EVERY_S: Final = 3600.0
+"""Counters of prefixes without a policy are removed when they did not grow for so long."""
+ABANDONED_DENIED_AGAIN_S: Final = 86_400.0
 DENIED_UNUSED_AGAIN_S: Final = 3600.0
 """The same where nothing was ever published, and nobody waits for anything."""
 
@@ -51,6 +54,11 @@ class _Memory:
     not_before_s: float = 0.0
     counters_at_s: float = float("-inf")
     republished_at_s: float = float("-inf")
+    prefixes: frozenset[bytes] = frozenset()
+    """Those that have a policy."""
+    abandoned: dict[bytes, bytes] = field(default_factory=dict)
+    """Counters of others, as they were when they were last looked at."""
+    abandoned_next_s: float = float("-inf")
     hits: int = 0
     misses: int = 0
     """Lookups of our own that are not noted yet."""
@@ -125,7 +133,9 @@ class Propagation:
 
     def _load(self, work: UnitOfWork, cache: Cache, memory: _Memory, version: int) -> None:
         stored = store.find_document(work.session, cache.id, version) if version else None
-        memory.content = b"" if stored is None else documents.load(stored).to_json()
+        document = None if stored is None else documents.load(stored)
+        memory.content = b"" if document is None else document.to_json()
+        memory.prefixes = frozenset(() if document is None else (each.prefix for each in document.policies))
         memory.version, memory.revision, memory.not_before_s = version, cache.revision, 0.0
         # A dispute holds up what was written again, never what is new.
         memory.republished_at_s = float("-inf")
@@ -153,6 +163,44 @@ class Propagation:
             memory.counters_at_s = now_s
             done.counters = fleet.read_counters(connection)
             _note(memory, done.counters)
+            if memory.version > 0 and not cache.read_only and now_s >= memory.abandoned_next_s:
+                self._tidy(cache, connection, memory, done.counters, is_leading)
+
+    def _tidy(
+        self,
+        cache: Cache,
+        connection: Connection,
+        memory: _Memory,
+        counters: fleet.Fields,
+        is_leading: Callable[[], bool],
+    ) -> None:
+        """Remove the counters of prefixes that have no policy any more, or the hash grows for ever.
+
+        They may belong to an application that follows an older version: what grew since the last time stays.
+        """
+        now_s = self._runtime.clock.monotonic()
+        memory.abandoned_next_s = now_s + ABANDONED_EVERY_S
+        try:
+            fields = counters.fields
+            if counters.is_crowded:
+                # Nothing can be counted until it is smaller.
+                listed = fleet.list_counters(connection)
+                _note(memory, listed)
+                fields = listed.fields
+            abandoned = {each: fields[each] for each in counting.abandoned(fields, memory.prefixes)}
+            over = [
+                each
+                for each, number in abandoned.items()
+                if counters.is_crowded or memory.abandoned.get(each) == number
+            ]
+            if over and is_leading():
+                fleet.drop_counters(connection, over)
+                log.info("%s: %d counters of prefixes without a policy were removed", cache.name, len(over))
+            memory.abandoned = {each: abandoned[each] for each in abandoned.keys() - set(over)}
+        except CacheDenied as error:
+            # Counting goes on without it.
+            memory.abandoned_next_s = now_s + ABANDONED_DENIED_AGAIN_S
+            log.info("%s: counters of prefixes without a policy can't be removed: %s", cache.name, error)
 
     def _write_again(
         self,

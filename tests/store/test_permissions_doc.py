@@ -149,6 +149,8 @@ def test_the_line_for_policies_is_enough_and_reaches_no_other_key(admin_url: str
         assert policies.read_document(connection).content == b"{}"
         assert policies.read_instances(connection).fields == {b"one": b"{}"}
         assert policies.read_counters(connection).fields == {b"hits:": b"1"}
+        assert policies.list_counters(connection).fields == {b"hits:": b"1"}
+        policies.drop_counters(connection, [b"hits:"])
         fleet.close()
         assert "errorstat_NOPERM" not in admin.info("errorstats")
     with redis.Redis(
@@ -158,6 +160,7 @@ def test_the_line_for_policies_is_enough_and_reaches_no_other_key(admin_url: str
             "GETRANGE news:1 0 1",
             "SET news:1 x",
             "HGETALL news:1",
+            "HDEL news:1 x",
             "DEL cachewarden:policies",
             "PUBLISH news x",
         ):

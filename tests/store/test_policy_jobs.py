@@ -10,10 +10,12 @@ import pytest
 import redis
 from sqlalchemy import text
 
+from dashboard.access import Role
 from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
 from dashboard.caching.policy import parse_document
 from dashboard.caching.wire import COUNTERS_KEY, INSTANCES_KEY, POLICIES_KEY, Instance, Refusal
+from dashboard.fleet import policies as fleet
 from dashboard.policies import jobs, service, store
 from dashboard.policies.jobs import Propagation
 from dashboard.policies.types import InstanceState
@@ -556,6 +558,79 @@ def test_more_prefixes_than_are_kept_are_counted_together(
     assert time.monotonic() - start < 5
     found = counted(runtime, cache)
     assert len(found) == 2001 and found[r"\other"] == {"hits": 500}
+
+
+def test_counters_of_prefixes_without_a_policy_are_removed_when_nobody_counts_them(
+    runtime: Runtime, published: Cache, server: redis.Redis
+) -> None:
+    propagation = Propagation(runtime)
+
+    def an_hour_later() -> set[bytes]:
+        pass_time(runtime, jobs.ABANDONED_EVERY_S + 1)
+        look_after(runtime, published.id, propagation)
+        return set(server.hkeys(COUNTERS_KEY))
+
+    kept = {"hits:news:": 5, "hits:": 5, r"hits:\other": 5, "unheard:old:": 5}
+    server.hset(COUNTERS_KEY, mapping=kept | {"hits:old:": 7, "loads:old:": 7, "hits:older:": 7})
+    look_after(runtime, published.id, propagation)
+    # An application that still follows an older version counts on.
+    server.hincrby(COUNTERS_KEY, "hits:older:", 1)
+    assert an_hour_later() == {name.encode() for name in kept} | {b"hits:older:"}
+    # One that comes back begins at zero, and nothing is counted twice.
+    server.hincrby(COUNTERS_KEY, "hits:old:", 2)
+    assert b"hits:older:" not in an_hour_later()
+    assert counted(runtime, published) == {"old:": {"hits": 2}, "older:": {"hits": 1}}
+
+
+def test_counters_of_a_cache_that_is_read_only_stay(
+    runtime: Runtime, published: Cache, server: redis.Redis
+) -> None:
+    with acting(runtime, role=Role.ADMIN) as work:
+        work.session.execute(text("UPDATE cache SET read_only = true, revision = revision + 1"))
+    server.hset(COUNTERS_KEY, "hits:old:", 7)
+    propagation = Propagation(runtime)
+    for _ in range(3):
+        look_after(runtime, published.id, propagation)
+        pass_time(runtime, jobs.ABANDONED_EVERY_S + 1)
+    assert server.hexists(COUNTERS_KEY, "hits:old:")
+
+
+def test_too_many_counters_are_made_fewer_so_that_counting_goes_on(
+    runtime: Runtime, published: Cache, server: redis.Redis
+) -> None:
+    propagation = Propagation(runtime)
+    server.hset(COUNTERS_KEY, "hits:news:", 5)
+    look_after(runtime, published.id, propagation)
+    names = [f"hits:p{number}:" for number in range(fleet.MOST_COUNTERS + 1)]
+    server.hset(COUNTERS_KEY, mapping=dict.fromkeys(names, 1))
+    pass_time(runtime, jobs.ABANDONED_EVERY_S + 1)
+    look_after(runtime, published.id, propagation)
+    assert server.hkeys(COUNTERS_KEY) == [b"hits:news:"]
+    server.hincrby(COUNTERS_KEY, "hits:news:", 2)
+    pass_time(runtime, 10)
+    look_after(runtime, published.id, propagation)
+    assert counted(runtime, published) == {"news:": {"hits": 2}}
+
+
+def test_counters_that_may_not_be_removed_do_not_hold_up_the_rest(
+    runtime: Runtime, published: Cache, server: redis.Redis
+) -> None:
+    server.config_resetstat()
+    server.execute_command("ACL", "SETUSER", "default", "-hdel")
+    try:
+        propagation = Propagation(runtime)
+        server.hset(COUNTERS_KEY, "hits:old:", 7)
+        for _ in range(5):
+            pass_time(runtime, jobs.ABANDONED_EVERY_S + 1)
+            look_after(runtime, published.id, propagation)
+        assert publication(runtime, published).kind == "ok"
+        server.hincrby(COUNTERS_KEY, "hits:news:", 2)
+        pass_time(runtime, 10)
+        look_after(runtime, published.id, propagation)
+        assert counted(runtime, published) == {"news:": {"hits": 2}}
+        assert server.info("errorstats")["errorstat_NOPERM"]["count"] == 1, "asked once a day"
+    finally:
+        server.execute_command("ACL", "SETUSER", "default", "+@all")
 
 
 def test_counters_that_are_too_old_leave(runtime: Runtime, cache: Cache) -> None:
