@@ -132,6 +132,19 @@ class Selection:
     count: int = 0
     filters: Filters = field(default_factory=Filters)
 
+    @property
+    def target(self) -> str:
+        """What it selects, in a word or two: for the history, the log and the one who types it."""
+        match self.by:
+            case SelectBy.KEYS:
+                return "1 key" if self.count == 1 else f"{self.count:,} keys"
+            case SelectBy.PREFIX:
+                return f"{self.text}*"
+            case SelectBy.TAG:
+                return f"tag {self.text}"
+            case SelectBy.IDS | SelectBy.PATTERN | SelectBy.ROWS:
+                return self.text
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -306,6 +319,7 @@ class Purge:
         schedule_id: which schedule made it.
         wish: what was asked of a running one and is not done yet: "", "pause" or "cancel".
         revision: rises with each change of state.
+        needs_count: it is paused because it would go beyond its approval: count again, approve again.
     """
 
     number: int
@@ -326,3 +340,61 @@ class Purge:
     started_at: datetime | None
     ended_at: datetime | None
     revision: int
+    needs_count: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Friction:
+    """What must be given before a purge may start.
+
+    Args:
+        confirm_count: the number of keys, repeated.
+        typed: this text, typed; None: nothing.
+        reason: why.
+        why: for each of them a sentence that says why it is asked for.
+    """
+
+    confirm_count: bool = False
+    typed: str | None = None
+    reason: bool = False
+    why: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A purge that is made again and again.
+
+    Args:
+        number: what people call it by.
+        cron: five fields, UTC.
+        preview: what it would have touched when it was approved.
+        cap: keys that each of its purges may touch.
+        by: who approved it.
+        next_at: when it fires next; None: it is paused.
+        last_at: when it last fired, or should have.
+        last_note: what became of that, if it made no purge.
+        last_purge: number of the last purge it made.
+        last_state: and where that stands.
+        revision: rises with each change, not with each firing.
+    """
+
+    number: int
+    cache_id: int
+    cron: str
+    plan: Plan
+    preview: Preview
+    cap: int
+    reason: str
+    by: str
+    created_at: datetime
+    next_at: datetime | None
+    last_at: datetime | None
+    last_note: str
+    last_purge: int | None
+    last_state: State | None
+    revision: int
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it does not fire."""
+        return self.next_at is None

@@ -5,6 +5,8 @@ from alembic import context
 import dashboard.audit.models
 import dashboard.auth.models
 import dashboard.caches.models
+import dashboard.invalidation.models
+import dashboard.jobs.models
 import dashboard.monitoring.models
 import dashboard.policies.models  # noqa: F401
 from dashboard.db.base import Base

@@ -17,6 +17,8 @@ def test_models_and_migrations_agree(migrated: Database) -> None:
     import dashboard.audit.models
     import dashboard.auth.models
     import dashboard.caches.models
+    import dashboard.invalidation.models
+    import dashboard.jobs.models
     import dashboard.monitoring.models
     import dashboard.policies.models  # noqa: F401
 

@@ -1,0 +1,88 @@
+"""Use cases of jobs, for the areas that have long work. Who may ask for what is the area's to decide."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from dashboard.jobs import store
+from dashboard.jobs.types import Job, LeaseLost, OpenJob, Wish
+from dashboard.work import UnitOfWork
+
+
+def add(
+    work: UnitOfWork,
+    kind: str,
+    subject: int,
+    *,
+    cache_id: int | None = None,
+    lane: str = "",
+    lane_width: int = 1,
+    spec: Mapping[str, Any] | None = None,
+    not_before: datetime | None = None,
+) -> int:
+    """Have something done by a worker, once this transaction is committed.
+
+    Args:
+        kind: which of the worker's handlers does it.
+        subject: number of what it is about, in the area's own table.
+        cache_id: the job goes when this cache is removed.
+        lane: jobs of one kind and lane run ``lane_width`` at a time; empty: as they come.
+        not_before: aware; None: now.
+
+    Returns:
+        The job's id.
+    """
+    return store.insert_job(
+        work.session,
+        kind=kind,
+        subject=subject,
+        cache_id=cache_id,
+        lane=lane,
+        lane_width=lane_width,
+        spec=spec or {},
+        not_before=not_before,
+        now=work.now,
+    )
+
+
+def lock(work: UnitOfWork, job_id: int) -> OpenJob | None:
+    """The job, kept from being claimed or ended by anybody else until the transaction ends; None: it is over.
+
+    The row of the area's own table is to be locked before it, always in that order.
+    """
+    return store.lock(work.session, job_id)
+
+
+def ask(work: UnitOfWork, job_id: int, wish: Wish) -> None:
+    """Ask the holder of a job to stop; it hears of it within seconds."""
+    store.set_wish(work.session, job_id, wish)
+
+
+def remove(work: UnitOfWork, job_id: int) -> None:
+    """Take a job off the table. A holder finds that it lost it."""
+    store.remove(work.session, job_id)
+
+
+def set_width(work: UnitOfWork, kind: str, lane: str, width: int) -> None:
+    """Change how many jobs of a lane run at a time; those that run go on."""
+    store.set_width(work.session, kind, lane, width)
+
+
+def fence(work: UnitOfWork, job: Job) -> None:
+    """Let this transaction commit only as long as ``job`` is ours.
+
+    Raises:
+        LeaseLost: somebody took it over, or it was taken off the table.
+    """
+    if not store.is_mine(work.session, job.id, job.attempt):
+        raise LeaseLost
+
+
+def finish(work: UnitOfWork, job: Job) -> None:
+    """End a job of ours, in the transaction that writes what came of it.
+
+    Raises:
+        LeaseLost: it was not ours any more; nothing of this transaction may stand.
+    """
+    if not store.finish(work.session, job.id, job.attempt):
+        raise LeaseLost

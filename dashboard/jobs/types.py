@@ -1,0 +1,102 @@
+"""What a job is to those who ask for one and those who do it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class Wish(StrEnum):
+    """What is asked of the holder of a job."""
+
+    NONE = ""
+    PAUSE = "pause"
+    CANCEL = "cancel"
+
+
+class Interrupted(Exception):
+    """The work must end here; raised by ``Control.check``, and never to be swallowed by what runs below it."""
+
+
+class LeaseLost(Interrupted):
+    """The job is somebody else's, or may be: stop at once and write nothing more, anywhere."""
+
+
+class PauseAsked(Interrupted):
+    """Somebody wants it to pause: come to a good end of the present step."""
+
+
+class CancelAsked(Interrupted):
+    """Somebody wants it to end: come to a good end of the present step."""
+
+
+class Stopping(Interrupted):
+    """This process ends; the job goes on in another one."""
+
+
+class Retry(Exception):
+    """It can't go on now, and may be able to later.
+
+    Args:
+        after_s: seconds until it is tried again, by whichever worker.
+    """
+
+    def __init__(self, after_s: float) -> None:
+        super().__init__(f"again in {after_s:g} s")
+        self.after_s = after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A claimed job.
+
+    Args:
+        subject: number of what it works on, in its area's table.
+        spec: what its area wrote down for it.
+        attempt: which claim this is; the fence of all it writes.
+        wish: what was asked of it before it was claimed.
+    """
+
+    id: int
+    kind: str
+    subject: int
+    attempt: int
+    cache_id: int | None = None
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    wish: Wish = Wish.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJob:
+    """A job as its area sees it when it wants to change it; locked.
+
+    Args:
+        is_held: some worker holds it, as far as PostgreSQL knows: ask it with a wish instead of acting for it.
+    """
+
+    id: int
+    is_held: bool
+    wish: Wish
+
+
+class Control(Protocol):
+    """What the worker's thread asks between two steps."""
+
+    @property
+    def job(self) -> Job:
+        """The job as it was claimed."""
+        ...
+
+    def check(self) -> None:
+        """Go on?
+
+        Raises:
+            LeaseLost: no: it is not ours any more, for all we know.
+            PauseAsked, CancelAsked: somebody wants it to stop.
+            Stopping: this process ends.
+        """
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, and check while waiting; raises as ``check``."""
+        ...
