@@ -19,6 +19,7 @@ from dashboard.caching import codec as codecs
 from dashboard.caching import link as links
 from dashboard.caching import many, protocol
 from dashboard.caching import tags as tagging
+from dashboard.caching.asking import Asking, asking
 from dashboard.caching.background import Background
 from dashboard.caching.chance import CHANCE
 from dashboard.caching.counters import Ledger, Tally
@@ -26,6 +27,7 @@ from dashboard.caching.decorator import CachedFunction
 from dashboard.caching.errors import UsageError
 from dashboard.caching.flight import Flight, Flights, Late
 from dashboard.caching.follow import Follower
+from dashboard.caching.indexing import Index
 from dashboard.caching.keeper import Keeper
 from dashboard.caching.keyform import KeyForm
 from dashboard.caching.link import Link, Unreachable
@@ -122,7 +124,8 @@ class Cache:
         self._flights: Flights[Outcome] = Flights()
         self._ledger = Ledger()
         self._follower = Follower(self._apply, name=name) if follow else None
-        self._removal = Removal(self._link, on_error)
+        self._removal = Removal(self._link, on_error, self._looked)
+        self._index = Index(self._link, lambda key: self._link.breaker(key).is_closed)
         self._keeper = self._new_keeper()
         self._is_started = False
         self._rules: PolicyTable[Rule]
@@ -159,7 +162,14 @@ class Cache:
         _check(raw_key)
         rules = self._rules
         rule = rules.items[bisect_right(rules.bounds, raw_key)]
-        if rule.is_simple and not tags and not rule.tally.acquires_first and not self._removal.pending:
+        if tags:
+            asked = asking(tags)
+            if rule.is_simple and not rule.tally.acquires_first and not self._removal.pending:
+                tagged: T = self._read_tagged(raw_key, rule, asked, loader)
+                return tagged
+            loaded: T = self._read(self._context(raw_key, rule, asked.tags), rule, loader)
+            return loaded
+        if rule.is_simple and not rule.tally.acquires_first and not self._removal.pending:
             # The way of most reads, written out: one round trip, and little around it.
             needs_ttl = rule.needs_ttl
             left_ms = -1
@@ -205,8 +215,8 @@ class Cache:
                 context = self._context(raw_key, rule, ())
                 found: T = self._settle(context, replies, asked_at, loader)
                 return found
-        loaded: T = self._read(self._context(raw_key, rule, tagging.check(tags)), rule, loader)
-        return loaded
+        bare: T = self._read(self._context(raw_key, rule, ()), rule, loader)
+        return bare
 
     @overload
     def get(self, key: Key) -> Any | None: ...
@@ -437,6 +447,7 @@ class Cache:
         self._start()
         for raw_key in list(self._flights.by_key):
             self._flights.detach(raw_key)
+        self._index.flush(checked)
         return self._removal.purge(checked, on_error)
 
     # --- around it ---------------------------------------------------------------------------------------------
@@ -468,7 +479,7 @@ class Cache:
                 self._keeper = self._new_keeper()
             self._compile()
         if was_started:
-            self._removal.repeat()
+            self._beat()
             keeper.stop()
         self._link.close()
 
@@ -481,7 +492,7 @@ class Cache:
     # --- policies ----------------------------------------------------------------------------------------------
 
     def _new_keeper(self) -> Keeper:
-        return Keeper(self._link, self._follower, self._ledger, self._removal.repeat)
+        return Keeper(self._link, self._follower, self._ledger, self._beat)
 
     def _apply(self, document: PolicyDocument) -> None:
         with self._compiling:
@@ -532,6 +543,7 @@ class Cache:
         self._link.after_fork()
         self._background.after_fork()
         self._removal.after_fork()
+        self._index.after_fork()
         if self._follower is not None:
             self._follower.after_fork()
         self._keeper = self._new_keeper()
@@ -541,7 +553,25 @@ class Cache:
     # --- executing the protocol --------------------------------------------------------------------------------
 
     def _context(self, raw_key: bytes, rule: Rule, tags: tuple[str, ...]) -> Context:
-        return Context(raw_key, rule.policy, rule.tally, tags, time.monotonic, CHANCE.random)
+        return Context(
+            raw_key,
+            rule.policy,
+            rule.tally,
+            tags,
+            time.monotonic,
+            CHANCE.random,
+            self._index.add,
+            self._removal.concerns_tag,
+        )
+
+    def _beat(self) -> None:
+        """About once a second."""
+        self._removal.repeat()
+        self._index.flush()
+
+    def _looked(self, raw_key: bytes, was_there: bool) -> None:
+        """An invalidation looked at a key, which the server counts."""
+        self._rules.find(raw_key).tally.add("own_hits" if was_there else "own_misses")
 
     def _is_uncached(self, policy: Policy) -> bool:
         return not policy.is_cached or policy.is_bypassed(time.time())
@@ -564,22 +594,64 @@ class Cache:
             context.policy, context.tally = rule.policy, rule.tally
         if self._is_bypassed(context):
             return loader()
-        if rule.tally.acquires_first and not context.tags and context.key not in self._flights.by_key:
+        if rule.tally.acquires_first and context.key not in self._flights.by_key:
             return self._settle(context, Asked.NOTHING, time.monotonic(), loader)
         asked_at = time.monotonic()
         commands = list(context.ask().commands)
         if rule.needs_ttl:
             commands.append((b"PTTL", context.key))
         replies = self._send(context, commands)
+        if not rule.needs_ttl and not isinstance(replies, Away):
+            protocol.count_versions(context, replies[1:])
         if rule.needs_ttl and not isinstance(replies, Away):
             left_ms = replies.pop()
             context.tally.add("own_misses" if replies[0] is None else "own_hits")
+            protocol.count_versions(context, replies[1:])
             is_hit, value = self._hit(context, replies)
             if is_hit:
                 if isinstance(left_ms, int):
                     self._refresh_if_due(context, replies[0], value, left_ms, loader)
                 context.tally.add("hits")
                 return value
+        return self._settle(context, replies, asked_at, loader)
+
+    def _read_tagged(self, raw_key: bytes, rule: Rule, asked: Asking, loader: Callable[[], Any]) -> Any:
+        """The way of most reads with tags: as without, and their versions come in the same round trip."""
+        context = self._context(raw_key, rule, asked.tags)
+        breaker = self._link.breaker(raw_key)
+        if not breaker.is_closed:
+            return self._read(context, rule, loader)
+        asked_at = time.monotonic()
+        tally = rule.tally
+        needs_ttl = rule.needs_ttl
+        try:
+            replies = self._link.get_tagged(raw_key, asked.commands, asked.packed, needs_ttl)
+        except Unreachable as error:
+            if error.is_ill:
+                breaker.failed(time.monotonic())
+            tally.add("errors")
+            return self._settle(context, AWAY, asked_at, loader)
+        if breaker.has_failed:
+            breaker.succeeded()
+        left = replies.pop() if needs_ttl else -1
+        left_ms = left if isinstance(left, int) else -1
+        raw = replies[0]
+        if type(raw) is bytes and (payload := asked.payload(raw, replies[1:])) is not None:
+            try:
+                value = self._decode(payload)
+            except Exception:
+                # Not ours to read: it is replaced.
+                pass
+            else:
+                with tally.lock:
+                    tally.hits += 1
+                    tally.own_hits += len(replies) - 1 + needs_ttl
+                if needs_ttl and left_ms < watch_below_ms(rule.grace_s, tally.mean_load_s, rule.beta):
+                    self._refresh_if_due(context, raw, value, left_ms, loader)
+                return value
+        if needs_ttl:
+            tally.add("own_misses" if raw is None else "own_hits")
+        protocol.count_versions(context, replies[1:])
         return self._settle(context, replies, asked_at, loader)
 
     def _hit(self, context: Context, replies: list[Any]) -> tuple[bool, Any]:
@@ -665,7 +737,10 @@ class Cache:
             raise
         self._flights.leave(context.key, flight)
         flight.land(outcome)
-        return self._own(outcome, True)
+        value = self._own(outcome, True)
+        if outcome.raw is not None and context.watches_ttl:
+            self._refresh_if_due(context, outcome.raw, value, outcome.left_ms, loader)
+        return value
 
     def _own(self, outcome: Outcome, is_leader: bool) -> Any:
         """The value for one caller: whoever did not load it gets a copy, for it may be changed."""

@@ -67,6 +67,9 @@ class Link(Protocol):
     def get_with_ttl(self, key: bytes) -> tuple[bytes | None, int]:
         """``GET`` and ``PTTL`` in one round trip; raises as ``get`` does."""
 
+    def get_tagged(self, key: bytes, commands: Sequence[Command], packed: bytes, with_ttl: bool) -> list[Any]:
+        """``GET``, then ``commands`` (which ``packed`` is), then, if asked for, ``PTTL``; as ``exchange``."""
+
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send all, read all; where the server refuses, its ResponseError stands in the list.
 
@@ -254,6 +257,38 @@ class DirectLink:
             self._wake()
         return reply, left_ms
 
+    def get_tagged(self, key: bytes, commands: Sequence[Command], packed: bytes, with_ttl: bool) -> list[Any]:
+        """See ``Link``."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return self._talk(_tagged(key, commands, with_ttl))
+        size = len(key)
+        sent = b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n%b" % (size, key, packed)
+        if with_ttl:
+            sent += b"*2\r\n$4\r\nPTTL\r\n$%d\r\n%b\r\n" % (size, key)
+        replies: list[Any] = []
+        try:
+            connection.send_packed_command((sent,), False)
+            for _ in range(len(commands) + 1 + with_ttl):
+                try:
+                    replies.append(connection.read_response(True))
+                except ResponseError as error:
+                    replies.append(error)
+        except (redis.ConnectionError, OSError):
+            self._drop(connection)
+            return self._talk(_tagged(key, commands, with_ttl))
+        except redis.RedisError as error:
+            self._drop(connection)
+            raise Unreachable(error) from error
+        except BaseException:
+            self._drop(connection)
+            raise
+        self._idle.append(connection)
+        if self._waiting:
+            self._wake()
+        return replies
+
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """See ``Link``."""
         replies = self._talk([self._spelt(command) for command in commands])
@@ -435,6 +470,10 @@ class ClusterLink:
         """``GET`` and ``PTTL`` in one round trip."""
         return _both(self.exchange([(b"GET", key), (b"PTTL", key)]))
 
+    def get_tagged(self, key: bytes, commands: Sequence[Command], packed: bytes, with_ttl: bool) -> list[Any]:
+        """See ``Link``."""
+        return self.exchange(_tagged(key, commands, with_ttl))
+
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """See ``Link``; plain commands go in one pipeline, scripts one by one."""
         try:
@@ -508,6 +547,10 @@ def _is_over(connection: Any) -> bool:
         return bool(connection.can_read(0))
     except (RedisError, OSError):
         return True
+
+
+def _tagged(key: bytes, commands: Sequence[Command], with_ttl: bool) -> list[Command]:
+    return [(b"GET", key), *commands, *([(b"PTTL", key)] if with_ttl else [])]
 
 
 def _both(replies: Sequence[Any]) -> tuple[bytes | None, int]:

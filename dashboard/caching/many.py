@@ -14,10 +14,11 @@ from dashboard.caching.protocol import (
     Pause,
     Send,
     Step,
+    count_versions,
     is_storable,
-    opened,
     store_ms,
     usable,
+    versions_in,
 )
 from dashboard.caching.wire import ABORT, ACQUIRE, FILL, TAKE, Kind, kind_of, placeholder
 
@@ -71,6 +72,8 @@ def read_many(
     if isinstance(replies, Away):
         yield from _load(found, contexts, [], is_away=True)
         return found
+    # Asked for once, for all of them.
+    count_versions(contexts[0], replies[0][1:])
     bare: list[Context] = []
     waiting: list[Context] = []
     wanted: list[tuple[Context, Any]] = []
@@ -110,7 +113,7 @@ def read_many(
             rest = iter(answers)
             for context, _, token, lease_ms in tries:
                 held = next(rest)
-                versions = opened(context, [next(rest) for _ in context.tags])
+                versions = versions_in(context, [next(rest) for _ in context.tags])
                 if held is None or held == token:
                     context.tally.add("own_misses")
                     leases.append(_Lease(context, token, lease_ms, versions))
@@ -213,6 +216,7 @@ def _wait(
         for context in waiting:
             seen = next(rest)
             versions = [next(rest) for _ in context.tags]
+            count_versions(context, versions)
             kind = kind_of(seen) if isinstance(seen, bytes) else None
             if kind is not None and _is_awaited(context, kind):
                 context.tally.add("own_hits")

@@ -6,7 +6,7 @@ only in how it waits. Why the order of the steps is safe is told in docs/library
 """
 
 import hashlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -20,8 +20,10 @@ from dashboard.caching.policy import Policy, Strategy
 from dashboard.caching.wire import (
     ABORT,
     ACQUIRE,
+    ANNOUNCE,
     CLAIM,
     COMMIT,
+    DROP,
     FILL,
     GUARD_KEY,
     REFRESH,
@@ -90,6 +92,10 @@ class Outcome:
     as_of: float = 0.0
     """Monotonic seconds at which the question was asked that this answers."""
     basis: bytes | Away | None = None
+    raw: bytes | None = None
+    """The value as it is stored, where it was found together with ``left_ms`` and may be due for a refresh."""
+    left_ms: int = -1
+    """Reply to PTTL."""
 
 
 @dataclass(slots=True)
@@ -102,6 +108,16 @@ class Context:
     tags: tuple[str, ...]
     monotonic: Callable[[], float]
     chance: Callable[[], float]
+    stored: Callable[[Mapping[str, int], bytes, int], None] = lambda versions, key, ms: None
+    """Told of tags' versions, key and longest life of what was stored: the key belongs into the tags' indexes."""
+    is_kept: Callable[[Iterable[str]], bool] = lambda tags: False
+    """Whether the purge of one of these tags has not got through yet: then what is stored proves nothing."""
+
+    @property
+    def watches_ttl(self) -> bool:
+        """Whether a read needs to know how long the value has left."""
+        protection = self.policy.protection
+        return protection.early_refresh_beta is not None or protection.grace_s is not None
 
     @property
     def lease_ms(self) -> int:
@@ -113,11 +129,10 @@ class Context:
         return Send([(b"GET", self.key), *(version_of(tag) for tag in self.tags)])
 
     def open_tags(self) -> list[tuple[Any, ...]]:
-        """Before a load or a write: the versions of the tags, made where they are gone."""
+        """Before a load or a write: the versions of the tags, made where they are gone, and the key in the index."""
         if not self.tags:
             return []
-        # The index must outlive the value, wherever in its lease it is filled.
-        ms = ttl.MAX_LEASE_MS + (ttl.life_ms(self.policy, lambda: 1.0) if self.policy.is_cached else 0)
+        ms = self.index_ms
         return [
             (
                 TAG_OPEN,
@@ -131,6 +146,11 @@ class Context:
             for tag in self.tags
         ]
 
+    @property
+    def index_ms(self) -> int:
+        """How long an index remembers the key: it must outlive the value, wherever in its lease it is filled."""
+        return ttl.MAX_LEASE_MS + (ttl.life_ms(self.policy, lambda: 1.0) if self.policy.is_cached else 0)
+
 
 Step = Send | Pause | Load
 Steps = Generator[Step, Any, Outcome]
@@ -141,6 +161,13 @@ Versions = dict[str, int] | None
 def version_of(tag: str) -> tuple[Any, ...]:
     """The command that asks for a tag's version."""
     return (b"ZSCORE", tagging.tag_key(tag), tagging.VERSION)
+
+
+def count_versions(context: Context, replies: Sequence[Any]) -> None:
+    """Replies to ``version_of``: ZSCORE is a lookup as well, and none of the application's."""
+    if replies:
+        context.tally.add("own_hits", sum(reply is not None for reply in replies))
+        context.tally.add("own_misses", sum(reply is None for reply in replies))
 
 
 def usable(context: Context, raw: bytes, replies: Sequence[Any]) -> Generator[Step, Any, bytes | None]:
@@ -155,11 +182,9 @@ def usable(context: Context, raw: bytes, replies: Sequence[Any]) -> Generator[St
         # Stored by a call that knew no tags; this one does, and a purge must reach what it returns.
         return None if context.tags else raw
     tagged = tagging.unwrap(raw)
-    if context.tags:
-        # ZSCORE is a lookup as well.
-        context.tally.add("own_hits", sum(reply is not None for reply in replies))
-        context.tally.add("own_misses", sum(reply is None for reply in replies))
     if tagged is None or not set(context.tags) <= set(tagged.versions):
+        return None
+    if context.is_kept(tagged.versions):
         return None
     asked: tuple[str, ...] = context.tags
     unasked = tuple(tag for tag in tagged.versions if tag not in asked)
@@ -167,6 +192,7 @@ def usable(context: Context, raw: bytes, replies: Sequence[Any]) -> Generator[St
         more = yield Send([version_of(tag) for tag in unasked])
         if isinstance(more, Away):
             return None
+        count_versions(context, more)
         asked, replies = (*asked, *unasked), [*replies, *more]
     return tagged.payload if tagging.is_current(tagged, asked, replies) else None
 
@@ -193,6 +219,7 @@ def read(
     token = placeholder(Kind.LOAD)
     looked = 0
     turn = 0
+    left_ms = -1
     while True:
         seen: Any = None
         if isinstance(replies, Away):
@@ -211,7 +238,7 @@ def read(
                 if payload is not None and is_readable(payload):
                     # The lookups before this one were none of the application's.
                     tally.add("misses" if turn else "hits")
-                    return Outcome(payload, as_of=asked_at)
+                    return Outcome(payload, as_of=asked_at, raw=seen, left_ms=left_ms)
                 tally.add("own_hits")
             else:
                 tally.add("own_hits")
@@ -225,8 +252,8 @@ def read(
                     tally.add("waits")
                 yield Pause(min(left_s, ttl.pause_s(turn, context.chance)))
                 turn += 1
-                asked_at = context.monotonic()
-                replies = yield context.ask()
+                left_ms = -1
+                asked_at, replies = yield from _ask(context)
                 continue
         elif looked > 1:
             tally.add("own_misses")
@@ -235,29 +262,70 @@ def read(
         take: tuple[Any, ...] = (TAKE, context.key, seen, token, lease_ms)
         if seen is None:
             take = (ACQUIRE, context.key, token, lease_ms)
-        asked_at = context.monotonic()
+        commands = [take]
+        is_first = not isinstance(replies, list)
         # The tags' versions must be known before the load begins: a purge in between then counts.
-        answers = yield Send([take, *context.open_tags()])
+        versions = None if isinstance(replies, Asked) else versions_in(context, replies[1:])
+        is_opened = not is_first and versions is None
+        if is_first:
+            commands.extend(version_of(tag) for tag in context.tags)
+            if context.watches_ttl:
+                commands.append((b"PTTL", context.key))
+        elif is_opened:
+            commands.extend(context.open_tags())
+        asked_at = context.monotonic()
+        answers = yield Send(commands)
         if isinstance(answers, Away):
             return (yield from load_only(context, AWAY))
-        held = answers[0]
+        held, *others = answers
         if isinstance(held, ResponseError):
+            if is_first:
+                # There is no room for a placeholder (OOM), or no right to write. What is there can still be read.
+                tally.acquires_first = False
+                asked_at, replies = yield from _ask(context)
+                continue
             tally.add("not_stored")
             return (yield from load_only(context, AWAY))
+        if is_first and context.watches_ttl:
+            answer = others.pop()
+            left_ms = answer if isinstance(answer, int) else -1
+            tally.add("own_misses" if answer == -2 else "own_hits")
+        if is_first:
+            count_versions(context, others)
         if held is not None and held != token:
             # Somebody was faster: look at what is there now.
-            replies = [held, *answers[1:]]
+            replies = [held, *others]
+            if not is_first and not is_opened and context.tags:
+                # The versions are from before it.
+                asked_at, replies = yield from _ask(context)
             continue
         if looked or seen is not None:
             tally.add("own_misses" if seen is None else "own_hits")
-        return (yield from _load_and_fill(context, token, lease_ms, opened(context, answers[1:])))
+        if is_opened:
+            versions = versions_in(context, others)
+        elif is_first:
+            versions = versions_in(context, others)
+            if versions is None:
+                is_opened = True
+                answers = yield Send(context.open_tags())
+                versions = None if isinstance(answers, Away) else versions_in(context, answers)
+        return (yield from _load_and_fill(context, token, lease_ms, versions, is_opened))
 
 
-def opened(context: Context, answers: Sequence[Any]) -> Versions:
-    """Tag -> version from the replies to ``open_tags``; None when one can't be had: store nothing then."""
-    if any(isinstance(answer, ResponseError) or answer is None for answer in answers):
+def _ask(context: Context) -> Generator[Step, Any, tuple[float, list[Any] | Away]]:
+    """Look anew; returns when, and the replies."""
+    asked_at = context.monotonic()
+    replies = yield context.ask()
+    if not isinstance(replies, Away):
+        count_versions(context, replies[1:])
+    return asked_at, replies
+
+
+def versions_in(context: Context, replies: Sequence[Any]) -> Versions:
+    """Tag -> version from the replies to ``version_of`` or ``open_tags``; None when one is gone or can't be had."""
+    if any(isinstance(reply, ResponseError) or reply is None for reply in replies):
         return None
-    return {tag: int(float(answer)) for tag, answer in zip(context.tags, answers, strict=True)}
+    return {tag: int(float(reply)) for tag, reply in zip(context.tags, replies, strict=True)}
 
 
 def load_only(context: Context, basis: bytes | Away) -> Steps:
@@ -274,7 +342,9 @@ def load_only(context: Context, basis: bytes | Away) -> Steps:
     return Outcome(payload, loaded.value, True, began, basis)
 
 
-def _load_and_fill(context: Context, token: bytes, lease_ms: int, versions: Versions) -> Steps:
+def _load_and_fill(
+    context: Context, token: bytes, lease_ms: int, versions: Versions, is_indexed: bool
+) -> Steps:
     tally, key = context.tally, context.key
     tally.add("misses")
     began = context.monotonic()
@@ -303,6 +373,8 @@ def _load_and_fill(context: Context, token: bytes, lease_ms: int, versions: Vers
         yield Send([(ABORT, key, token)])
     elif answers[0] == 1:
         tally.add("own_hits")
+        if versions and not is_indexed:
+            context.stored(versions, key, context.index_ms)
     else:
         tally.add("rejected_fills")
     return outcome
@@ -369,7 +441,7 @@ def refresh(context: Context, raw: bytes) -> Steps:
     if isinstance(answers, Away) or answers[0] is None or isinstance(answers[0], ResponseError):
         return nothing
     tally.add("own_hits", 2)
-    expiry, versions = answers[0], opened(context, answers[1:])
+    expiry, versions = answers[0], versions_in(context, answers[1:])
     began = context.monotonic()
     try:
         loaded: Loaded = yield Load(None)
@@ -401,7 +473,7 @@ def refresh(context: Context, raw: bytes) -> Steps:
 
 def announce(context: Context, token: bytes, lease_ms: int) -> Send:
     """Begin a write-through: from here on nobody stores what they read before the commit."""
-    return Send([(b"SET", context.key, token, b"PX", lease_ms), *context.open_tags()])
+    return Send([(ANNOUNCE, context.key, token, lease_ms), *context.open_tags()])
 
 
 def conclude(
@@ -421,4 +493,4 @@ def conclude(
         ms = store_ms(context, None if is_none else payload)
         if ms:
             return Send([(COMMIT, context.key, token, tagging.wrap(versions, payload), ms)])
-    return Send([(b"UNLINK", context.key)])
+    return Send([(DROP, context.key)])

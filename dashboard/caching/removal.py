@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from dashboard.caching import tags as tagging
 from dashboard.caching.errors import InvalidationError, UsageError
 from dashboard.caching.link import Link, Unreachable
-from dashboard.caching.wire import TAG_KEY, TAG_PURGE, Kind, placeholder
+from dashboard.caching.wire import DROP, HOLD, TAG_KEY, TAG_PURGE, Kind, placeholder
 
 OnError = Literal["raise", "retry"]
 
@@ -35,13 +35,20 @@ class Removal:
     Args:
         link: the way to Redis. The circuit breaker is not asked: a write must at least try.
         on_error: "raise" or "retry", where the caller doesn't say.
+        looked: told of each key that was removed or held, and whether there was anything: the server counts a lookup.
     """
 
-    def __init__(self, link: Link, on_error: OnError) -> None:
+    def __init__(
+        self,
+        link: Link,
+        on_error: OnError,
+        looked: Callable[[bytes, bool], None] = lambda key, found: None,
+    ) -> None:
         if on_error not in ("raise", "retry"):
             raise UsageError('on_error is "raise" or "retry"')
         self._link = link
         self._on_error = on_error
+        self._looked = looked
         self.pending: dict[bytes, _Kept] = {}
         """What Redis could not be told about, by key; tags are in by their own key."""
         self.after_fork()
@@ -50,11 +57,15 @@ class Removal:
         """In a child process; what is pending is repeated by both."""
         self._lock = threading.Lock()
 
-    def concerns(self, key: bytes, tags: Sequence[str]) -> bool:
+    def concerns(self, key: bytes, tags: Iterable[str]) -> bool:
         """Whether the key, or one of its tags, waits for its invalidation."""
         if not self.pending:
             return False
-        return key in self.pending or any(tagging.tag_key(tag) in self.pending for tag in tags)
+        return key in self.pending or self.concerns_tag(tags)
+
+    def concerns_tag(self, tags: Iterable[str]) -> bool:
+        """Whether one of the tags waits for its purge."""
+        return bool(self.pending) and any(tagging.tag_key(tag) in self.pending for tag in tags)
 
     def remove(
         self,
@@ -94,7 +105,11 @@ class Removal:
         if on_error == "retry":
             with self._lock:
                 if len(self.pending) + len(keys) <= MAX_PENDING:
-                    self.pending.update({key: _Kept(hold_ms) for key in keys})
+                    for key in keys:
+                        held = self.pending.get(key)
+                        # A hold that waits promises more than a removal.
+                        longest = max(hold_ms or 0, (held.hold_ms if held else None) or 0)
+                        self.pending[key] = _Kept(longest or None)
                     return
         raise InvalidationError(keys, cause)
 
@@ -179,7 +194,7 @@ class Removal:
         for start in range(0, len(keys), BATCH):
             batch = keys[start : start + BATCH]
             commands: list[tuple[Any, ...]] = [
-                (b"UNLINK", key) if hold_ms is None else (b"SET", key, placeholder(Kind.HOLD), b"PX", hold_ms)
+                (DROP, key) if hold_ms is None else (HOLD, key, placeholder(Kind.HOLD), hold_ms)
                 for key in batch
             ]
             try:
@@ -192,4 +207,6 @@ class Removal:
                 if isinstance(reply, ResponseError):
                     lost.append(key)
                     cause = reply
+                else:
+                    self._looked(key, bool(reply))
         return lost, cause

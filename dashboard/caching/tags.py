@@ -47,6 +47,10 @@ def check(tags: Iterable[str]) -> tuple[str, ...]:
     for tag in given:
         if not isinstance(tag, str) or not 1 <= len(tag) <= MAX_TAG_CHARS:
             raise UsageError(f"a tag is text of 1 to {MAX_TAG_CHARS} characters; got {tag!r}")
+        try:
+            tag.encode()
+        except UnicodeEncodeError:
+            raise UsageError("a tag can't contain half of a surrogate pair") from None
     if len(given) > MAX_TAGS:
         raise UsageError(f"a key can have {MAX_TAGS} tags; got {len(given)}")
     return tuple(sorted(map(str, given)))

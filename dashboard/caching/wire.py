@@ -242,18 +242,83 @@ return redis.call('DEL', KEYS[1])
 )
 """Give the own placeholder back. ARGV: placeholder."""
 
+_HOLDS = r"""
+local HOLD = '\0cachewarden:hold:'
+local function now()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local function look(key)
+  local held = redis.pcall('GETRANGE', key, 0, 95)
+  if type(held) ~= 'string' then return '', 0 end
+  if string.sub(held, 1, #HOLD) == HOLD then return held, math.max(redis.call('PTTL', key), 0) end
+  local till = string.match(held, '^%zcachewarden:write:%x+:(%d+)$')
+  return held, till and math.max(tonumber(till) - now(), 0) or 0
+end
+local function drop(key)
+  local held, left = look(key)
+  if left <= 0 then return redis.call('UNLINK', key) end
+  if string.sub(held, 1, #HOLD) ~= HOLD then
+    redis.call('SET', key, HOLD .. string.match(held, ':(%x+):%d+$'), 'PX', left)
+  end
+  return 1
+end
+"""
+# look: the beginning of what is there, and for how many ms nobody may store anything: what is left of a hold, or of
+# one that a write covers (its placeholder ends with the moment). drop: remove, but a hold stays, or
+# comes back; whether there was anything.
+
+DROP: Final = Script("drop", _HOLDS + "return drop(KEYS[1])")
+"""Remove whatever is there, except a hold that has not ended; returns whether there was anything."""
+
+HOLD: Final = Script(
+    "hold",
+    _HOLDS
+    + """
+local held, left = look(KEYS[1])
+local ms = string.format('%.0f', math.max(left, tonumber(ARGV[2])))
+local done = redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ms)
+if done.err then
+  drop(KEYS[1])
+  return done
+end
+return held ~= '' and 1 or 0
+""",
+)
+"""Put a hold there; one that lasts longer stays in force. Where there is no room for it (OOM), at least what is there
+goes. Returns whether there was anything. ARGV: placeholder, ms."""
+
+ANNOUNCE: Final = Script(
+    "announce",
+    _HOLDS
+    + """
+local held, left = look(KEYS[1])
+local token, ms = ARGV[1], tonumber(ARGV[2])
+if left > 0 then
+  token, ms = token .. ':' .. string.format('%.0f', now() + left), math.max(ms, left)
+end
+redis.call('SET', KEYS[1], token, 'PX', string.format('%.0f', ms))
+return held ~= '' and 1 or 0
+""",
+)
+"""Begin a write: its placeholder, which keeps in mind until when a hold lasts that it covers. Returns whether there
+was anything. ARGV: placeholder, ms."""
+
 COMMIT: Final = Script(
     "commit",
-    """
-if redis.call('GET', KEYS[1]) == ARGV[1] then
+    _HOLDS
+    + """
+local held, left = look(KEYS[1])
+if left <= 0 and string.sub(held, 1, #ARGV[1]) == ARGV[1] then
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
   return 1
 end
-redis.call('DEL', KEYS[1])
+drop(KEYS[1])
 return 0
 """,
 )
-"""End a write: store where the own placeholder is, else delete whatever is there. ARGV: placeholder, value, ms."""
+"""End a write: store where the own placeholder is and no hold lasts, else remove whatever is there, but not a hold.
+ARGV: placeholder, value, ms."""
 
 _EXPIRY = """
 local function expiry(key)
@@ -319,6 +384,33 @@ return version
 """Before a load of a tagged key: the tag's version, made if it is gone. Also writes the key into the tag's index and
 reaps a few of those that expired. ARGV: version member, fresh version, key, ms that the key may live, most members."""
 
+TAG_INDEX: Final = Script(
+    "tag index",
+    """
+local version = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not version or tonumber(version) ~= tonumber(ARGV[2]) then return 0 end
+local time = redis.call('TIME')
+local ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local count = (#ARGV - 3) / 2
+local old = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ms, 'LIMIT', 0, 10 * count)
+if #old > 0 then redis.call('ZREM', KEYS[1], unpack(old)) end
+local stays = 0
+local room = ARGV[3] - redis.call('ZCARD', KEYS[1])
+for number = 1, count do
+  local life = tonumber(ARGV[3 + number * 2])
+  stays = math.max(stays, life)
+  if number <= room + 1 then
+    redis.call('ZADD', KEYS[1], string.format('%.0f', ms + life), ARGV[2 + number * 2])
+  end
+end
+if redis.call('PTTL', KEYS[1]) < stays then redis.call('PEXPIRE', KEYS[1], stays) end
+return 1
+""",
+)
+"""After loads for a tag whose version was known: write the keys into the index, as TAG_OPEN does. Never makes a
+version: one from before a purge could come back. ARGV: version member, version, most members, then for each key: the
+key, ms that it may live."""
+
 TAG_PURGE: Final = Script(
     "tag purge",
     """
@@ -336,4 +428,18 @@ return found
 """Purge a tag: a new version makes every value of the tag useless at once; the members come back in batches, to be
 removed. ARGV: version member, new version (empty: only the next batch), batch."""
 
-SCRIPTS: Final = (ACQUIRE, TAKE, FILL, ABORT, COMMIT, CLAIM, REFRESH, TAG_OPEN, TAG_PURGE)
+SCRIPTS: Final = (
+    ACQUIRE,
+    TAKE,
+    FILL,
+    ABORT,
+    DROP,
+    HOLD,
+    ANNOUNCE,
+    COMMIT,
+    CLAIM,
+    REFRESH,
+    TAG_OPEN,
+    TAG_INDEX,
+    TAG_PURGE,
+)

@@ -56,7 +56,9 @@ class Write:
             answers = self._link.exchange(
                 protocol.announce(self._context, self._token, self._lease_ms).commands
             )
-            self._versions = protocol.opened(self._context, answers[1:])
+            if not isinstance(answers[0], ResponseError):
+                self._context.tally.add("own_hits" if answers[0] else "own_misses")
+            self._versions = protocol.versions_in(self._context, answers[1:])
         except Unreachable:
             # The write goes on; its end must get through, or is raised.
             self._context.tally.add("errors")
@@ -83,6 +85,8 @@ class Write:
             if isinstance(answer, ResponseError):
                 cause = answer
             self.is_stored = len(send.commands[0]) > 2 and answer == 1
+            if answer == 1:
+                context.tally.add("own_hits")
         except Unreachable as failure:
             cause = failure
         if isinstance(cause, ResponseError):

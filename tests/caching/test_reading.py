@@ -6,7 +6,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -310,6 +310,76 @@ def test_mostly_missed_prefixes_take_the_lease_at_once(cache: Cache, raw: redis.
     raw.config_resetstat()
     cache.get_or_load("miss:new", lambda: 1)
     assert raw.info("commandstats")["cmdstat_get"]["calls"] == 1
+
+
+def full(raw: redis.Redis) -> contextlib.AbstractContextManager[Any]:
+    """A server without room: it refuses to store anything."""
+
+    @contextlib.contextmanager
+    def made() -> Iterator[None]:
+        before = raw.config_get("maxmemory*")
+        raw.config_set("maxmemory-policy", "noeviction")
+        raw.config_set("maxmemory", 1)
+        try:
+            yield
+        finally:
+            raw.config_set("maxmemory", before["maxmemory"])
+            raw.config_set("maxmemory-policy", before["maxmemory-policy"])
+
+    return made()
+
+
+@pytest.mark.parametrize("tags", [(), ("t",)], ids=["plain", "tagged"])
+@pytest.mark.parametrize("grace_s", [None, 5])
+def test_a_full_server_still_gives_what_it_has_to_a_mostly_missed_prefix(
+    make_cache: MakeCache, raw: redis.Redis, grace_s: int | None, tags: tuple[str, ...]
+) -> None:
+    """Taking the lease at once is a write, and refused."""
+    cache, load = make_cache(grace_s=grace_s), Loader("stored")
+    assert cache.get_or_load("k", load, tags=tags) == "stored"
+    cache._rule(b"k").tally.acquires_first = True
+    with full(raw):
+        assert [cache.get_or_load("k", load, tags=tags) for _ in range(20)] == ["stored"] * 20
+        assert load.calls == 1
+        assert cache.get_or_load("none", lambda: "loaded", tags=tags) == "loaded"
+
+
+@pytest.mark.parametrize("tags", [(), ("t",)], ids=["plain", "tagged"])
+def test_a_mostly_missed_prefix_is_refreshed_early_too(
+    make_cache: MakeCache, raw: redis.Redis, tags: tuple[str, ...]
+) -> None:
+    cache = make_cache(base_ttl_s=60, grace_s=30)
+    cache.get_or_load("k", lambda: "old", tags=tags)
+    raw.pexpire("k", 20_000)
+    tally = cache._rule(b"k").tally
+    tally.acquires_first = True
+    counted(cache)
+    tally.acquires_first = True
+    load = Loader("new")
+    assert cache.get_or_load("k", load, tags=tags) == "old"
+    assert load.started.wait(5)
+    deadline = time.monotonic() + 5
+    while cache.get("k") == "old" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert cache.get("k") == "new" and raw.pttl("k") > 80_000
+    seen = counted(cache)
+    assert (seen["stale_served"], seen["refreshes"], load.calls) == (1, 1, 1)
+
+
+def test_writes_look_at_keys_and_that_can_be_corrected(make_cache: MakeCache, raw: redis.Redis) -> None:
+    cache = make_cache(options={"follow": False})
+    cache.get_or_load("warm", lambda: 0)
+    counted(cache)
+    raw.config_resetstat()
+    for number in range(10):
+        cache.put(f"k{number}", 1)
+        cache.put(f"k{number}", 2)
+        cache.invalidate(f"k{number}")
+        cache.invalidate(f"k{number}")
+        cache.invalidate(f"k{number}", hold_ms=60_000)
+    info, seen = raw.info("stats"), counted(cache)
+    assert info["keyspace_hits"] == seen["own_hits"] == 40
+    assert info["keyspace_misses"] == seen["own_misses"] == 30
 
 
 def test_keyspace_statistics_can_be_corrected(make_cache: MakeCache, raw: redis.Redis) -> None:

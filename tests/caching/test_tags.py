@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from dashboard.caching import Cache
+from dashboard.caching import Cache, UsageError
 from dashboard.caching import tags as tagging
+from dashboard.caching.asking import asking
 from dashboard.caching.tags import VERSION, tag_key
 from tests.support.servers import redis_server
 
@@ -21,6 +22,7 @@ def test_a_purged_tag_takes_its_values_with_it(cache: Cache, raw: redis.Redis) -
     cache.get_or_load("other", lambda: 1, tags=["brand:2"])
     cache.get_or_load("plain", lambda: 1)
     assert raw.get("plain") == b"1"
+    cache._beat()
     assert raw.zcard(tag_key("all")) == 701
     assert cache.invalidate_tag("brand:1") == 700
     assert not list(raw.scan_iter("p[0-9]*"))
@@ -84,6 +86,77 @@ def test_whoever_comes_after_a_purge_does_not_join_an_older_load(
     thread.join()
 
 
+def test_while_a_purge_is_kept_nothing_of_the_tag_is_used(make_cache: MakeCache, raw: redis.Redis) -> None:
+    """Also where the caller does not name the tag."""
+    cache = make_cache(options={"on_error": "retry", "follow": False})
+    for key in ("k", "k2", "k3"):
+        cache.get_or_load(key, lambda: "old", tags=["a", "b"])
+    cache._keeper.stop()
+    cache._removal.keep_or_raise([tag_key("b")], None, None, None)
+    assert cache.get("k", "none") == "none"
+    assert cache.get_or_load("k", lambda: "new") == "new"
+    assert cache.get_or_load("k2", lambda: "new", tags=["a"]) == "new"
+    assert cache.get_or_load_many(["k3"], lambda keys: {"k3": "new"}, tags=["a"]) == {"k3": "new"}
+    cache._removal.repeat()
+    assert cache.get_or_load("k2", lambda: "newest", tags=["a", "b"]) == "newest"
+    assert cache.get_or_load("k2", lambda: 0, tags=["a", "b"]) == "newest"
+
+
+@pytest.mark.parametrize("tags", [["t"], ["ü", 't"', "a b"]])
+def test_a_hit_is_one_round_trip_and_a_miss_two_or_three(
+    cache: Cache, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch, tags: list[str]
+) -> None:
+    cache.get_or_load("k", lambda: 1, tags=tags)
+    sent: list[str] = []
+
+    def told(name: str, call: Callable[..., list[object]]) -> Callable[..., list[object]]:
+        def tell(*given: object) -> list[object]:
+            sent.append(name)
+            return call(*given)
+
+        return tell
+
+    cache._keeper.stop()
+    for name in ("exchange", "get_tagged"):
+        monkeypatch.setattr(cache._link, name, told(name, getattr(cache._link, name)))
+    assert cache.get_or_load("k", lambda: 2, tags=tags) == 1
+    assert sent == ["get_tagged"]
+    assert cache.get_or_load("k2", lambda: 2, tags=tags) == 2
+    assert sent[1:] == ["get_tagged", "exchange", "exchange"]
+    cache._rule(b"k").tally.acquires_first = True
+    sent.clear()
+    assert cache.get_or_load("k3", lambda: 3, tags=tags) == 3
+    assert sent == ["exchange", "exchange"]
+    assert cache.get_or_load("k3", lambda: 4, tags=tags) == 3
+    assert len(sent) == 3
+
+
+def test_a_tag_of_another_class_of_text_is_its_own(cache: Cache) -> None:
+    """``lru_cache`` takes equal texts for the same one."""
+
+    class Name(str):
+        def __str__(self) -> str:
+            return f"name:{super().__str__()}"
+
+    assert asking([Name("t")]).tags == ("name:t",)
+    assert asking(["t"]).tags == ("t",)
+    assert asking(tag for tag in ["b", "a", "b"]).tags == ("a", "b")
+    for bad in ("t", b"t", [""], [1], ["x" * 201], ["\ud800"], [str(number) for number in range(17)]):
+        with pytest.raises(UsageError):
+            asking(bad)  # type: ignore[arg-type]
+
+
+def test_an_index_that_cannot_be_written_is_given_up(cache: Cache, raw: redis.Redis) -> None:
+    cache.get_or_load("k", lambda: 1, tags=["t"])
+    cache.get_or_load("k2", lambda: 1, tags=["t"])
+    cache.invalidate_tag("t")
+    cache.get_or_load("k3", lambda: 1, tags=["t"])
+    raw.zadd(tag_key("t"), {VERSION: tagging.new_version()})
+    cache._beat()
+    assert raw.zscore(tag_key("t"), "k3") is None, "it is of another version"
+    assert cache.get_or_load("k3", lambda: 3, tags=["t"]) == 3
+
+
 def test_an_evicted_index_misses_nothing(cache: Cache, raw: redis.Redis) -> None:
     cache.get_or_load("k", lambda: "old", tags=["t"])
     raw.delete(tag_key("t"))
@@ -106,6 +179,7 @@ def test_the_index_reaps_what_expired_and_is_bounded(make_cache: MakeCache, raw:
     assert raw.zcard(tag_key("t")) == 25 - 10 + 2
     cache.get_or_load("k2", lambda: 1, tags=["t"])
     cache.get_or_load("k3", lambda: 1, tags=["t"])
+    cache._beat()
     assert raw.zcard(tag_key("t")) == 4
     assert raw.pttl(tag_key("t")) > 60_000
     score = raw.zscore(tag_key("t"), VERSION)

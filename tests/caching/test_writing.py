@@ -1,5 +1,6 @@
 """Writes: write-through, invalidation, holds; and what the policy makes of them."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ import redis
 
 from dashboard.caching import Cache, InvalidationError, Strategy
 from dashboard.caching.wire import Kind, kind_of
-from tests.caching.test_reading import counted
+from tests.caching.test_reading import counted, full
 from tests.support.servers import free_port
 
 MakeCache = Callable[..., Cache]
@@ -117,6 +118,93 @@ def test_while_held_nobody_stores(cache: Cache, raw: redis.Redis) -> None:
     threading.Event().wait(0.2)
     assert cache.get_or_load("k", lambda: 2) == 2
     assert raw.get("k") == b"2"
+
+
+def roll_back(cache: Cache) -> None:
+    with contextlib.suppress(LookupError), cache.write_through("k"):
+        raise LookupError
+
+
+def purge(cache: Cache) -> None:
+    assert cache.invalidate_tag("t") == 1
+
+
+REMOVALS: list[Callable[[Cache], object]] = [
+    lambda cache: cache.invalidate("k"),
+    lambda cache: cache.invalidate("k", hold_ms=1),
+    lambda cache: cache.put("k", "new"),
+    roll_back,
+    purge,
+]
+
+
+@pytest.mark.parametrize("remove", REMOVALS, ids=["invalidate", "shorter hold", "put", "rollback", "purge"])
+def test_nothing_takes_a_hold_away_before_its_time(
+    cache: Cache, raw: redis.Redis, remove: Callable[[Cache], object]
+) -> None:
+    """Else a value from a replica that lags could be stored."""
+    cache.get_or_load("k", lambda: "old", tags=["t"])
+    cache.invalidate("k", hold_ms=60_000)
+    remove(cache)
+    assert kind_at(raw, "k") is Kind.HOLD
+    assert 50_000 < raw.pttl("k") <= 60_000
+    assert cache.get_or_load("k", lambda: "lagging", tags=["t"]) == "lagging"
+    assert cache.get("k") is None
+
+
+def test_a_hold_outlives_the_writes_that_cover_it(cache: Cache, raw: redis.Redis) -> None:
+    cache.invalidate("k", hold_ms=60_000)
+    first = cache.write_through("k", lease_s=1)
+    first.__enter__()
+    assert kind_at(raw, "k") is Kind.WRITE and raw.pttl("k") > 50_000, "a crash now must not end it"
+    with cache.write_through("k", lease_s=1) as second:
+        second.value = 2
+        assert kind_at(raw, "k") is Kind.WRITE
+    assert kind_at(raw, "k") is Kind.HOLD
+    first.value = 1
+    first.__exit__(None, None, None)
+    assert not first.is_stored and not second.is_stored
+    assert kind_at(raw, "k") is Kind.HOLD and raw.pttl("k") > 50_000
+    with cache.write_through("k"):
+        cache.invalidate("k")
+        assert kind_at(raw, "k") is Kind.HOLD
+
+
+def test_a_hold_that_ends_during_a_write_does_not_keep_its_value_out(cache: Cache, raw: redis.Redis) -> None:
+    cache.invalidate("k", hold_ms=30)
+    with cache.write_through("k") as write:
+        threading.Event().wait(0.05)
+        write.value = 2
+    assert write.is_stored and cache.get("k") == 2
+
+
+def test_where_a_hold_does_not_fit_the_old_value_goes_all_the_same(cache: Cache, raw: redis.Redis) -> None:
+    cache.get_or_load("k", lambda: "old")
+    with full(raw):
+        with pytest.raises(InvalidationError):
+            cache.invalidate("k", hold_ms=60_000)
+        assert raw.exists("k") == 0
+
+
+def test_a_kept_hold_is_not_forgotten_for_a_removal(raw: redis.Redis, make_cache: MakeCache) -> None:
+    cache = make_cache(options={"on_error": "retry", "follow": False})
+    cache.get("k")
+    cache._keeper.stop()
+    with full(raw):
+        cache.invalidate("k", hold_ms=60_000)
+    cache._removal.keep_or_raise([b"k"], None, None, None)
+    cache._removal.repeat()
+    assert kind_at(raw, "k") is Kind.HOLD and not cache._removal.pending
+
+
+def test_keys_of_other_types_are_removed_as_well(cache: Cache, raw: redis.Redis) -> None:
+    raw.hset("k", "field", 1)
+    cache.invalidate("k")
+    assert raw.exists("k") == 0
+    raw.hset("k", "field", 1)
+    with cache.write_through("k") as write:
+        write.value = 1
+    assert raw.get("k") == b"1"
 
 
 def test_an_invalidation_that_does_not_get_through_is_raised() -> None:

@@ -150,7 +150,7 @@ def writer(world: World) -> Actor:
         world.is_excused = world.is_excused or world.send((b"GET", world.key))[0] != token
         return
     payload = json.dumps({"v": value}).encode() if is_committed else None
-    versions = protocol.opened(context, answers[1:])
+    versions = protocol.versions_in(context, answers[1:])
     world.send(*protocol.conclude(context, token, payload, False, versions).commands)
 
 
