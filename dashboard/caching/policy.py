@@ -387,11 +387,15 @@ def _whole_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _from_json(source: bytes | str) -> Any:
-    size = len(source) if isinstance(source, bytes) else len(source.encode("utf-8", "surrogatepass"))
-    if size > MAX_DOCUMENT_BYTES:
-        message = f"The document has {size:,} bytes; at most {MAX_DOCUMENT_BYTES:,} are allowed."
-        raise PolicyError([Problem("", message)])
+def read_json(source: bytes | str, what: str) -> Any:
+    """Read JSON strictly: no field twice, of which the last would win silently, and nothing that is no JSON (NaN).
+
+    Args:
+        what: what it is called in a problem, e.g. "The file".
+
+    Raises:
+        PolicyError: it can't be read.
+    """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
@@ -405,7 +409,15 @@ def _from_json(source: bytes | str) -> Any:
     try:
         return json.loads(source, object_pairs_hook=unique, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        raise PolicyError([Problem("", f"The document can't be read as JSON: {error}.")]) from None
+        raise PolicyError([Problem("", f"{what} can't be read as JSON: {error}.")]) from None
+
+
+def _from_json(source: bytes | str) -> Any:
+    size = len(source) if isinstance(source, bytes) else len(source.encode("utf-8", "surrogatepass"))
+    if size > MAX_DOCUMENT_BYTES:
+        message = f"The document has {size:,} bytes; at most {MAX_DOCUMENT_BYTES:,} are allowed."
+        raise PolicyError([Problem("", message)])
+    return read_json(source, "The document")
 
 
 def _document(source: object, found: _Problems) -> PolicyDocument | None:

@@ -22,6 +22,7 @@ from dashboard.caching.policy import (
     Tier,
     parse_document,
     prefix_from_text,
+    read_json,
 )
 from dashboard.errors import InvalidInput
 from dashboard.policies import refusals
@@ -213,7 +214,7 @@ def read(data: bytes, format: str) -> PolicyDocument:
     if len(data) > MAX_IMPORT_BYTES:
         raise _refused(f"The file has {len(data):,} bytes; at most {MAX_IMPORT_BYTES:,} are read.")
     try:
-        content = _json(data) if format == "json" else _yaml(data)
+        content = read_json(data, "The file") if format == "json" else _yaml(data)
         if not isinstance(content, Mapping):
             raise PolicyError(
                 [Problem("", "The file must hold one object with tiers, policies and a default.")]
@@ -235,22 +236,6 @@ def read(data: bytes, format: str) -> PolicyDocument:
 
 def _refused(message: str) -> InvalidInput:
     return InvalidInput("The file can't be taken.", fields={"file": message})
-
-
-def _json(data: bytes) -> Any:
-    def unique(pairs: list[tuple[str, Any]]) -> Value:
-        made = dict(pairs)
-        if len(made) < len(pairs):
-            raise ValueError("a field is given twice")
-        return made
-
-    def refuse(text: str) -> None:
-        raise ValueError(f"{text} is no JSON")
-
-    try:
-        return json.loads(data, object_pairs_hook=unique, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise PolicyError([Problem("", f"The file can't be read as JSON: {error}.")]) from None
 
 
 def _yaml(data: bytes) -> Any:

@@ -77,14 +77,14 @@ def test_a_pool_never_exceeds_its_size(valkey_url: str) -> None:
             with lock:
                 alive.add(self)
                 most = max(most, len(alive))
-            super().connect()  # type: ignore[no-untyped-call]
+            super().connect()
 
         def disconnect(self, *args: Any) -> None:
             with lock:
                 alive.discard(self)
-            super().disconnect(*args)  # type: ignore[no-untyped-call]
+            super().disconnect(*args)
 
-    settings = parse_url(valkey_url)  # type: ignore[no-untyped-call]
+    settings = parse_url(valkey_url)
     pool: Any = redis.ConnectionPool(connection_class=Watched, socket_timeout=0.25, protocol=2, **settings)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
