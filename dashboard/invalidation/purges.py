@@ -1,6 +1,7 @@
 """Use cases of a single purge: make, approve, pause, resume, cancel, count again. The worker's part is in ``jobs``."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -74,7 +75,15 @@ def create(
         if not 0 < count <= MOST_IDS:
             message = "Enter at least one." if not count else f"At most {MOST_IDS:,} at a time."
             raise InvalidInput("Nothing can be purged with that list.", fields={"keys": message})
-    store.change_purge(work.session, number, job_id=changing.add_count_job(work, number, cache))
+        # How many are in a list is known once it was read.
+        plan = replace(plan, selection=replace(plan.selection, count=count))
+    store.change_purge(
+        work.session,
+        number,
+        plan=plan,
+        target=plan.selection.target,
+        job_id=changing.add_count_job(work, number, cache),
+    )
     audit.record(
         work,
         "invalidation:purge:create",

@@ -11,6 +11,7 @@ from dashboard.invalidation.types import (
     Filters,
     NodeProgress,
     Plan,
+    Point,
     Preview,
     Progress,
     SampleKey,
@@ -109,6 +110,7 @@ def progress_to_json(progress: Progress) -> dict[str, Any]:
     values = {name: getattr(progress, name) for name in Progress.__slots__}
     return values | {
         "nodes": [[node.node, node.run_id, node.cursor, node.scanned] for node in progress.nodes],
+        "trail": [[each.at_s, each.keys_per_s, each.loads_per_s, each.hit_ratio] for each in progress.trail],
         "updated_at": _time(progress.updated_at),
     }
 
@@ -119,6 +121,7 @@ def progress_from_json(stored: Mapping[str, Any]) -> Progress:
         **{
             **stored,
             "nodes": tuple(NodeProgress(*node) for node in stored.get("nodes", ())),
+            "trail": tuple(Point(*point) for point in stored.get("trail", ())),
             "updated_at": _moment(stored.get("updated_at")),
         }
     )

@@ -269,6 +269,21 @@ class NodeProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class Point:
+    """How it was at a moment of a purge's life, for its chart.
+
+    Args:
+        at_s: seconds since it began.
+        keys_per_s, loads_per_s, hit_ratio: as in Progress then.
+    """
+
+    at_s: float
+    keys_per_s: float
+    loads_per_s: float | None
+    hit_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far a purge is, as saved.
 
@@ -287,6 +302,7 @@ class Progress:
             count them; None: not known.
         loads_per_s: the same, at present.
         hit_ratio: of the concerned prefixes at present, 0..1; None: not known.
+        trail: how it went so far, at most ``trail.MOST`` points.
         updated_at: when it was saved.
     """
 
@@ -303,6 +319,7 @@ class Progress:
     loads_before_per_s: float | None = None
     loads_per_s: float | None = None
     hit_ratio: float | None = None
+    trail: tuple[Point, ...] = ()
     updated_at: datetime | None = None
 
 
