@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from dashboard.access import Role, require
+from dashboard.caching.policy import PolicyDocument
 from dashboard.caching.wire import OTHER
 from dashboard.policies import documents, state, store, use
 from dashboard.policies.types import PrefixLoad, RecentLoad
@@ -41,6 +42,16 @@ def recent_load(work: UnitOfWork, cache_id: int) -> RecentLoad:
             }
         ),
     )
+
+
+def document_in_force(work: UnitOfWork, cache_id: int) -> PolicyDocument:
+    """What is published; before the first version, the tiers and the default that editing begins with.
+
+    Raises:
+        NotFound: there is no such cache.
+    """
+    require(work.actor, Role.VIEWER)
+    return state.look(work, cache_id).published
 
 
 def _load(counts: Mapping[str, int], window_s: float, keys: int | None) -> PrefixLoad:

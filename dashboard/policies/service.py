@@ -29,7 +29,7 @@ from dashboard.policies.pages import (
     version_page,
 )
 from dashboard.policies.publishing import apply, bypass, end_bypass, publish, revert
-from dashboard.policies.recent import recent_load
+from dashboard.policies.recent import document_in_force, recent_load
 
 __all__ = [
     "apply",
@@ -37,6 +37,7 @@ __all__ = [
     "compare_page",
     "diff_import",
     "discard_draft",
+    "document_in_force",
     "draft_page",
     "editor",
     "effect",
