@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from urllib.parse import urlencode
 
 from dashboard.access import Role, require
@@ -17,6 +18,7 @@ from dashboard.audit.types import (
     FilterForm,
     NewEntry,
     Span,
+    TrailEntry,
 )
 from dashboard.errors import NotFound
 from dashboard.work import UnitOfWork
@@ -24,6 +26,7 @@ from dashboard.work import UnitOfWork
 PAGE_SIZE = 50
 COUNT_LIMIT = 100_000
 EXPORT_BATCH = 1000
+MOST_OF_A_TRAIL = 200
 RESULTS = {"done": ("ok", "Done"), "refused": ("crit", "Refused"), "failed": ("warn", "Failed")}
 _SOURCES = {"web": "Dashboard", "cli": "Command line", "worker": "Worker"}
 _COLUMNS = (
@@ -152,6 +155,29 @@ def export_batch(work: UnitOfWork, wanted: Filter, *, before_id: int | None) -> 
     lines = [csv_text.csv_line(_COLUMNS)] if before_id is None else []
     lines += [csv_text.csv_line(tuple(_cells(entry))) for entry in entries]
     return "".join(lines), entries[-1].id if len(entries) == EXPORT_BATCH else None
+
+
+def trail(work: UnitOfWork, subject: str, *, actions: str, since: datetime) -> tuple[TrailEntry, ...]:
+    """What happened to one subject, newest first, at most MOST_OF_A_TRAIL entries.
+
+    Args:
+        subject: as it was recorded.
+        actions: pattern of action names, ``*`` for any text.
+        since: it was not there before; earlier entries are not looked at.
+    """
+    require(work.actor, Role.VIEWER)
+    wanted = Filter(actions=(actions,), start=since, subject=subject)
+    return tuple(
+        TrailEntry(
+            id=entry.id,
+            at=entry.at,
+            actor_name=entry.actor_name,
+            title=ACTIONS.get(entry.action, entry.action),
+            what=diff.summary(entry.before, entry.after, entry.reason),
+            href=f"/audit?open={entry.id}#entry-{entry.id}",
+        )
+        for entry in store.list_entries(work.session, wanted, before_id=None, limit=MOST_OF_A_TRAIL)
+    )
 
 
 def _values(values: Mapping[str, object] | None) -> dict[str, object] | None:

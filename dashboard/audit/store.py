@@ -77,6 +77,8 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
         conditions.append(Row.at >= wanted.start)
     if wanted.end is not None:
         conditions.append(Row.at < wanted.end)
+    if wanted.subject:
+        conditions.append(Row.subject == wanted.subject)
     if wanted.contains:
         conditions.append(_contains(wanted.contains))
     return conditions

@@ -43,6 +43,7 @@ class Filter:
         start: the first moment, included.
         end: the first moment that is not included any more.
         contains: text in the subject, cache, reason, address or values, in upper or lower case.
+        subject: exactly this one.
     """
 
     who: str = ""
@@ -50,6 +51,24 @@ class Filter:
     start: datetime | None = None
     end: datetime | None = None
     contains: str = ""
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrailEntry:
+    """One line of what happened to one subject.
+
+    Args:
+        title: the action in words; what: its values and reason in one line.
+        href: of the entry in the log.
+    """
+
+    id: int
+    at: datetime
+    actor_name: str
+    title: str
+    what: str
+    href: str
 
 
 @dataclass(frozen=True, slots=True)

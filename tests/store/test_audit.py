@@ -239,3 +239,15 @@ def test_the_filters_are_served_by_indexes(work: UnitOfWork) -> None:
             ).scalars()
         )
         assert "Seq Scan" not in plan, plan
+
+
+def test_the_trail_of_one_subject_is_its_own_and_newest_first(work: UnitOfWork) -> None:
+    for subject in ("purge 12", "purge 120", "purge 12"):
+        service.record(work, "invalidation:purge:pause", subject, after={"state": "paused"})
+    service.record(work, "caches:cache:update", "purge 12")
+    found = service.trail(work, "purge 12", actions="invalidation:purge:*", since=work.now)
+    assert [entry.title for entry in found] == ["Purge paused", "Purge paused"]
+    assert found[0].id > found[1].id and f"open={found[0].id}" in found[0].href
+    assert "paused" in found[0].what and found[0].actor_name == work.actor.name
+    later = work.now + timedelta(hours=1)
+    assert service.trail(work, "purge 12", actions="invalidation:purge:*", since=later) == ()
