@@ -242,7 +242,7 @@ return redis.call('DEL', KEYS[1])
 )
 """Give the own placeholder back. ARGV: placeholder."""
 
-_HOLDS = r"""
+HOLDS: Final = r"""
 local HOLD = '\0cachewarden:hold:'
 local function now()
   local time = redis.call('TIME')
@@ -268,12 +268,12 @@ end
 # one that a write covers (its placeholder ends with the moment). drop: remove, but a hold stays, or
 # comes back; whether there was anything.
 
-DROP: Final = Script("drop", _HOLDS + "return drop(KEYS[1])")
+DROP: Final = Script("drop", HOLDS + "return drop(KEYS[1])")
 """Remove whatever is there, except a hold that has not ended; returns whether there was anything."""
 
 HOLD: Final = Script(
     "hold",
-    _HOLDS
+    HOLDS
     + """
 local held, left = look(KEYS[1])
 local ms = string.format('%.0f', math.max(left, tonumber(ARGV[2])))
@@ -290,7 +290,7 @@ goes. Returns whether there was anything. ARGV: placeholder, ms."""
 
 ANNOUNCE: Final = Script(
     "announce",
-    _HOLDS
+    HOLDS
     + """
 local held, left = look(KEYS[1])
 local token, ms = ARGV[1], tonumber(ARGV[2])
@@ -306,7 +306,7 @@ was anything. ARGV: placeholder, ms."""
 
 COMMIT: Final = Script(
     "commit",
-    _HOLDS
+    HOLDS
     + """
 local held, left = look(KEYS[1])
 if left <= 0 and string.sub(held, 1, #ARGV[1]) == ARGV[1] then

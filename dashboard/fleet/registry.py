@@ -149,6 +149,10 @@ class Connection:
             self._accept(found)
             return found
 
+    def refresh(self) -> None:
+        """Look for the servers anew at the next question; a plain server is always where it is."""
+        self._doubt()
+
     def close(self) -> None:
         """Close every connection. Whoever still uses the object may go on; nothing stays open after each exchange."""
         with self._lock:

@@ -12,6 +12,7 @@ from dashboard.fleet.text import display
 from dashboard.fleet.url import Address, CacheUrl, Kind
 
 MOST_PRIMARIES = 256
+SLOTS = 16384
 
 Connect = Callable[[Address, bool], redis.Redis]
 """Opens a client for an address; True: it is a Sentinel."""
@@ -24,10 +25,12 @@ class Topology:
     Args:
         primaries: the servers that take writes; for a plain server that server, whatever its role.
         replicas: how many follow them; None when not known from here.
+        slots: of a Cluster: (first slot, last slot, primary) of each stretch, in order.
     """
 
     primaries: tuple[Address | str, ...]
     replicas: int | None = None
+    slots: tuple[tuple[int, int, Address], ...] = ()
 
 
 def discover(url: CacheUrl, connect: Connect, timeout_s: float, first: int = 0) -> Topology:
@@ -123,8 +126,12 @@ def _ask_cluster(client: Any, seed: Address) -> Topology:
         raise _unreadable(seed)
     primaries: dict[Address, None] = {}
     replicas: set[Address] = set()
+    slots: list[tuple[int, int, Address]] = []
     for span in reply:
         if not isinstance(span, list) or len(span) < 3:
+            raise _unreadable(seed)
+        first, last = span[:2]
+        if not (isinstance(first, int) and isinstance(last, int) and 0 <= first <= last < SLOTS):
             raise _unreadable(seed)
         found = []
         for server in span[2:]:
@@ -132,6 +139,7 @@ def _ask_cluster(client: Any, seed: Address) -> Topology:
                 raise _unreadable(seed)
             found.append(_address(server[0], server[1], seed))
         primaries.setdefault(found[0])
+        slots.append((first, last, found[0]))
         replicas.update(found[1:])
     if not primaries:
         raise as_error(
@@ -143,7 +151,9 @@ def _ask_cluster(client: Any, seed: Address) -> Topology:
         )
     if len(primaries) > MOST_PRIMARIES:
         raise _unreadable(seed)
-    return Topology(tuple(primaries), len(replicas - set(primaries)))
+    return Topology(
+        tuple(primaries), len(replicas - set(primaries)), tuple(sorted(slots, key=lambda each: each[0]))
+    )
 
 
 def _address(host: object, port: object, seed: Address) -> Address:

@@ -1,0 +1,162 @@
+"""What is sent for each key, and what the answers say. Pure.
+
+Deleting is UNLINK. The other actions are scripts of one key each, so that looking at the value and changing its TTL are
+one step; on a Cluster they need nothing of other keys. Two things make them safe next to the library:
+
+- A placeholder of a load or a write in flight is removed: its fill would otherwise bring a value back that was read
+  before the purge, with a full TTL. A hold stores nothing and stays.
+- A refresh that is under way compares the key's moment of expiry with what it saw. So that moment is moved for every
+  key, by some milliseconds where it is soon enough already.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dashboard.caching.policy import Policy, PolicyTable
+from dashboard.caching.wire import HOLDS, Script
+from dashboard.fleet.purging import run_script
+from dashboard.fleet.registry import Command
+from dashboard.invalidation.types import Action, Plan
+
+_LOOK: Final = (
+    HOLDS
+    + """
+local left = redis.call('PTTL', KEYS[1])
+if left == -2 then return 0 end
+local value = redis.pcall('GETRANGE', KEYS[1], 0, 17)
+if type(value) ~= 'string' then value = '' end
+local isPlaceholder = string.sub(value, 1, 13) == string.sub(HOLD, 1, 13)
+"""
+)
+
+SOONER: Final = Script(
+    "sooner",
+    _LOOK
+    + """
+if value == HOLD then return 2 end
+if isPlaceholder then
+  drop(KEYS[1])
+  return 1
+end
+local most = tonumber(ARGV[1])
+if left == -1 or left > most then
+  redis.call('PEXPIRE', KEYS[1], most)
+  return 1
+end
+redis.call('PEXPIRE', KEYS[1], math.max(1, left - 5))
+return 2
+""",
+)
+"""Have a key expire no later than in so many milliseconds. ARGV: ms. Five milliseconds sooner is more than the two by
+which ``caching.wire.REFRESH`` may err before Redis 7."""
+
+CONFORM: Final = Script(
+    "conform",
+    _LOOK
+    + """
+if isPlaceholder then return 2 end
+local life = tonumber(ARGV[1])
+if left == -1 or left > tonumber(ARGV[2]) then
+  redis.call('PEXPIRE', KEYS[1], life)
+  return 1
+end
+if ARGV[3] == '1' and left < life and value ~= 'null' and value ~= '\\192' then
+  redis.call('PEXPIRE', KEYS[1], life)
+  return 1
+end
+return 2
+""",
+)
+"""Give a key the TTL of its policy. ARGV: a life, the longest life (both ms), 1: it may become longer. "There is none"
+(JSON's null, MessagePack's nil) has a shorter life of its own, which never becomes longer."""
+
+SCRIPTS: Final = (SOONER, CONFORM)
+GONE, TOUCHED, UNCHANGED = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A command, and the keys it is about."""
+
+    command: Command
+    keys: Sequence[bytes]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of some keys.
+
+    Args:
+        touched: were removed, or have another TTL.
+        skipped: were gone, or needed no change.
+        hits, misses: lookups of ours that the server counted.
+    """
+
+    touched: int = 0
+    skipped: int = 0
+    hits: int = 0
+    misses: int = 0
+
+
+class Doing:
+    """A plan's action, made ready for keys.
+
+    Args:
+        plan: what to do.
+        table: the policies in force.
+        chance: a random number in [0, 1).
+    """
+
+    def __init__(self, plan: Plan, table: PolicyTable[Policy], chance: Callable[[], float]) -> None:
+        self._plan = plan
+        self._table = table
+        self._chance = chance
+
+    @property
+    def cost(self) -> float:
+        """What a key costs a server, next to looking at a key in a scan."""
+        return 1.5 if self._plan.action is Action.DELETE else 6.0
+
+    def calls(self, keys: Sequence[bytes], *, one_by_one: bool) -> list[Call]:
+        """What to send for keys of one node; nothing for those that the action does not concern.
+
+        Args:
+            keys: whose turn it is.
+            one_by_one: each needs a command of its own, as in a Cluster.
+        """
+        if self._plan.action is not Action.DELETE:
+            made = [(key, self._script(key)) for key in keys]
+            return [Call(command, (key,)) for key, command in made if command is not None]
+        if one_by_one:
+            return [Call(("UNLINK", key), (key,)) for key in keys]
+        return [Call(("UNLINK", *keys), keys)] if keys else []
+
+    def read(self, call: Call, reply: Any) -> Outcome:
+        """What the answer to a call says."""
+        done = reply if isinstance(reply, int) else 0
+        if call.command[0] == "UNLINK":
+            return Outcome(done, len(call.keys) - done)
+        # Each script asks PTTL and GETRANGE.
+        hits, misses = (0, 1) if done == GONE else (2, 0)
+        return Outcome(int(done == TOUCHED), int(done != TOUCHED), hits, misses)
+
+    def _script(self, key: bytes) -> Command | None:
+        action = self._plan.action
+        if action is Action.SPREAD:
+            return run_script(SOONER, key, max(1, int(self._chance() * self._plan.window_s * 1000)))
+        policy = self._table.find(key)
+        grace_ms = (policy.protection.grace_s or 0) * 1000
+        if action is Action.SOFT:
+            if not grace_ms:
+                return ("UNLINK", key)
+            # Stale is what has less to live than the grace. Not all of it at once: what nobody reads again would
+            # otherwise expire together.
+            return run_script(SOONER, key, int(grace_ms * (0.5 + 0.5 * self._chance())) - 1)
+        if policy.base_ttl_s is None:
+            # Keys of this kind are not cached: no TTL is right, and no reader of the library looks at them.
+            return None
+        base_ms, jitter_ms = policy.base_ttl_s * 1000, policy.jitter_s * 1000
+        life_ms = base_ms + int(self._chance() * (jitter_ms + 1)) + grace_ms
+        longest_ms = base_ms + jitter_ms + grace_ms
+        return run_script(CONFORM, key, life_ms, longest_ms, b"1" if self._plan.lengthens else b"0")

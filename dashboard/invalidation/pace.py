@@ -1,0 +1,217 @@
+"""How fast a purge may go. Pure: everything that is measured is an argument.
+
+``Pace`` belongs to one node. It makes bursts so small that nobody on the server waits long for the end of one, rests
+between them where others wait all the same, and stands still while the server has to catch up with freeing memory or
+with its replicas. ``Allowance`` belongs to the whole purge: the admin's limit, the spread over time, the database.
+"""
+
+import statistics
+from collections import deque
+from typing import Final
+
+from dashboard.fleet.scan import ServerState
+
+LONGEST_BURST_S: Final = 0.0007
+"""A burst keeps the server busy for so long."""
+SHORTEST_BURST_S: Final = 0.0002
+FIRST_UNITS: Final = 50
+FEWEST_UNITS: Final = 10
+MOST_UNITS: Final = 2_000
+"""Of work in a burst; looking at one key in a scan is a unit."""
+LEAST_DUTY: Final = 0.2
+"""Of the time the server works for us at least so much: with bursts this short, others then wait for something else."""
+PROBES: Final = 100
+"""So many probes are judged at a time."""
+PENDING_STOP: Final = 50_000
+"""Objects that wait to be freed: none is added above."""
+PENDING_GO: Final = 10_000
+LAG_SLOW: Final = 4_000_000
+"""Bytes a replica is behind: slow down above."""
+LAG_STOP: Final = 32_000_000
+"""Stand still above, before the server cuts the replica off."""
+FULL: Final = 0.98
+"""Share of maxmemory from which on a server that does not evict is left alone with what needs memory."""
+STILL_S: Final = 0.05
+"""How long to stand still before another look."""
+
+
+class Pace:
+    """The pace on one node. One thread works and asks; another may watch at the same time.
+
+    Args:
+        slowest_probe_ms: what others may wait at the 99th percentile.
+        needs_memory: whether the action makes the server store more (a TTL where there was none).
+    """
+
+    def __init__(self, slowest_probe_ms: float, *, needs_memory: bool = False) -> None:
+        self._slowest_s = slowest_probe_ms / 1000
+        self._needs_memory = needs_memory
+        self._costs: deque[float] = deque(maxlen=9)
+        self._units = float(FIRST_UNITS)
+        self._probes: list[float] = []
+        self._quickest_s: float | None = None
+        self._burst_s = LONGEST_BURST_S
+        self._duty = 1.0
+        self._is_freeing = False
+        self._is_full = False
+        self._lag = 0
+        self.probe_p99_s: float | None = None
+        """What others waited when it was judged last."""
+
+    # --- for the one that works ---------------------------------------------------------------------------------
+
+    @property
+    def units(self) -> int:
+        """How much work the next burst may be."""
+        return int(self._units)
+
+    def worked(self, units: float, took_s: float) -> None:
+        """A burst of so much work took so long, answer included."""
+        # The way there and back is none of the server's work.
+        spent_s = max(1e-6, took_s - (self._quickest_s or 0.0))
+        self._costs.append(spent_s / max(1.0, units))
+        # The median, because this process may have been put aside in the middle of one.
+        wanted = self._burst_s / statistics.median(self._costs)
+        self._units = min(MOST_UNITS, max(FEWEST_UNITS, min(wanted, self._units * 1.5)))
+
+    def rest_s(self, took_s: float) -> float:
+        """How long to leave the server alone after a burst that took so long."""
+        if self._is_freeing or self._is_full or self._lag > LAG_STOP:
+            return STILL_S
+        duty = self._duty
+        if self._lag > LAG_SLOW:
+            duty = min(duty, 0.5)
+        return took_s * (1.0 / duty - 1.0)
+
+    @property
+    def is_still(self) -> bool:
+        """Whether nothing should be touched until the server has caught up."""
+        return self._is_freeing or self._is_full or self._lag > LAG_STOP
+
+    @property
+    def slowed_by(self) -> str:
+        """Why it is not faster: "", "probe", "memory" or "replication"."""
+        if self._is_freeing or self._is_full:
+            return "memory"
+        if self._lag > LAG_SLOW:
+            return "replication"
+        return "probe" if self._duty < 1.0 or self._burst_s < LONGEST_BURST_S else ""
+
+    # --- for the one that watches -------------------------------------------------------------------------------
+
+    def probed(self, took_s: float) -> None:
+        """Another client waited so long for the least of answers."""
+        if self._quickest_s is None or took_s < self._quickest_s:
+            self._quickest_s = took_s
+        self._probes.append(took_s)
+        if len(self._probes) < PROBES:
+            return
+        self.probe_p99_s = sorted(self._probes)[-2]
+        self._probes.clear()
+        if self.probe_p99_s > self._slowest_s:
+            if self._burst_s > SHORTEST_BURST_S:
+                self._burst_s = max(SHORTEST_BURST_S, self._burst_s * 0.6)
+            else:
+                self._duty = max(LEAST_DUTY, self._duty * 0.7)
+        elif self.probe_p99_s < 0.7 * self._slowest_s:
+            if self._duty < 1.0:
+                self._duty = min(1.0, self._duty * 1.2)
+            else:
+                self._burst_s = min(LONGEST_BURST_S, self._burst_s * 1.2)
+
+    def observed(self, state: ServerState) -> None:
+        """What the server says about itself."""
+        bound = PENDING_GO if self._is_freeing else PENDING_STOP
+        self._is_freeing = state.lazyfree_pending > bound
+        self._is_full = (
+            self._needs_memory
+            and not state.is_evicting
+            and state.max_memory > 0
+            and (state.used_memory or 0) > FULL * state.max_memory
+        )
+        self._lag = state.lag_bytes or 0
+
+
+class Allowance:
+    """The limits that hold for a purge as a whole.
+
+    Args:
+        most_keys_per_s: the admin's.
+        over_s: spread evenly over so many seconds; 0: as fast as all else allows.
+        budget_per_s: database reads that may be caused; None: not limited.
+    """
+
+    def __init__(
+        self, most_keys_per_s: float, over_s: float = 0.0, budget_per_s: float | None = None
+    ) -> None:
+        self._most = most_keys_per_s
+        self._over_s = over_s
+        self._budget = budget_per_s
+        self._rate = most_keys_per_s
+        self._next_s = 0.0
+        self._reason = ""
+
+    @property
+    def keys_per_s(self) -> float:
+        """The limit at present."""
+        return self._rate
+
+    @property
+    def slowed_by(self) -> str:
+        """What the last wait was for: "", "limit", "database" or "spread"."""
+        return self._reason
+
+    def begin_gently(self, reads_per_s: float) -> None:
+        """The selected prefixes are read so often; before anything was touched.
+
+        Each key that goes causes one read of the database at most, so as many keys as the budget are safe to begin
+        with. Where all reads together fit in, there is nothing to fear.
+        """
+        if self._budget is not None and reads_per_s > self._budget:
+            self._rate = min(self._most, max(1.0, self._budget))
+
+    def loaded(self, caused_per_s: float) -> None:
+        """So many database reads per second more than before it began, measured over the last seconds."""
+        if self._budget is None:
+            return
+        if caused_per_s > self._budget:
+            # Never to nothing: what was touched already causes reads for a while, however slowly it goes on.
+            self._rate = max(1.0, self._budget * 0.05, self._rate * 0.7)
+        elif caused_per_s < 0.8 * self._budget:
+            self._rate = min(self._most, self._rate * 1.25)
+
+    def wait_s(self, now_s: float, spent_s: float, share: float) -> float:
+        """How long to wait before the next burst; 0: go.
+
+        Args:
+            now_s: monotonic.
+            spent_s: seconds that the purge has been working, pauses not counted.
+            share: how much of the way is behind it, 0..1.
+        """
+        if self._over_s > 0 and spent_s < self._over_s:
+            early_s = share * self._over_s - spent_s
+            if early_s > 0:
+                self._reason = "spread"
+                return early_s
+        wait = self._next_s - now_s
+        if wait > 0:
+            self._reason = "database" if self._rate < self._most else "limit"
+            return wait
+        self._reason = ""
+        return 0.0
+
+    def took(self, keys: int, now_s: float) -> None:
+        """So many keys are being touched now."""
+        # What was not used is not saved up for more than a moment: a limit is one at every second.
+        self._next_s = max(self._next_s, now_s - 0.02) + keys / self._rate
+
+    def most_at_once(self, expected: int) -> int:
+        """The largest burst that the limits leave sense in: several a second, so that nothing comes in lumps.
+
+        Args:
+            expected: keys looked at in all.
+        """
+        most = self._rate / 10
+        if self._over_s > 0:
+            most = min(most, expected / self._over_s / 4)
+        return max(1, int(most))
