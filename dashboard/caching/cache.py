@@ -21,6 +21,7 @@ from dashboard.caching import many, protocol
 from dashboard.caching import tags as tagging
 from dashboard.caching.asking import Asking, asking
 from dashboard.caching.background import Background
+from dashboard.caching.breaker import Breaker
 from dashboard.caching.chance import CHANCE
 from dashboard.caching.counters import Ledger, Tally
 from dashboard.caching.decorator import CachedFunction
@@ -53,7 +54,7 @@ MAX_KEY_BYTES: Final = 4096
 MAX_LOADS_WHILE_AWAY: Final = 32
 """So many loads run at once in a process while Redis is away; others wait, up to their longest wait."""
 BATCH: Final = 500
-"""Commands per round trip."""
+"""Commands, or keys of one command, per round trip."""
 
 _MARKS: Final = frozenset((0, tagging.HEADER[0]))
 """First bytes of what is not plainly a value."""
@@ -164,8 +165,14 @@ class Cache:
         rule = rules.items[bisect_right(rules.bounds, raw_key)]
         if tags:
             asked = asking(tags)
-            if rule.is_simple and not rule.tally.acquires_first and not self._removal.pending:
-                tagged: T = self._read_tagged(raw_key, rule, asked, loader)
+            link = self._link
+            if (
+                rule.is_simple
+                and not rule.tally.acquires_first
+                and not self._removal.pending
+                and isinstance(link, links.DirectLink)
+            ):
+                tagged: T = self._read_tagged(link, raw_key, rule, asked, loader)
                 return tagged
             loaded: T = self._read(self._context(raw_key, rule, asked.tags), rule, loader)
             return loaded
@@ -343,7 +350,7 @@ class Cache:
             value, the key is invalidated instead.
 
         Raises:
-            UsageError: the key or a tag is none.
+            UsageError: the key or a tag is none, or ``on_error`` is something else.
             InvalidationError: Redis can't be told, so an older value may still be there.
         """
         with self.write_through(key, tags=tags, on_error=on_error) as write:
@@ -376,7 +383,7 @@ class Cache:
             on_error: see ``Cache``.
 
         Raises:
-            UsageError: the key or a tag is none.
+            UsageError: the key or a tag is none, or ``on_error`` is something else.
             InvalidationError: at the end of the block, when Redis can't be told.
         """
         raw_key = _checked(key)
@@ -384,6 +391,7 @@ class Cache:
         context = self._context(raw_key, self._rule(raw_key), tagging.check(tags))
         if not (math.isfinite(lease_s) and 0 < lease_s <= 3600):
             raise UsageError("lease_s must be within 0 and 3600 seconds")
+        self._removal.mode(on_error)
         return Write(
             context=context,
             link=self._link,
@@ -405,11 +413,12 @@ class Cache:
             on_error: see ``Cache``.
 
         Raises:
-            UsageError: a key is none.
+            UsageError: a key is none, or ``on_error`` is something else.
             InvalidationError: Redis can't be told.
         """
         if hold_ms is not None and not 1 <= hold_ms <= 3_600_000:
             raise UsageError("hold_ms must be from 1 to 3,600,000 milliseconds")
+        self._removal.mode(on_error)
         raw_keys = [_checked(key) for key in keys]
         self._start()
         for raw_key in raw_keys:
@@ -440,10 +449,11 @@ class Cache:
             how many keys were removed at once; the memory of others comes back when they expire.
 
         Raises:
-            UsageError: a tag is none.
+            UsageError: a tag is none, or ``on_error`` is something else.
             InvalidationError: Redis can't be told.
         """
         checked = tagging.check(tags)
+        self._removal.mode(on_error)
         self._start()
         for raw_key in list(self._flights.by_key):
             self._flights.detach(raw_key)
@@ -615,7 +625,9 @@ class Cache:
                 return value
         return self._settle(context, replies, asked_at, loader)
 
-    def _read_tagged(self, raw_key: bytes, rule: Rule, asked: Asking, loader: Callable[[], Any]) -> Any:
+    def _read_tagged(
+        self, link: links.DirectLink, raw_key: bytes, rule: Rule, asked: Asking, loader: Callable[[], Any]
+    ) -> Any:
         """The way of most reads with tags: as without, and their versions come in the same round trip."""
         context = self._context(raw_key, rule, asked.tags)
         breaker = self._link.breaker(raw_key)
@@ -625,7 +637,7 @@ class Cache:
         tally = rule.tally
         needs_ttl = rule.needs_ttl
         try:
-            replies = self._link.get_tagged(raw_key, asked.commands, asked.packed, needs_ttl)
+            replies = link.get_tagged(raw_key, asked.commands, asked.packed, needs_ttl)
         except Unreachable as error:
             if error.is_ill:
                 breaker.failed(time.monotonic())
@@ -827,6 +839,10 @@ class Cache:
                 self._slots.release()
 
     def _send(self, context: Context, commands: Sequence[tuple[Any, ...]]) -> list[Any] | Away:
+        """One round trip, all or nothing."""
+        if self._link.has_nodes and len(commands) > 1:
+            replies = self._send_each(commands)
+            return AWAY if any(isinstance(reply, Away) for reply in replies) else replies
         breaker = self._link.breaker(context.key)
         if not breaker.allows(time.monotonic()):
             context.tally.add("errors")
@@ -841,23 +857,56 @@ class Cache:
         breaker.succeeded()
         return replies
 
-    def _look_at(self, contexts: Sequence[Context]) -> list[list[Any]] | Away:
-        """One look at all of them; each gets the replies to its own question."""
+    def _send_each(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """In round trips of BATCH commands, what can be had; AWAY stands for the rest.
+
+        Each server has its own breaker: one that is away neither hides nor slows the others.
+        """
+        replies: list[Any] = [AWAY] * len(commands)
+        for start in range(0, len(commands), BATCH):
+            by_server: dict[Breaker, list[int]] = {}
+            for index in range(start, min(start + BATCH, len(commands))):
+                by_server.setdefault(self._link.breaker(commands[index][1]), []).append(index)
+            now = time.monotonic()
+            asked = [breaker for breaker in by_server if breaker.allows(now)]
+            wanted = [index for breaker in asked for index in by_server[breaker]]
+            failures: dict[int, Unreachable] = {}
+            if wanted:
+                try:
+                    answers = self._link.exchange_each([commands[index] for index in wanted])
+                except Unreachable as error:
+                    answers = [error] * len(wanted)
+                for index, answer in zip(wanted, answers, strict=True):
+                    if isinstance(answer, Unreachable):
+                        failures[index] = answer
+                    else:
+                        replies[index] = answer
+            for breaker, indices in by_server.items():
+                failure = failures.get(indices[0])
+                if failure is None and breaker in asked:
+                    breaker.succeeded()
+                    continue
+                if failure is not None and failure.is_ill:
+                    breaker.failed(time.monotonic())
+                self._rules.find(commands[indices[0]][1]).tally.add("errors")
+        return replies
+
+    def _look_at(self, contexts: Sequence[Context]) -> list[list[Any] | Away]:
+        """One look at all of them, in pieces of BATCH keys; each gets the replies to its own question."""
         tags = [protocol.version_of(tag) for tag in contexts[0].tags]
-        if isinstance(self._link, links.DirectLink):
-            commands: list[tuple[Any, ...]] = [(b"MGET", *(context.key for context in contexts)), *tags]
-            replies = self._send(contexts[0], commands)
-            if isinstance(replies, Away):
-                return replies
-            values = replies[0]
-            if isinstance(values, ResponseError):
-                return [[values, *replies[1:]] for _ in contexts]
-            return [[value, *replies[1:]] for value in values]
-        commands = [(b"GET", context.key) for context in contexts]
-        replies = self._send(contexts[0], [*commands, *tags])
-        if isinstance(replies, Away):
-            return replies
-        return [[value, *replies[len(contexts) :]] for value in replies[: len(contexts)]]
+        values: list[Any] = []
+        versions: list[Any] = []
+        if self._link.has_nodes:
+            replies = self._send_each([*tags, *((b"GET", context.key) for context in contexts)])
+            versions, values = replies[: len(tags)], replies[len(tags) :]
+        else:
+            for start in range(0, len(contexts), BATCH):
+                keys = [context.key for context in contexts[start : start + BATCH]]
+                replies = self._send_each([(b"MGET", *keys), *(tags if start == 0 else ())])
+                versions = replies[1:] if start == 0 else versions
+                values.extend(replies[0] if isinstance(replies[0], list) else [replies[0]] * len(keys))
+        is_away = any(isinstance(version, Away) for version in versions)
+        return [AWAY if is_away or isinstance(value, Away) else [value, *versions] for value in values]
 
     def _drive_many(
         self,
@@ -886,21 +935,10 @@ class Cache:
                     time.sleep(step.seconds)
                     step = next(steps)
                 else:
-                    step = steps.send(self._send_batches(step.commands))
+                    step = steps.send(self._send_each(step.commands))
         except StopIteration as stop:
             found: many.Found = stop.value
             return found
-
-    def _send_batches(self, commands: Sequence[tuple[Any, ...]]) -> list[Any] | Away:
-        replies: list[Any] = []
-        for start in range(0, len(commands), BATCH):
-            batch = commands[start : start + BATCH]
-            context = self._context(batch[0][1], self._rules.find(batch[0][1]), ())
-            answered = self._send(context, batch)
-            if isinstance(answered, Away):
-                return AWAY
-            replies.extend(answered)
-        return replies
 
 
 _caches: "weakref.WeakSet[Cache]" = weakref.WeakSet()

@@ -67,9 +67,6 @@ class Link(Protocol):
     def get_with_ttl(self, key: bytes) -> tuple[bytes | None, int]:
         """``GET`` and ``PTTL`` in one round trip; raises as ``get`` does."""
 
-    def get_tagged(self, key: bytes, commands: Sequence[Command], packed: bytes, with_ttl: bool) -> list[Any]:
-        """``GET``, then ``commands`` (which ``packed`` is), then, if asked for, ``PTTL``; as ``exchange``."""
-
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send all, read all; where the server refuses, its ResponseError stands in the list.
 
@@ -258,7 +255,7 @@ class DirectLink:
         return reply, left_ms
 
     def get_tagged(self, key: bytes, commands: Sequence[Command], packed: bytes, with_ttl: bool) -> list[Any]:
-        """See ``Link``."""
+        """``GET``, then ``commands`` (which ``packed`` is), then, if asked for, ``PTTL``; as ``exchange``."""
         try:
             connection = self._idle.pop()
         except IndexError:
@@ -469,10 +466,6 @@ class ClusterLink:
     def get_with_ttl(self, key: bytes) -> tuple[bytes | None, int]:
         """``GET`` and ``PTTL`` in one round trip."""
         return _both(self.exchange([(b"GET", key), (b"PTTL", key)]))
-
-    def get_tagged(self, key: bytes, commands: Sequence[Command], packed: bytes, with_ttl: bool) -> list[Any]:
-        """See ``Link``."""
-        return self.exchange(_tagged(key, commands, with_ttl))
 
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """See ``Link``; plain commands go in one pipeline, scripts one by one."""

@@ -1,4 +1,8 @@
-"""The protocol for many keys at once: one look, one load for all that miss. Without I/O, as in ``protocol``."""
+"""The protocol for many keys at once: one look, one load for all that miss. Without I/O, as in ``protocol``.
+
+Of several servers one can be away: to a ``Send`` of these steps the driver always answers with a list, in which AWAY
+stands for what could not be had.
+"""
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -59,25 +63,27 @@ class _Lease:
 
 
 def read_many(
-    contexts: Sequence[Context], replies: "list[list[Any]] | Away", is_readable: Callable[[bytes], bool]
+    contexts: Sequence[Context], replies: Sequence[list[Any] | Away], is_readable: Callable[[bytes], bool]
 ) -> Generator[Step | LoadMany, Any, Found]:
     """Read several keys; load those that miss with one call, and what others load in vain with a second.
 
     Args:
         contexts: the keys.
-        replies: for each, to its ``ask()``.
+        replies: for each, to its ``ask()``, or AWAY.
         is_readable: whether the codec can read a payload.
     """
     found = Found()
-    if isinstance(replies, Away):
-        yield from _load(found, contexts, [], is_away=True)
-        return found
+    answered = next((reply for reply in replies if not isinstance(reply, Away)), [])
     # Asked for once, for all of them.
-    count_versions(contexts[0], replies[0][1:])
+    count_versions(contexts[0], answered[1:])
+    away: list[Context] = []
     bare: list[Context] = []
     waiting: list[Context] = []
     wanted: list[tuple[Context, Any]] = []
     for context, reply in zip(contexts, replies, strict=True):
+        if isinstance(reply, Away):
+            away.append(context)
+            continue
         seen = reply[0]
         if isinstance(seen, ResponseError):
             context.tally.add("errors")
@@ -106,30 +112,29 @@ def read_many(
                 else (TAKE, context.key, seen, token, lease_ms)
             )
             commands.extend(context.open_tags())
-        answers = yield Send(commands)
-        if isinstance(answers, Away):
-            bare.extend(context for context, *_ in tries)
-        else:
-            rest = iter(answers)
-            for context, _, token, lease_ms in tries:
-                held = next(rest)
-                versions = versions_in(context, [next(rest) for _ in context.tags])
-                if held is None or held == token:
-                    context.tally.add("own_misses")
-                    leases.append(_Lease(context, token, lease_ms, versions))
-                elif isinstance(held, ResponseError):
-                    context.tally.add("not_stored")
-                    bare.append(context)
-                elif (kind := kind_of(held)) is not None and not _is_awaited(context, kind):
-                    bare.append(context)
-                else:
-                    waiting.append(context)
-    if leases or bare:
-        yield from _load(found, [*bare, *(lease.context for lease in leases)], leases)
+        rest = iter((yield Send(commands)))
+        for context, _, token, lease_ms in tries:
+            held = next(rest)
+            versions = versions_in(context, [next(rest) for _ in context.tags])
+            if isinstance(held, Away):
+                away.append(context)
+            elif held is None or held == token:
+                context.tally.add("own_misses")
+                leases.append(_Lease(context, token, lease_ms, versions))
+            elif isinstance(held, ResponseError):
+                context.tally.add("not_stored")
+                bare.append(context)
+            elif (kind := kind_of(held)) is not None and not _is_awaited(context, kind):
+                bare.append(context)
+            else:
+                waiting.append(context)
+    if leases or bare or away:
+        wanting = [*away, *bare, *(lease.context for lease in leases)]
+        yield from _load(found, wanting, leases, is_away=bool(away))
     if waiting:
-        late = yield from _wait(found, waiting, is_readable)
+        late, is_away = yield from _wait(found, waiting, is_readable)
         if late:
-            yield from _load(found, late, [])
+            yield from _load(found, late, [], is_away)
     return found
 
 
@@ -149,7 +154,7 @@ def _load(
         if leases:
             yield Send([(ABORT, lease.context.key, lease.token) for lease in leases])
         raise
-    # One call for all: it counts once, for the prefix of the first, and its share as each one's load time.
+    # One call for all: it counts once and with all of its time, for the prefix of the first.
     for context, value in zip(contexts, loaded.values, strict=True):
         found.values[context.key] = value
     contexts[0].tally.loaded(loaded.took_s)
@@ -173,10 +178,10 @@ def _load(
             )
             fills.append(lease)
     answers = yield Send(commands)
-    if isinstance(answers, Away):
-        return
     refused: list[tuple[Any, ...]] = []
     for lease, answer in zip(fills, answers, strict=False):
+        if isinstance(answer, Away):
+            continue
         if isinstance(answer, ResponseError):
             lease.context.tally.add("not_stored")
             refused.append((ABORT, lease.context.key, lease.token))
@@ -197,10 +202,11 @@ def _payload(encode: Callable[[Any], bytes], value: Any) -> bytes | None:
 
 def _wait(
     found: Found, waiting: list[Context], is_readable: Callable[[bytes], bool]
-) -> Generator[Step | LoadMany, Any, list[Context]]:
-    """Wait for what others load; returns those that did not come."""
+) -> Generator[Step | LoadMany, Any, tuple[list[Context], bool]]:
+    """Wait for what others load; returns those that did not come, and whether that is because Redis is away."""
     began = waiting[0].monotonic()
     late: list[Context] = []
+    is_away = False
     for context in waiting:
         context.tally.add("waits")
     turn = 0
@@ -208,14 +214,15 @@ def _wait(
         yield Pause(ttl.pause_s(turn, waiting[0].chance))
         turn += 1
         commands = [command for context in waiting for command in context.ask().commands]
-        answers = yield Send(commands)
-        if isinstance(answers, Away):
-            return [*late, *waiting]
-        rest = iter(answers)
+        rest = iter((yield Send(commands)))
         still: list[Context] = []
         for context in waiting:
             seen = next(rest)
             versions = [next(rest) for _ in context.tags]
+            if any(isinstance(reply, Away) for reply in (seen, *versions)):
+                is_away = True
+                late.append(context)
+                continue
             count_versions(context, versions)
             kind = kind_of(seen) if isinstance(seen, bytes) else None
             if kind is not None and _is_awaited(context, kind):
@@ -235,4 +242,4 @@ def _wait(
                 context.tally.add("own_misses" if seen is None else "own_hits")
                 late.append(context)
         waiting = still
-    return late
+    return late, is_away

@@ -190,7 +190,7 @@ def usable(context: Context, raw: bytes, replies: Sequence[Any]) -> Generator[St
     unasked = tuple(tag for tag in tagged.versions if tag not in asked)
     if unasked:
         more = yield Send([version_of(tag) for tag in unasked])
-        if isinstance(more, Away):
+        if isinstance(more, Away) or any(isinstance(reply, Away) for reply in more):
             return None
         count_versions(context, more)
         asked, replies = (*asked, *unasked), [*replies, *more]
@@ -323,7 +323,7 @@ def _ask(context: Context) -> Generator[Step, Any, tuple[float, list[Any] | Away
 
 def versions_in(context: Context, replies: Sequence[Any]) -> Versions:
     """Tag -> version from the replies to ``version_of`` or ``open_tags``; None when one is gone or can't be had."""
-    if any(isinstance(reply, ResponseError) or reply is None for reply in replies):
+    if any(isinstance(reply, ResponseError | Away) or reply is None for reply in replies):
         return None
     return {tag: int(float(reply)) for tag, reply in zip(context.tags, replies, strict=True)}
 

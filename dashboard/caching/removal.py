@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from redis.exceptions import ResponseError
 
 from dashboard.caching import tags as tagging
+from dashboard.caching.breaker import Breaker
 from dashboard.caching.errors import InvalidationError, UsageError
 from dashboard.caching.link import Link, Unreachable
 from dashboard.caching.wire import DROP, HOLD, TAG_KEY, TAG_PURGE, Kind, placeholder
@@ -44,10 +45,9 @@ class Removal:
         on_error: OnError,
         looked: Callable[[bytes, bool], None] = lambda key, found: None,
     ) -> None:
-        if on_error not in ("raise", "retry"):
-            raise UsageError('on_error is "raise" or "retry"')
         self._link = link
         self._on_error = on_error
+        self.mode(on_error)
         self._looked = looked
         self.pending: dict[bytes, _Kept] = {}
         """What Redis could not be told about, by key; tags are in by their own key."""
@@ -56,6 +56,17 @@ class Removal:
     def after_fork(self) -> None:
         """In a child process; what is pending is repeated by both."""
         self._lock = threading.Lock()
+
+    def mode(self, on_error: OnError | None) -> OnError:
+        """What applies; None: as the cache was told.
+
+        Raises:
+            UsageError: it is neither.
+        """
+        mode = self._on_error if on_error is None else on_error
+        if mode not in ("raise", "retry"):
+            raise UsageError('on_error is "raise" or "retry"')
+        return mode
 
     def concerns(self, key: bytes, tags: Iterable[str]) -> bool:
         """Whether the key, or one of its tags, waits for its invalidation."""
@@ -99,10 +110,7 @@ class Removal:
         self, keys: Sequence[bytes], hold_ms: int | None, on_error: OnError | None, cause: Exception | None
     ) -> None:
         """Keep keys for later, or raise, as was asked for."""
-        on_error = on_error or self._on_error
-        if on_error not in ("raise", "retry"):
-            raise UsageError('on_error is "raise" or "retry"')
-        if on_error == "retry":
+        if self.mode(on_error) == "retry":
             with self._lock:
                 if len(self.pending) + len(keys) <= MAX_PENDING:
                     for key in keys:
@@ -145,7 +153,11 @@ class Removal:
         """Try again what is pending; called about once a second."""
         with self._lock:
             pending = list(self.pending.items())
+        away: set[Breaker] = set()
         for key, kept in pending:
+            server = self._link.breaker(key)
+            if server in away:
+                continue
             if key.startswith(TAG_KEY):
                 found, cause = self._purge_one(key)
                 is_lost = found is None
@@ -155,7 +167,9 @@ class Removal:
             if not is_lost:
                 self._forget([(key, kept)])
             elif isinstance(cause, Unreachable):
-                return  # the next round tries again; what Redis refuses holds up nothing behind it
+                # The next round tries again. What one server can't be told holds up no other, and what Redis
+                # refuses holds up nothing behind it.
+                away.add(server)
 
     def _kept(self, keys: Sequence[bytes]) -> list[tuple[bytes, _Kept]]:
         """What waits for these keys now, to be forgotten once they got through."""
@@ -198,13 +212,13 @@ class Removal:
                 for key in batch
             ]
             try:
-                replies = self._link.exchange(commands)
+                replies = self._link.exchange_each(commands)
             except Unreachable as error:
                 lost.extend(batch)
                 cause = error
                 continue
             for key, reply in zip(batch, replies, strict=True):
-                if isinstance(reply, ResponseError):
+                if isinstance(reply, ResponseError | Unreachable):
                     lost.append(key)
                     cause = reply
                 else:

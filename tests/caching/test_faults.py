@@ -10,6 +10,7 @@ from redis.connection import parse_url
 
 from dashboard.caching import Cache, CacheSettingsWarning, InvalidationError
 from dashboard.caching.breaker import Breaker
+from dashboard.caching.cache import BATCH
 from dashboard.caching.link import DirectLink, connect
 from tests.caching.conftest import a_policy
 from tests.caching.test_reading import counted
@@ -123,6 +124,26 @@ def test_cut_at_every_step(
             if total <= at:
                 return
     pytest.fail(f"the use never ended within {MOST_COMMANDS} commands")
+
+
+def test_many_in_several_round_trips_of_which_one_is_lost(proxy: tuple[Cutter, int]) -> None:
+    """The keys of the others are filled all the same, and no lease of theirs stays behind."""
+    made, port = proxy
+    made.heal()
+    keys = [f"k{number}" for number in range(BATCH + 100)]
+    with (
+        redis.Redis(port=port) as raw,
+        Cache(f"redis://127.0.0.1:{made.port}", follow=False) as cache,
+    ):
+        raw.flushall()
+        cache.get_or_load("warm", lambda: 1)
+        cache._keeper.stop()
+        # After two looks and the leases of the first round trip.
+        made.cut(2 + BATCH + 10, Cut.HANG, stays=False)
+        assert cache.get_or_load_many(keys, lambda keys: dict.fromkeys(keys, 7)) == dict.fromkeys(keys, 7)
+        assert raw.mget(keys[:BATCH]) == [b"7"] * BATCH
+        assert b"7" not in raw.mget(keys[BATCH:])
+        made.heal()
 
 
 def test_a_refused_port_costs_next_to_nothing() -> None:

@@ -6,6 +6,7 @@ import pytest
 import redis
 
 from dashboard.caching import Cache, PolicyError, UsageError, parse_document
+from dashboard.caching.breaker import Breaker
 from dashboard.caching.link import Unreachable
 from dashboard.caching.policy import DEFAULT_POLICY, TIERS, PolicyDocument
 from dashboard.caching.removal import Removal
@@ -80,6 +81,13 @@ class HalfAway:
         self.is_away = False
         self.on_exchange = lambda: None
         self.sent: list[bytes] = []
+        self.only_breaker = Breaker()
+
+    def breaker(self, key: bytes) -> Breaker:
+        return self.only_breaker
+
+    def exchange_each(self, commands):  # type: ignore[no-untyped-def]
+        return self.exchange(commands)
 
     def exchange(self, commands):  # type: ignore[no-untyped-def]
         if self.is_away:

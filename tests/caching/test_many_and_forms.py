@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboard.caching import Cache, JsonCodec, MsgpackCodec, Unserialisable, UsageError
+from dashboard.caching.cache import BATCH
 from dashboard.caching.keyform import KeyForm, as_text
 from dashboard.caching.wire import Kind, placeholder
 from tests.caching.test_reading import counted
@@ -43,6 +44,18 @@ def test_one_look_and_one_load(cache: Cache, raw: redis.Redis) -> None:
     assert cache.get_or_load_many(["b", "none"], load) == {"b": 1, "none": None}
     assert len(calls) == 1
     assert cache.get_or_load_many([], load) == {}
+
+
+def test_very_many_are_looked_at_piece_by_piece(cache: Cache, raw: redis.Redis) -> None:
+    keys = [f"k{number}" for number in range(2 * BATCH + 1)]
+    for tags in ((), ("t",)):
+        raw.flushall()
+        raw.config_resetstat()
+        assert cache.get_or_load_many(keys, lambda keys: dict.fromkeys(keys, 1), tags=tags) == dict.fromkeys(
+            keys, 1
+        )
+        assert raw.info("commandstats")["cmdstat_mget"]["calls"] == 3
+        assert cache.get_or_load_many(keys, lambda keys: {}, tags=tags) == dict.fromkeys(keys, 1)
 
 
 def test_many_wait_for_what_others_load(cache: Cache, raw: redis.Redis) -> None:

@@ -3,7 +3,8 @@
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 import pytest
 import redis
@@ -12,7 +13,7 @@ from redis.cluster import RedisCluster
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from dashboard.caching import Cache, CacheSettingsWarning
+from dashboard.caching import Cache, CacheSettingsWarning, InvalidationError
 from dashboard.caching.wire import COUNTERS_KEY, INSTANCES_KEY
 from tests.caching.conftest import a_policy
 from tests.support.clusters import cluster_ports, make_cluster, role, servers
@@ -181,6 +182,80 @@ sentinel failover-timeout shop 5000
         client.close()
         for each in sentinel.sentinels:
             each.close()
+
+
+@pytest.fixture
+def halves(quiet_redis_py: None) -> Iterator[tuple[RedisCluster, Callable[[], None]]]:
+    """A Cluster of two servers without replicas, and how to kill the second one."""
+    with servers() as made:
+        ports = [
+            made.start("--cluster-enabled", "yes", "--cluster-node-timeout", "60000", port=port)
+            for port in cluster_ports()[:2]
+        ]
+        with redis.Redis(port=ports[0]) as first, redis.Redis(port=ports[1]) as second:
+            first.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
+            second.execute_command("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
+            second.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0])
+            deadline = time.monotonic() + 30
+            for each in (first, second):
+                while each.execute_command("CLUSTER INFO")["cluster_slots_assigned"] != "16384":
+                    assert time.monotonic() < deadline
+                    time.sleep(0.05)
+                while each.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+                    assert time.monotonic() < deadline
+                    time.sleep(0.05)
+        client = RedisCluster(
+            host="127.0.0.1",
+            port=ports[0],
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            require_full_coverage=False,
+            **QUICK,
+        )
+        yield client, lambda: made.kill(ports[1])
+        client.close()
+
+
+def of_half(client: RedisCluster, name: str, is_second: bool) -> Iterator[str]:
+    """Names of keys that are on one of the two."""
+    for number in range(1000):
+        if (client.keyslot(name.format(number)) >= 8192) == is_second:
+            yield f"{number}" if name.startswith("cachewarden:tag:") else name.format(number)
+
+
+def test_a_node_that_is_dead_takes_no_other_with_it(
+    halves: tuple[RedisCluster, Callable[[], None]],
+) -> None:
+    client, kill = halves
+    fine = list(islice(of_half(client, "k:{}", False), 5))
+    dead = list(islice(of_half(client, "k:{}", True), 5))
+    tag = next(of_half(client, "cachewarden:tag:{}", True))
+    with Cache(client, default=a_policy(longest_wait_s=0.5), follow=False, on_error="retry") as cache:
+        mixed = [key for pair in zip(fine, dead, strict=True) for key in pair]
+        assert cache.get_or_load_many(mixed, lambda keys: dict.fromkeys(keys, 1)) == dict.fromkeys(mixed, 1)
+        cache.get_or_load("tagged", lambda: 1, tags=[tag])
+        kill()
+        loaded: list[list[str]] = []
+
+        def load(keys: list[str]) -> dict[str, int]:
+            loaded.append(keys)
+            return dict.fromkeys(keys, 2)
+
+        for _ in range(8):
+            found = cache.get_or_load_many(mixed, load)
+            assert found == dict.fromkeys(fine, 1) | dict.fromkeys(dead, 2)
+            assert cache.get_or_load(fine[0], lambda: 3, tags=[tag]) == 3
+        assert loaded == [dead] * 8
+        assert cache._link.breaker(fine[0].encode()).is_closed
+        assert not cache._link.breaker(dead[0].encode()).is_closed
+        # What is on the node that is there is told, also what was kept behind what is not.
+        with pytest.raises(InvalidationError) as caught:
+            cache.invalidate(*mixed, on_error="raise")
+        assert sorted(caught.value.keys) == sorted(key.encode() for key in dead)
+        assert client.get(fine[0]) is None
+        cache._removal.keep_or_raise([dead[0].encode(), fine[0].encode()], None, None, None)
+        cache._removal.repeat()
+        assert list(cache._removal.pending) == [dead[0].encode()]
 
 
 def test_a_cluster_client_with_slow_settings_is_warned_about(quiet_redis_py: None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from dashboard.caching import Cache, InvalidationError, Strategy
+from dashboard.caching import Cache, InvalidationError, Strategy, UsageError
 from dashboard.caching.wire import Kind, kind_of
 from tests.caching.test_reading import counted, full
 from tests.support.servers import free_port
@@ -256,3 +256,18 @@ def test_a_full_server_may_still_fill_up_in_the_middle_of_a_load(cache: Cache, r
     finally:
         raw.config_set("maxmemory", before["maxmemory"])
         raw.config_set("maxmemory-policy", before["maxmemory-policy"])
+
+
+def test_a_wrong_on_error_is_said_at_once(cache: Cache, raw: redis.Redis) -> None:
+    """Not only on the day that Redis is away, and not after the commit."""
+    raw.set("k", b"1")
+    wrong: Any = "rais"
+    with pytest.raises(UsageError):
+        cache.write_through("k", on_error=wrong)
+    with pytest.raises(UsageError):
+        cache.put("k", 2, on_error=wrong)
+    with pytest.raises(UsageError):
+        cache.invalidate("k", on_error=wrong)
+    with pytest.raises(UsageError):
+        cache.invalidate_tag("t", on_error=wrong)
+    assert raw.get("k") == b"1"
