@@ -1,10 +1,15 @@
-"""The worker: polls the caches, keeps their history and their policies in force. Any number may run; one works."""
+"""The worker: polls the caches, keeps their history and their policies in force, and runs purges.
+
+Any number may run: one of them polls, all of them do jobs.
+"""
 
 import logging
 import signal
 import threading
 from types import FrameType
 
+from dashboard.invalidation import jobs as invalidation
+from dashboard.jobs.runner import Runner
 from dashboard.monitoring.jobs import CacheJob, Poller
 from dashboard.policies import jobs as policies
 from dashboard.work import Runtime
@@ -20,7 +25,12 @@ class Worker:
         self._poller = Poller(
             runtime,
             beside=[CacheJob("policies", policies.EVERY_S, propagation.run)],
-            upkeep=[policies.apply_retention],
+            upkeep=[policies.apply_retention, invalidation.expire],
+        )
+        self._runner = Runner(
+            runtime,
+            invalidation.handlers(runtime),
+            beside=[lambda: invalidation.fire_schedules(runtime)],
         )
 
     @property
@@ -31,9 +41,11 @@ class Worker:
     def start(self) -> None:
         """Begin, in threads of its own; returns at once, also when PostgreSQL is away."""
         self._poller.start()
+        self._runner.start()
 
     def stop(self) -> None:
         """Stop and wait until nothing runs any more. The runtime stays open."""
+        self._runner.stop()
         self._poller.stop()
 
 

@@ -42,6 +42,10 @@ class Halted(DashboardError):
     title = "The purge waits for you"
 
 
+class Exceeded(Halted):
+    """It would touch more keys than were approved: it must be counted and approved again."""
+
+
 class Failed(DashboardError):
     """Trying again will not help: the cache forbids what is needed, or what was asked for can't be done there."""
 

@@ -66,8 +66,8 @@ class PurgeRow(Base):
     """One purge; its number is ``id``.
 
     ``target`` says in words what it selects, for the history's filter. ``needs_count``: it was stopped because it would
-    go beyond its approval. ``job_id``: its open job, which may be another in each state; ``wish`` is what that one's
-    holder was asked.
+    go beyond its approval. ``drafted_at``: when it was made, or last sent back to be counted again. ``job_id``: its
+    open job, which may be another in each state; ``wish`` is what that one's holder was asked.
     """
 
     __tablename__ = "purge"
@@ -88,7 +88,9 @@ class PurgeRow(Base):
     schedule_id: Mapped[int | None] = mapped_column(ForeignKey("purge_schedule.id", ondelete="SET NULL"))
     job_id: Mapped[int | None] = mapped_column(BigInteger)
     wish: Mapped[str] = mapped_column(server_default="")
+    next_segment: Mapped[int] = mapped_column(BigInteger, server_default="0")
     created_at: Mapped[datetime]
+    drafted_at: Mapped[datetime]
     approved_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
@@ -122,11 +124,15 @@ class PurgeScheduleInputRow(_Chunk, Base):
 
 
 class PurgeSegmentRow(_Chunk, Base):
-    """The journal: keys that were found and are acted on, or were. ``is_done`` ones are the report."""
+    """The journal: keys that were found and are acted on, or were. ``is_done`` ones are the report.
+
+    ``cursor`` is text, because SCAN's go beyond PostgreSQL's largest integer.
+    """
 
     __tablename__ = "purge_segment"
 
     purge_id: Mapped[int] = mapped_column(ForeignKey("purge.id", ondelete="CASCADE"), primary_key=True)
     node: Mapped[str]
     run_id: Mapped[str]
+    cursor: Mapped[str | None]
     is_done: Mapped[bool]

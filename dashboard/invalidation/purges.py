@@ -11,7 +11,7 @@ from dashboard.audit import service as audit
 from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
 from dashboard.errors import Conflict, InvalidInput, Refused
-from dashboard.invalidation import changing, friction, store
+from dashboard.invalidation import changing, friction, selection, store
 from dashboard.invalidation.limits import limits
 from dashboard.invalidation.states import Verb
 from dashboard.invalidation.types import (
@@ -77,6 +77,7 @@ def create(
             raise InvalidInput("Nothing can be purged with that list.", fields={"keys": message})
         # How many are in a list is known once it was read.
         plan = replace(plan, selection=replace(plan.selection, count=count))
+    selection.check(plan.selection)
     store.change_purge(
         work.session,
         number,
@@ -266,7 +267,16 @@ def recount(work: UnitOfWork, number: int, *, revision: int) -> Purge:
     caches.require_writable(cache)
     job = changing.add_count_job(work, number, cache)
     return changing.move(
-        work, purge, Verb.RECOUNT, cache, job_id=job, problem="", cap=0, approved_at=None, needs_count=False
+        work,
+        purge,
+        Verb.RECOUNT,
+        cache,
+        job_id=job,
+        drafted_at=work.now,
+        problem="",
+        cap=0,
+        approved_at=None,
+        needs_count=False,
     )
 
 

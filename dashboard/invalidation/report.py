@@ -1,12 +1,17 @@
 """The keys a purge touched, for those who asked for a report."""
 
 from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final
 
 from dashboard.access import Actor, Role, require
 from dashboard.caching.policy import prefix_to_text
 from dashboard.errors import NotFound
 from dashboard.invalidation import changing, store
 from dashboard.work import Runtime, unit_of_work
+
+KEPT: Final = timedelta(days=30)
+"""After its end; a report of millions of keys is large."""
 
 
 def report_chunks(runtime: Runtime, actor: Actor, number: int) -> Iterator[bytes]:
@@ -25,6 +30,8 @@ def report_chunks(runtime: Runtime, actor: Actor, number: int) -> Iterator[bytes
             raise changing.gone(number)
         if not purge.plan.wants_report:
             raise NotFound(f"Purge {number} keeps no report.", what_to_do="It is chosen before it runs.")
+        if purge.ended_at is not None and purge.ended_at < work.now - KEPT:
+            raise NotFound(f"The report of purge {number} was removed: they are kept for {KEPT.days} days.")
     return _chunks(runtime, actor, number)
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from dashboard.invalidation import stored
+from dashboard.invalidation.engine import Segment
 from dashboard.invalidation.models import (
     PurgeInputRow,
     PurgeLimitsRow,
@@ -51,6 +52,7 @@ def insert_purge(
         "actor": actor,
         "source": source,
         "created_at": now,
+        "drafted_at": now,
         **values,
     }
     return session.execute(insert(PurgeRow).values(row).returning(PurgeRow.id)).scalar_one()
@@ -135,9 +137,9 @@ def change_purge(
 
 
 def list_stale(session: Session, before: datetime, limit: int) -> list[int]:
-    """Numbers of drafts and previews that were made before then."""
+    """Numbers of drafts and previews from before then."""
     query = select(PurgeRow.id).where(
-        PurgeRow.state.in_((State.DRAFT.value, State.PREVIEWED.value)), PurgeRow.created_at < before
+        PurgeRow.state.in_((State.DRAFT.value, State.PREVIEWED.value)), PurgeRow.drafted_at < before
     )
     return list(session.scalars(query.order_by(PurgeRow.id).limit(limit)))
 
@@ -237,10 +239,34 @@ def commit_soon(session: Session) -> None:
     session.execute(text("SELECT set_config('synchronous_commit', 'off', true)"))
 
 
-def put_segments(session: Session, number: int, segments: Sequence[dict[str, Any]]) -> None:
+def save_progress(session: Session, number: int, progress: Progress, next_segment: int) -> None:
+    """Store how far a purge is; ``next_segment`` only ever rises."""
+    session.execute(
+        update(PurgeRow)
+        .where(PurgeRow.id == number)
+        .values(
+            progress=stored.progress_to_json(progress),
+            next_segment=func.greatest(PurgeRow.next_segment, next_segment),
+        )
+    )
+
+
+def put_segments(session: Session, number: int, segments: Sequence[Segment]) -> None:
     """Add segments that begin; those that are there already, from a commit whose answer was lost, stay."""
-    if segments:
-        rows = [{"purge_id": number, "is_done": False, **segment} for segment in segments]
+    rows = [
+        {
+            "purge_id": number,
+            "seq": segment.number,
+            "count": len(segment.keys),
+            "keys": stored.pack(segment.keys),
+            "node": segment.node,
+            "run_id": segment.run_id,
+            "cursor": None if segment.cursor is None else str(segment.cursor),
+            "is_done": False,
+        }
+        for segment in segments
+    ]
+    if rows:
         session.execute(upsert(PurgeSegmentRow).on_conflict_do_nothing(), rows)
 
 
@@ -256,12 +282,26 @@ def end_segments(session: Session, number: int, seqs: Sequence[int], *, keep: bo
     )
 
 
-def open_segments(session: Session, number: int) -> Sequence[PurgeSegmentRow]:
+def open_segments(session: Session, number: int) -> list[Segment]:
     """Segments that were begun and not finished, in order."""
     query = select(PurgeSegmentRow).where(
         PurgeSegmentRow.purge_id == number, PurgeSegmentRow.is_done.is_(False)
     )
-    return session.scalars(query.order_by(PurgeSegmentRow.seq), execution_options=_ANEW).all()
+    return [
+        Segment(
+            number=row.seq,
+            node=row.node,
+            run_id=row.run_id,
+            cursor=None if row.cursor is None else int(row.cursor),
+            keys=tuple(stored.unpack(row.keys)),
+        )
+        for row in session.scalars(query.order_by(PurgeSegmentRow.seq), execution_options=_ANEW)
+    ]
+
+
+def next_segment(session: Session, number: int) -> int:
+    """A number above those of all segments that were ever begun."""
+    return session.execute(select(PurgeRow.next_segment).where(PurgeRow.id == number)).scalar_one()
 
 
 def report_chunk(session: Session, number: int, after: int) -> tuple[int, list[bytes]] | None:
@@ -277,6 +317,12 @@ def report_chunk(session: Session, number: int, after: int) -> tuple[int, list[b
         .limit(1)
     ).one_or_none()
     return None if row is None else (row.seq, stored.unpack(row.keys))
+
+
+def delete_old_reports(session: Session, before: datetime) -> None:
+    """Remove the reports of purges that ended before then."""
+    old = select(PurgeRow.id).where(PurgeRow.ended_at < before)
+    session.execute(delete(PurgeSegmentRow).where(PurgeSegmentRow.purge_id.in_(old)))
 
 
 def clear_work(session: Session, number: int, *, keep_report: bool) -> None:

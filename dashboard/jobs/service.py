@@ -86,3 +86,8 @@ def finish(work: UnitOfWork, job: Job) -> None:
     """
     if not store.finish(work.session, job.id, job.attempt):
         raise LeaseLost
+
+
+def let_go_soon(work: UnitOfWork) -> None:
+    """Let a worker's transaction neither hold rows for long when the worker hangs, nor wait long for others."""
+    store.let_go_soon(work.session)

@@ -1,6 +1,6 @@
 """What a job is to those who ask for one and those who do it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -97,6 +97,24 @@ class Control(Protocol):
         """
         ...
 
-    def sleep(self, seconds: float) -> None:
-        """Wait, and check while waiting; raises as ``check``."""
+    @property
+    def is_ours(self) -> bool:
+        """Whether the lease is ours for sure, whatever else is asked."""
         ...
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until ``check`` would raise."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """Who does the jobs of one kind.
+
+    Args:
+        run: works on a claimed job; ends it with ``service.finish``. Raises what ``Control.check`` raised, or Retry.
+        threads: so many at a time in one process.
+    """
+
+    run: Callable[[Control], None]
+    threads: int

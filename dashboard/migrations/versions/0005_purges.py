@@ -92,7 +92,9 @@ def upgrade() -> None:
         sa.Column("schedule_id", sa.BigInteger, sa.ForeignKey("purge_schedule.id", ondelete="SET NULL")),
         sa.Column("job_id", sa.BigInteger),
         _text("wish"),
+        sa.Column("next_segment", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("drafted_at", _TIME, nullable=False),
         sa.Column("approved_at", _TIME),
         sa.Column("started_at", _TIME),
         sa.Column("ended_at", _TIME),
@@ -114,6 +116,7 @@ def upgrade() -> None:
         *_chunk("purge"),
         sa.Column("node", sa.Text, nullable=False),
         sa.Column("run_id", sa.Text, nullable=False),
+        sa.Column("cursor", sa.Text),
         sa.Column("is_done", sa.Boolean, nullable=False),
     )
     op.create_table(

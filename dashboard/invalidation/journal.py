@@ -1,0 +1,191 @@
+"""Between the engine and PostgreSQL: the journal, the list of an exact selector, and what is asked of a running purge.
+
+PostgreSQL may be away for a moment: what is to be written is tried again as long as the lease is ours for sure. After
+that another worker may have it, and this one stops.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from dashboard.access import Actor, Role
+from dashboard.caches import service as caches
+from dashboard.errors import StoreUnavailable
+from dashboard.invalidation import engine, store, trail
+from dashboard.invalidation.engine import Segment
+from dashboard.invalidation.types import Progress, Purge
+from dashboard.jobs import service as jobs
+from dashboard.jobs import types as asked
+from dashboard.monitoring import service as monitoring
+from dashboard.work import Runtime, UnitOfWork, unit_of_work
+
+ACTOR: Final = Actor(user_id=None, name="worker", role=Role.ADMIN, source="worker")
+
+_AGAIN_AFTER_S: Final = 0.3
+_Answer = TypeVar("_Answer")
+
+
+def patiently(runtime: Runtime, control: asked.Control, do: Callable[[UnitOfWork], _Answer]) -> _Answer:
+    """Do something in a transaction of its own; again while PostgreSQL is away and the lease is ours.
+
+    ``do`` must be such that a second time does no harm: the answer to a commit can get lost.
+
+    Raises:
+        asked.LeaseLost: the lease is not ours any more, or that can't be known.
+    """
+    while True:
+        try:
+            with unit_of_work(runtime, ACTOR) as work:
+                jobs.let_go_soon(work)
+                answer = do(work)
+            return answer
+        except StoreUnavailable:
+            threading.Event().wait(_AGAIN_AFTER_S)
+            if not control.is_ours:
+                raise asked.LeaseLost from None
+
+
+class EngineControl:
+    """``engine.Control``: the lease and the wishes, in the engine's words; counts lookups until they are stored."""
+
+    def __init__(self, control: asked.Control) -> None:
+        self._control = control
+        self._lock = threading.Lock()
+        self._hits = self._misses = 0
+        self._halted = threading.Event()
+
+    def check(self) -> None:
+        """See ``engine.Control``."""
+        if self._halted.is_set() and self._control.is_ours:
+            raise engine.Paused
+        try:
+            self._control.check()
+        except asked.LeaseLost:
+            raise engine.LeaseLost from None
+        except asked.CancelAsked:
+            raise engine.Cancelled from None
+        except (asked.PauseAsked, asked.Stopping):
+            raise engine.Paused from None
+
+    def wait(self, seconds: float) -> None:
+        """See ``engine.Control``."""
+        if not self._halted.is_set():
+            self._control.wait(seconds)
+
+    def looked_up(self, hits: int, misses: int) -> None:
+        """See ``engine.Control``."""
+        with self._lock:
+            self._hits += hits
+            self._misses += misses
+
+    def take_lookups(self) -> tuple[int, int]:
+        """What was looked up since the last time."""
+        with self._lock:
+            taken = self._hits, self._misses
+            self._hits = self._misses = 0
+        return taken
+
+    def halt(self) -> None:
+        """Have the engine stop as if it was paused."""
+        self._halted.set()
+
+
+class PurgeJournal:
+    """``engine.Journal`` of one purge in one worker.
+
+    Args:
+        purge: as it stood when this worker began.
+        control: whose halt is called when the cache became read-only.
+    """
+
+    def __init__(self, runtime: Runtime, job: asked.Control, purge: Purge, control: EngineControl) -> None:
+        self._runtime = runtime
+        self._job = job
+        self._purge = purge
+        self._control = control
+        self._saved = purge.progress
+        self.is_read_only = False
+
+    def pending(self) -> Sequence[Segment]:
+        """See ``engine.Journal``."""
+        return self._do(lambda work: store.open_segments(work.session, self._purge.number))
+
+    def next_number(self) -> int:
+        """See ``engine.Journal``."""
+        return self._do(lambda work: store.next_segment(work.session, self._purge.number))
+
+    def commit(self, progress: Progress, begun: Sequence[Segment], finished: Sequence[int]) -> None:
+        """See ``engine.Journal``."""
+        lookups = self._control.take_lookups()
+        try:
+            self._saved = self._do(lambda work: self._commit(work, progress, begun, finished, lookups))
+        except BaseException:
+            self._control.looked_up(*lookups)
+            raise
+        if self.is_read_only:
+            self._control.halt()
+
+    def _commit(
+        self,
+        work: UnitOfWork,
+        progress: Progress,
+        begun: Sequence[Segment],
+        finished: Sequence[int],
+        lookups: tuple[int, int],
+    ) -> Progress:
+        purge, session = self._purge, work.session
+        store.commit_soon(session)
+        assert purge.started_at is not None  # it runs
+        progress = replace(
+            trail.follow(progress, self._saved, purge.started_at, work.now), updated_at=work.now
+        )
+        # The purge's row before the job's, as everybody does.
+        store.save_progress(
+            session, purge.number, progress, max((segment.number + 1 for segment in begun), default=0)
+        )
+        jobs.fence(work, self._job.job)
+        store.put_segments(session, purge.number, begun)
+        store.end_segments(session, purge.number, finished, keep=purge.plan.wants_report)
+        store_lookups(work, purge.cache_id, lookups)
+        self.is_read_only = caches.get_cache(work, purge.cache_id).read_only
+        return progress
+
+    def _do(self, do: Callable[[UnitOfWork], _Answer]) -> _Answer:
+        try:
+            return patiently(self._runtime, self._job, do)
+        except asked.LeaseLost:
+            raise engine.LeaseLost from None
+
+
+class StoredInput:
+    """``engine.Input``: the list beside a purge, read chunk by chunk, each in a transaction of its own."""
+
+    def __init__(self, runtime: Runtime, job: asked.Control, number: int) -> None:
+        self._runtime = runtime
+        self._job = job
+        self._number = number
+
+    def chunks(self, first: int) -> Iterator[Sequence[bytes]]:
+        """See ``engine.Input``."""
+        index = first
+        while (found := self._read(index)) is not None:
+            start, items = found
+            yield items[index - start :]
+            index = start + len(items)
+
+    def _read(self, index: int) -> tuple[int, list[bytes]] | None:
+        try:
+            return patiently(
+                self._runtime,
+                self._job,
+                lambda work: store.input_chunk(work.session, self._number, index),
+            )
+        except asked.LeaseLost:
+            raise engine.LeaseLost from None
+
+
+def store_lookups(work: UnitOfWork, cache_id: int, lookups: tuple[int, int]) -> None:
+    """Take lookups of ours, (hits, misses), off the cache's hit ratio."""
+    if any(lookups):
+        monitoring.record_self_lookups(work, cache_id, *lookups)
