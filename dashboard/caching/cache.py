@@ -160,7 +160,8 @@ class Cache:
             raw_key = key.encode() if type(key) is str else _as_bytes(key)
         except UnicodeEncodeError:
             raise UsageError("a key can't contain half of a surrogate pair") from None
-        _check(raw_key)
+        if not 0 < len(raw_key) <= MAX_KEY_BYTES:
+            _check(raw_key)
         rules = self._rules
         rule = rules.items[bisect_right(rules.bounds, raw_key)]
         if tags:
@@ -517,9 +518,10 @@ class Cache:
                 (self._default, ()) if document is None else (document.default, document.policies)
             )
             self._ledger.retain({default.prefix, *(policy.prefix for policy in policies)})
-            self._rules = PolicyTable(
-                [(policy.prefix, self._make_rule(policy)) for policy in policies], self._make_rule(default)
-            )
+            rules = [(policy.prefix, self._make_rule(policy)) for policy in policies]
+            # Keys that are ours are never simple: what reads them otherwise refuses them.
+            rules.append((RESERVED, Rule(default, self._ledger.tally(default.prefix), is_started=False)))
+            self._rules = PolicyTable(rules, self._make_rule(default))
 
     def _make_rule(self, policy: Policy) -> Rule:
         return Rule(policy, self._ledger.tally(policy.prefix), self._is_started)
@@ -598,6 +600,7 @@ class Cache:
         return False
 
     def _read(self, context: Context, rule: Rule, loader: Callable[[], Any]) -> Any:
+        _check(context.key)
         if not self._is_started:
             self._start()
             rule = self._rules.find(context.key)
