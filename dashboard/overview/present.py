@@ -18,6 +18,7 @@ from dashboard.web.formats import (
     iso,
     number,
     percent,
+    share,
     since,
     time,
 )
@@ -326,10 +327,12 @@ def _hit_ratio(
     }.get(verdict.kind if verdict else "", ("", ""))
     ratio = judged.hit_ratio if judged is not None else None
     if ratio is not None and judged is not None:
-        # Three ratios of three spans stand on the page: each says which.
-        sub = f"in {recent_words(judged)}"
-        if window.hit_ratio is not None:
-            sub += f"; {percent(window.hit_ratio)} in {words}"
+        # Three ratios of three spans stand on the page: each says which. Short: the tile is narrow.
+        sub = recent_words(judged).removeprefix("the ")
+        if series.span.name == "15m":
+            sub += f"; target {percent(target)}"
+        elif window.hit_ratio is not None:
+            sub += f"; {_SPOKEN.get(series.span.name, 'whole span')} mean {share(window.hit_ratio)}"
     elif window.lookups == 0:
         sub = f"no reads in {words}"
     else:
@@ -337,7 +340,7 @@ def _hit_ratio(
     none = "no reads" if window.lookups is not None else "n/a"
     return Tile(
         label="Hit ratio",
-        value=percent(ratio).removesuffix("%") if ratio is not None else none,
+        value=share(ratio).removesuffix("%") if ratio is not None else none,
         unit="%" if ratio is not None else "",
         sub=sub,
         status_kind=status[0],  # type: ignore[arg-type]

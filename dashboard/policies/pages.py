@@ -27,6 +27,7 @@ from dashboard.policies.types import (
     ItemChange,
     ItemKind,
     KeysSource,
+    NoVersion,
     PoliciesPage,
     PolicyRow,
     PrefixUse,
@@ -355,6 +356,7 @@ def test_key(work: UnitOfWork, cache_id: int, key: str) -> Test:
         shorter=tuple(other.prefix_text for other in matching),
         is_bypassed=policy.is_bypassed(work.now.timestamp()),
         draft=staged if staged != policy else None,
+        is_pattern=words.is_pattern(key),
     )
 
 
@@ -448,11 +450,15 @@ def _card(
     held: Held, tier: Tier, staged: Mapping[tuple[ItemKind, str], ItemChange], known: Mapping[str, int]
 ) -> TierCard:
     users = [policy for policy in held.draft.policies if policy.tier == tier.name]
+    was = next((each for each in held.published.tiers if each.name == tier.name), None)
     counted = [known[policy.prefix_text] for policy in users if policy.prefix_text in known]
     return TierCard(
         tier=tier,
         icon=words.tier_icon(tier),
         range_text=words.range_text(tier),
+        was_range_text=""
+        if was is None or words.range_text(was) == words.range_text(tier)
+        else words.range_text(was),
         note=words.tier_note(tier),
         prefixes=len(users),
         keys=sum(counted) if counted else None,
@@ -693,7 +699,7 @@ def _version_row(held: Held, version: store.Version) -> VersionRow:
 def _get_version(work: UnitOfWork, held: Held, version: int) -> VersionRow:
     found = store.find_version(work.session, held.cache.id, version)
     if found is None:
-        raise NotFound(f"There is no version {version}.", what_to_do="The history lists all of them.")
+        raise NoVersion(version)
     return _version_row(held, found)
 
 

@@ -14,8 +14,12 @@ from dashboard.policies.types import KeysSource, Preview
 
 MAX_BARS: Final = 60
 UNLIKELY: Final = 0.001
-ENOUGH_PEAK_S: Final = 5.0
+FEW_S: Final = 5.0
 """A burst that reloads no more keys than this in a second is no burst."""
+CALM_S: Final = 100.0
+"""More loads in a second than this are for the operator to judge: we do not know what the database takes."""
+LONG_S: Final = 60
+"""What is spread over less is felt as one burst all the same."""
 
 _STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 43_200, 86_400)
 
@@ -107,14 +111,16 @@ def _cumulated(at: float, burst_s: float, jitter_s: float) -> float:
 
 
 def _verdict(policy: Policy, keys: int, plain: float, jittered: float) -> tuple[str, str]:
-    if plain <= ENOUGH_PEAK_S:
+    if plain <= FEW_S:
         return "ok", f"No avalanche risk. {keys:,} keys are too few to be felt."
     if policy.jitter_s == 0:
         return (
             "warn",
             f"Avalanche risk. {keys:,} keys written together expire together, and are loaded together.",
         )
-    over = words.seconds(policy.jitter_s)
-    if jittered <= plain / 4:
+    over, peak = words.seconds(policy.jitter_s), f"{jittered:,.0f}"
+    if jittered <= CALM_S and jittered <= plain / 4:
         return "ok", f"No avalanche risk. The burst's expirations are spread over {over}."
-    return "warn", f"Little relief. The burst's expirations are spread over {over} only."
+    if policy.jitter_s >= LONG_S and jittered <= plain / 4:
+        return "info", f"Spread over {over}, and still {peak} loads in a second: can the database take those?"
+    return "warn", f"Little relief. {peak} keys still expire in one second; a jitter of {over} is too short."

@@ -112,7 +112,6 @@ class PolicyScreen:
         """The drawing in the open form."""
         return self.editor.preview if self.editor else None
 
-
     @property
     def is_waiting(self) -> bool:
         """The drawing is of an earlier state: what stands in the form can't be drawn."""
@@ -122,6 +121,7 @@ class PolicyScreen:
     def marks(self) -> None:
         """A whole page has its errors at the fields already."""
         return None
+
 
 @dataclass(frozen=True, slots=True)
 class PreviewPart:

@@ -60,9 +60,9 @@ __all__ = [
     "stage_tier_removal",
     "test_key",
     "tier_editor",
+    "tiers",
     "typed_editor",
     "typed_tier_editor",
-    "tiers",
     "unstage",
     "version_page",
 ]

@@ -7,10 +7,9 @@ from functools import cached_property
 from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
 from dashboard.caching.policy import PolicyDocument, Tier
-from dashboard.errors import NotFound
 from dashboard.policies import diff, documents, store
 from dashboard.policies.documents import Edit
-from dashboard.policies.types import DraftSummary, ItemChange
+from dashboard.policies.types import DraftSummary, ItemChange, NoVersion
 from dashboard.work import UnitOfWork
 
 
@@ -105,7 +104,7 @@ def document_of(work: UnitOfWork, cache_id: int, version: int) -> PolicyDocument
         return documents.FIRST
     stored = store.find_document(work.session, cache_id, version) if 0 < version < 2**63 else None
     if stored is None:
-        raise NotFound(f"There is no version {version}.", what_to_do="The history lists all of them.")
+        raise NoVersion(version)
     return documents.load(stored)
 
 

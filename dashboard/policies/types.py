@@ -13,7 +13,7 @@ from typing import Any
 
 from dashboard.caching.errors import Problem
 from dashboard.caching.policy import Policy, PolicyDocument, Tier
-from dashboard.errors import Conflict, InvalidInput
+from dashboard.errors import Conflict, InvalidInput, NotFound
 
 MANY_KEYS = 1_000
 """More keys than this without jitter are worth a warning."""
@@ -115,6 +115,13 @@ class InvalidItem(InvalidInput):
             fields.setdefault(problem.path, problem.message)
         super().__init__(message, fields=fields)
         self.problems = problems
+
+
+class NoVersion(NotFound):
+    """There is no such version; the history lists all of them."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"There is no version {version}.", what_to_do="The history lists all of them.")
 
 
 class EditConflict(Conflict):
@@ -512,6 +519,7 @@ class TierCard:
     Args:
         icon: name of its icon.
         range_text: "1 to 6 h", "Never stored".
+        was_range_text: the range in force; empty unless a staged change puts another.
         note: what it is for; empty for tiers of one's own.
         keys: live keys of its prefixes, as far as counters tell; None when nobody knows.
         staged: the staged change, if any; a removed tier keeps its card until it is published.
@@ -521,6 +529,7 @@ class TierCard:
     tier: Tier
     icon: str
     range_text: str
+    was_range_text: str
     note: str
     prefixes: int
     keys: int | None
@@ -564,6 +573,12 @@ class PolicyRow:
     changed_version: int | None
     changed_at: datetime | None
     changed_by: str
+
+    def was(self, field: str) -> str:
+        """What is in force where a staged change puts another value; empty elsewhere."""
+        if self.staged is None or self.staged.change is not ChangeKind.CHANGED:
+            return ""
+        return next((change.before for change in self.staged.fields if change.name == field), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -811,6 +826,7 @@ class Test:
         ttl_text: "1 h + up to 12 m", "Not cached".
         is_bypassed: a bypass runs right now.
         draft: what will apply when the draft is published, where that differs.
+        is_pattern: the key looks like a pattern of SCAN, which it is not taken for.
     """
 
     key: str
@@ -822,6 +838,7 @@ class Test:
     shorter: tuple[str, ...]
     is_bypassed: bool
     draft: Policy | None = None
+    is_pattern: bool = False
 
 
 @dataclass(frozen=True, slots=True)

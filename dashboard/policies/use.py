@@ -60,6 +60,10 @@ def covered_ratio(uses: Mapping[str | None, PrefixUse]) -> float | None:
 
 def warnings(work: UnitOfWork, held: Held, *policies: Policy) -> tuple[str, ...]:
     """What is allowed but unwise."""
+    return (*filter(None, map(words.pattern_warning, policies)), *_bursts(work, held, *policies))
+
+
+def _bursts(work: UnitOfWork, held: Held, *policies: Policy) -> tuple[str, ...]:
     risky = [policy for policy in policies if policy.is_cached and policy.jitter_s == 0]
     if not risky:
         return ()

@@ -15,10 +15,12 @@ from dashboard.policies.types import (
     Editor,
     InvalidItem,
     ItemKind,
+    NoVersion,
     PublishConflict,
     TierEditor,
     VersionPage,
 )
+from dashboard.web import errors as error_pages
 from dashboard.web.context import open_work
 from dashboard.web.guard import requires
 from dashboard.web.htmx import is_partial, notify, redirect_to
@@ -35,6 +37,13 @@ _LARGEST = 2**31
 
 def _base(cache_id: int) -> str:
     return f"/caches/{cache_id}/policies"
+
+
+@bp.errorhandler(NoVersion)
+def no_version(error: NoVersion) -> Response:
+    """Lead to the history; every address of a version has the cache in it."""
+    cache_id = (request.view_args or {})["cache_id"]
+    return error_pages.with_link(error, "All versions", f"{_base(cache_id)}/versions")
 
 
 # --- looking ----------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from typing import Final
 
 from dashboard.caching.policy import Policy, Strategy, Tier
 from dashboard.policies.types import ItemKind
+from dashboard.web.formats import day_and_time
 
 OTHER_KEYS: Final = "Other keys"
 NOT_CACHED: Final = "Not cached"
@@ -106,5 +107,20 @@ def title(kind: ItemKind, name: str, label: str = "") -> str:
 
 
 def moment(epoch_s: float) -> str:
-    """A moment in time: ``2026-11-22 14:26:31 UTC``."""
-    return f"{datetime.fromtimestamp(epoch_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    """A moment in time, in a text that is kept beside its date: ``Nov 22, 14:26 UTC``."""
+    return f"{day_and_time(datetime.fromtimestamp(epoch_s, UTC))} UTC"
+
+
+def is_pattern(text: str) -> bool:
+    """Whether somebody may have meant a pattern as SCAN and KEYS take it: ``news:*``."""
+    return "*" in text or "?" in text
+
+
+def pattern_warning(policy: Policy) -> str:
+    """What is to be said of a prefix that looks like a pattern; empty for others."""
+    text = policy.prefix_text
+    if not is_pattern(text):
+        return ""
+    meant = text.rstrip("*?")
+    way_out = f" Keys like {meant}1 need the prefix {meant}" if meant and not is_pattern(meant) else ""
+    return f"{text} is taken as it is: * and ? stand for themselves, a prefix is no pattern.{way_out}"

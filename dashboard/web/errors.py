@@ -27,13 +27,18 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class ErrorPage:
-    """What the error template shows."""
+    """What the error template shows.
+
+    Args:
+        link: (label, address) of where the way out leads.
+    """
 
     status: int
     title: str
     message: str
     what_to_do: str
     reference: str
+    link: tuple[str, str] | None = None
 
 
 def install(app: Flask) -> None:
@@ -110,3 +115,11 @@ def _answer(status: int, title: str, message: str, what_to_do: str) -> Response:
     page = ErrorPage(status, title, message, what_to_do, request_id() if status >= 500 else "")
     template = "errors/_error.html" if htmx.is_partial() else "errors/error.html"
     return make_response(render_template(template, page=page), status)
+
+
+def with_link(error: DashboardError, label: str, href: str) -> Response:
+    """The page of an error whose way out leads to ``href``; programs and panels get it as they always do."""
+    if _wants_json() or htmx.is_partial():
+        return _dashboard_error(error)
+    page = ErrorPage(error.status, error.title, error.message, error.what_to_do, "", (label, href))
+    return make_response(render_template("errors/error.html", page=page), error.status)

@@ -63,6 +63,13 @@ def percent(ratio: float | None) -> str:
     return f"{share:.1f}".removesuffix(".0") + "%"
 
 
+def share(ratio: float | None) -> str:
+    """A measured ratio 0..1 beside others of its kind: as ``percent``, but always with its decimal: ``72.0%``."""
+    text = percent(ratio)
+    is_whole = "." not in text and text not in (NOT_AVAILABLE, "0%", "100%")
+    return f"{text[:-1]}.0%" if is_whole else text
+
+
 def byte_unit(size: float) -> tuple[int, str]:
     """The unit to write ``size`` bytes in.
 
@@ -208,6 +215,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "iso": iso,
     "number": number,
     "percent": percent,
+    "share": share,
     "since": since,
     "stamp": stamp,
     "time": time,

@@ -95,7 +95,7 @@
   /* Event marks. Those that would overlap share one; more than twelve share wider. */
   function groups(u) {
     const list = S.e.filter(e => e.t >= S.from && e.t <= S.to), w = u.over.clientWidth, gap = list.length > 12 ? Math.max(26, w / 12) : 26, out = [];
-    for (const e of list) { const g = out.at(-1); if (g && u.valToPos(e.t, 'x') - u.valToPos(g[0].t, 'x') < gap) g.push(e); else out.push([e]); }
+    for (const e of list) { const g = out.at(-1); if (g && u.valToPos(e.t, 'x') - u.valToPos((g[0].t + g.at(-1).t) / 2, 'x') < gap) g.push(e); else out.push([e]); }
     return out;
   }
   const note = (u, cls, text) => { const e = el('span', 'note ' + cls, text); u.over.append(e); return e; };

@@ -3,7 +3,7 @@
   const button = () => document.querySelector('[data-live]'), away = document.getElementById('away');
   let paused = false, last = Date.now();
   const beat = () => { last = Date.now(); document.dispatchEvent(new Event('live')); };
-  const due = () => Date.now() - last >= 1e3 * (+button()?.dataset.live || 10) - 250;
+  const due = () => Date.now() - last >= 1e3 * (document.querySelector('[data-soon]') ? 1 : +button()?.dataset.live || 10) - 250;
   function show() {
     const b = button(); if (!b) return;
     b.setAttribute('aria-pressed', String(!paused)); b.title = paused ? 'Resume live updates (p)' : 'Pause live updates (p)';

@@ -1,4 +1,4 @@
-/* The policies' forms: Escape closes, focus goes back to where the form was opened, the tier says its range, a wrong field says so. */
+/* The policies' forms: Escape closes, focus goes back to where the form was opened, the tier says its range, a wrong field says so, a bypass counts down. */
 (() => {
   let back = null;
   const opener = () => document.querySelector('[aria-controls="policies-editor"]') || document.getElementById('edit-new');
@@ -25,6 +25,15 @@
     }
     marks?.remove();
   });
+  // A bypass counts down by the second; each live round sets it right, and the end asks for what comes after.
+  const ends = new WeakMap();
+  setInterval(() => document.querySelectorAll('[data-left]').forEach(e => {
+    if (ends.get(e)?.said !== e.dataset.left) ends.set(e, { said: e.dataset.left, at: performance.now() + 1e3 * e.dataset.left });
+    const s = Math.max(0, Math.floor((ends.get(e).at - performance.now()) / 1e3)), h = Math.floor(s / 3600), m = Math.floor(s % 3600 / 60);
+    const text = [h && `${h} h`, m && `${m} m`, !h && (s % 60 || !m) && `${s % 60} s`].filter(Boolean).join(' ');
+    if (text === e.textContent) return;
+    e.textContent = text; if (!s) document.dispatchEvent(new Event('live'));
+  }), 250);
   document.addEventListener('change', e => {
     if (!e.target.matches('[data-tiers]')) return;
     const help = document.getElementById('base_ttl_s-h'); if (help) help.textContent = e.target.selectedOptions[0].dataset.help;

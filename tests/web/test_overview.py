@@ -25,7 +25,7 @@ def test_shows_what_was_read(viewer: FlaskClient, runtime: Runtime, valkey_url: 
     answer = viewer.get(f"/caches/{cache.id}/overview?range=15m")
     page = answer.get_data(as_text=True)
     assert answer.status_code == 200
-    assert re.search(r'<div class="v">90<small>%</small>', page)
+    assert re.search(r'<div class="v">90.0<small>%</small>', page)
     assert "64 MB · allkeys-lru" in page and "maxmemory now 64 MB" in page and "target 80%" in page
     assert series_of(page)["c"]["hit_ratio"][-2:] == [0.9, 0.9]  # type: ignore[index]
     assert 'data-live="10"' in page
@@ -145,7 +145,7 @@ def test_a_cache_that_is_away_keeps_its_last_numbers_marked_as_old(
     assert "shop-prod does not answer" in page and "Last good reading" in page and "2 tries since" in page
     assert "as of 12:00:20, 3 s old" in page
     assert '<dl class="tiles old"' in page and "Not live" in page
-    assert re.search(r'<div class="v">90<small>%</small>', page)
+    assert re.search(r'<div class="v">90.0<small>%</small>', page)
     assert SECRET not in page
     assert "Connection settings" not in page
     assert "Connection settings" in admin.get(path).get_data(as_text=True)

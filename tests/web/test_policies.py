@@ -1,13 +1,15 @@
 """The Policies page: tiers, the table, what is staged, running bypasses."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from flask.testing import FlaskClient
 
 from dashboard.work import Runtime
+from tests.conftest import FixedClock
 from tests.support.some_caches import add_cache
-from tests.support.some_policies import FRAGMENT, publish, stage
+from tests.support.some_policies import FRAGMENT, fields, hear, opened, publish, stage
 
 
 def test_shows_the_tiers_and_the_default_before_anything_was_edited(
@@ -28,6 +30,63 @@ def test_shows_the_tiers_and_the_default_before_anything_was_edited(
         assert text in page
     assert "No prefix has its own policy yet" in page and "Other keys" in page
     assert "Which policy applies to this key?" in page
+
+
+def test_what_is_staged_stands_beside_what_is_in_force(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    stage(runtime, cache.id, "news:")
+    page = table_of(operator, cache.id)
+    assert "New, staged" in page and "staged: " not in page
+    publish(runtime, cache.id)
+    path = f"/caches/{cache.id}/policies/edit?prefix=news:"
+    sent = fields(base_ttl_s="2", seen=opened(operator, path))
+    assert operator.post(path, data=sent).status_code == 303
+    page = table_of(operator, cache.id)
+    assert (
+        '1 h<span class="staged"><span class="sr">staged: </span><span aria-hidden="true">→</span>2 h' in page
+    )
+    assert page.count('class="staged"') == 1  # its jitter and tier are as they were
+
+
+def test_a_staged_range_stands_beside_the_one_in_force(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    path = f"/caches/{cache.id}/policies/tiers/edit?name=hot"
+    sent = {
+        "name": "hot", "label": "Hot", "is_cached": "yes", "min_ttl_s": "30", "min_ttl_s.unit": "s",
+        "max_ttl_s": "3", "max_ttl_s.unit": "m", "seen": opened(operator, path),
+    }  # fmt: skip
+    assert operator.post(path, data=sent).status_code == 303
+    page = operator.get(f"/caches/{cache.id}/policies").get_data(as_text=True)
+    assert '30 s to 2 m <span class="staged">' in page and "</span>30 s to 3 m</span>" in page
+
+
+def test_a_pattern_for_a_prefix_is_taken_and_warned_of(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    sent = fields(prefix="news:*")
+    assert operator.post(f"/caches/{cache.id}/policies/add", data=sent).status_code == 303
+    page = operator.get(f"/caches/{cache.id}/policies").get_data(as_text=True)
+    assert "news:* is taken as it is" in page and "Keys like news:1 need the prefix news:" in page
+
+
+def test_a_version_on_its_way_is_looked_at_each_second_for_a_while(
+    operator: FlaskClient, runtime: Runtime, clock: FixedClock
+) -> None:
+    cache = add_cache(runtime)
+    stage(runtime, cache.id, "news:")
+    publish(runtime, cache.id)
+    hear(runtime, cache.id, "shop", clock.now(), policy_version=None)
+    path = f"/caches/{cache.id}/policies"
+    for part in ("live", "instances"):
+        assert " data-soon" in operator.get(f"{path}/{part}", headers=FRAGMENT).get_data(as_text=True)
+    clock.wall += timedelta(seconds=31)
+    for part in ("live", "instances"):
+        assert " data-soon" not in operator.get(f"{path}/{part}", headers=FRAGMENT).get_data(as_text=True)
+
+
+def table_of(browser: FlaskClient, cache_id: int) -> str:
+    """The rows of the table of policies."""
+    page = browser.get(f"/caches/{cache_id}/policies").get_data(as_text=True)
+    return page[page.index("<tbody>") : page.index("</tbody>")]
 
 
 def test_a_viewer_finds_nothing_to_press(viewer: FlaskClient, runtime: Runtime) -> None:

@@ -49,6 +49,7 @@ def test_runs_counts_down_and_ends_by_itself(
     clock.wall += timedelta(minutes=4)
     live = viewer.get(f"{path}/live", headers=FRAGMENT).get_data(as_text=True)
     assert "goes around the cache for" in live and "6 m" in live
+    assert 'data-left="360.0"' in live  # the browser counts on from there
     clock.wall += timedelta(minutes=7)
     assert "goes around the cache" not in viewer.get(f"{path}/live", headers=FRAGMENT).get_data(as_text=True)
     with as_cli(runtime) as work:

@@ -77,10 +77,16 @@ def test_the_longest_prefix_applies(viewer: FlaskClient, runtime: Runtime) -> No
     stage(runtime, cache.id, "p:", "p:news:")
     publish(runtime, cache.id)
     page = viewer.get(f"/caches/{cache.id}/policies/test?key=p:news:7").get_data(as_text=True)
-    assert "<b>" in page and 'applies to <span class="mono">p:news:7</span>: 1 h + up to 12 m' in page
+    assert 'The policy of <b class="mono">p:news:</b> applies, with 1 h + up to 12 m' in page
     assert 'Also matching, but shorter: <span class="mono">p:</span>' in page
     other = viewer.get(f"/caches/{cache.id}/policies/test?key=x").get_data(as_text=True)
-    assert "No prefix matches it, so it follows the default." in other
+    assert "No prefix matches this key, so it follows <b>Other keys</b>" in other
+    assert "stand for themselves" not in other
+    pattern = viewer.get(f"/caches/{cache.id}/policies/test?key=p:*").get_data(as_text=True)
+    assert "* and ? stand for themselves" in pattern
+    # What was asked stands in its field; the answer does not say it all again.
+    long = viewer.get(f"/caches/{cache.id}/policies/test?key=p:{'k' * 3000}").get_data(as_text=True)
+    assert long.count("k" * 3000) == 1
 
 
 def test_says_what_the_draft_would_do(viewer: FlaskClient, runtime: Runtime) -> None:

@@ -109,6 +109,8 @@ def test_what_was_staged_after_the_look_is_shown_before_it_is_published(
 def test_a_read_only_cache_refuses_and_keeps_the_reason(operator: FlaskClient, runtime: Runtime) -> None:
     cache = add_cache(runtime, read_only=True)
     stage(runtime, cache.id, "news:")
+    asked = operator.get(f"/caches/{cache.id}/policies/draft").get_data(as_text=True)
+    assert "This cache is read-only." in asked
     sent = {"reason": "typed before", "revision": revision(runtime, cache.id)}
     answer = operator.post(f"/caches/{cache.id}/policies/draft", data=sent)
     page = answer.get_data(as_text=True)

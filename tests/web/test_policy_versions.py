@@ -64,7 +64,9 @@ def test_compares_any_two(operator: FlaskClient, three: int, older: str, newer: 
 
 def test_bad_numbers(operator: FlaskClient, three: int) -> None:
     base = f"/caches/{three}/policies"
-    assert operator.get(f"{base}/versions/99").status_code == 404
+    gone = operator.get(f"{base}/versions/99")
+    assert gone.status_code == 404
+    assert f'<a class="btn" href="{base}/versions">' in gone.get_data(as_text=True)
     assert operator.get(f"{base}/versions/{2**62}").status_code == 404
     assert operator.get(f"{base}/compare?older=1&newer=99").status_code == 404
     for query in ("", "older=1", "older=x&newer=1", f"older=1&newer={2**40}"):
@@ -152,6 +154,7 @@ def test_instances_worst_first_with_the_reason(
             "Refused v3" in table and "schema 2 &lt;i&gt;is&lt;/i&gt; new" in table and "<b>odd" not in page
         )
         assert "Away" in table and "Applied" in table
+        assert "Seen 0 s ago, library 1.0. schema 2" in table  # on a phone, for want of columns
     page = viewer.get(f"/caches/{three}/policies").get_data(as_text=True)
     assert "1 of 3 application instances runs it, 1 refused it, 1 away" in page
 
@@ -184,7 +187,7 @@ def test_the_table_shows_what_applications_counted(
     count(runtime, cache.id, clock.now(), "news:", hits=600, misses=400)
     count(runtime, cache.id, clock.now(), "wallet:", hits=900, misses=100)
     page = operator.get(f"/caches/{cache.id}/policies").get_data(as_text=True)
-    assert "Below target 1" in page and "60%" in page and "90%" in page and "1,000" in page
+    assert "Below target 1" in page and "60.0%" in page and "90.0%" in page and "1,000" in page
     by_ratio = operator.get(f"/caches/{cache.id}/policies?sort=hit").get_data(as_text=True)
     table = by_ratio[by_ratio.index("<tbody>") :]
     assert table.index("news:") < table.index("wallet:")

@@ -32,7 +32,7 @@ def test_the_five_tiles_in_order():
 
 def test_hit_ratio_comes_with_its_volume_and_status():
     made = tile("Hit ratio", columns={"hit_ratio": (0.9, None, 0.7)})
-    assert (made.value, made.unit, made.sub) == ("91.4", "%", "in the last 15 min; 90% in the last 1 h")
+    assert (made.value, made.unit, made.sub) == ("91.4", "%", "last 15 min; 1 h mean 90.0%")
     assert (made.status_kind, made.status_word, made.spark_target) == ("ok", "On target", 0.8)
 
 
@@ -63,7 +63,7 @@ def test_the_first_minute_has_a_ratio_but_none_of_the_span():
     begun = summary(window=Window(NOW - timedelta(hours=1), NOW, 0.0))
     assert (tile("Hit ratio", begun).value, tile("Hit ratio", begun).sub) == (
         "91.4",
-        "in the last 15 min",
+        "last 15 min",
     )
     assert tile("Evictions", begun).sub == "the first minute is not over"
 

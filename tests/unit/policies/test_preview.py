@@ -73,6 +73,10 @@ def poisson(mean: float, chance: random.Random) -> int:
         (0, 3_628, "warn", "3,628 keys written together expire together"),
         (720, 3_628, "ok", "spread over 12 m"),
         (2, 3_628, "warn", "Little relief"),
+        (6, 10_000, "warn", "1,667 keys still expire in one second"),
+        (300, 1_000_000, "info", "3,333 loads in a second"),
+        (50, 4_000, "ok", "spread over 50 s"),
+        (1, 50, "warn", "Little relief"),
         (0, 5, "ok", "too few"),
     ],
 )

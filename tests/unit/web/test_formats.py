@@ -62,6 +62,22 @@ def test_percent_is_all_or_nothing_only_when_it_is(ratio, text):
 
 
 @pytest.mark.parametrize(
+    ("ratio", "text"),
+    [
+        (None, "n/a"),
+        (0, "0%"),
+        (0.0001, "<0.1%"),
+        (0.72, "72.0%"),
+        (0.713, "71.3%"),
+        (0.9999, "99.9%"),
+        (1, "100%"),
+    ],
+)
+def test_shares_in_a_column_have_the_same_digits(ratio, text):
+    assert formats.share(ratio) == text
+
+
+@pytest.mark.parametrize(
     ("size", "text"),
     [
         (None, "n/a"),
