@@ -26,7 +26,7 @@ _FAST: Final = 1  # zlib's level: keys of one prefix shrink well at any
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
-    """The plan as JSON; what is at its default is left out."""
+    """The plan as JSON."""
     selection, filters = plan.selection, plan.selection.filters
     return {
         "selection": {
@@ -34,11 +34,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
             "text": _bare(selection.text),
             "templates": [_bare(template) for template in selection.templates],
             "count": selection.count,
-            "filters": {
-                name: value
-                for name in Filters.__slots__
-                if (value := getattr(filters, name)) not in (None, False)
-            },
+            "filters": {name: getattr(filters, name) for name in Filters.__slots__},
         },
         "action": plan.action.value,
         "window_s": plan.window_s,
