@@ -59,6 +59,8 @@ class _Memory:
     abandoned: dict[bytes, bytes] = field(default_factory=dict)
     """Counters of others, as they were when they were last looked at."""
     abandoned_next_s: float = float("-inf")
+    counters_problem: str = ""
+    """Why they were not read the last time."""
     hits: int = 0
     misses: int = 0
     """Lookups of our own that are not noted yet."""
@@ -162,6 +164,7 @@ class Propagation:
         if now_s - memory.counters_at_s >= COUNTERS_EVERY_S:
             memory.counters_at_s = now_s
             done.counters = fleet.read_counters(connection)
+            memory.counters_problem = done.counters.problem
             _note(memory, done.counters)
             if memory.version > 0 and not cache.read_only and now_s >= memory.abandoned_next_s:
                 self._tidy(cache, connection, memory, done.counters, is_leading)
@@ -247,7 +250,7 @@ class Propagation:
             if done.error is None:
                 values |= {"checked_at": done.at, "found_version": done.found_version}
             if done.instances is not None:
-                values["instances_note"] = done.instances.problem
+                values["instances_note"] = f"{done.instances.problem} {memory.counters_problem}".strip()
             if done.republished:
                 values |= {"republished_at": done.at, "republish_reason": done.republished}
             store.put_publication(session, cache.id, **values)

@@ -452,6 +452,7 @@ def test_a_hash_without_end_is_not_read(
     with acting(runtime) as work:
         page = service.instances_page(work, published.id)
     assert "3,001 fields" in page.note and [row.id for row in page.rows] == ["ok"]
+    assert "cachewarden:counters takes 9," in page.note, "nothing per prefix, and why"
     server.delete(INSTANCES_KEY)
     server.set(INSTANCES_KEY, "not a hash")
     look_after(runtime, published.id, propagation)
