@@ -6,38 +6,44 @@ docstring names the unit. ``None`` always means "the server does not report it",
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import IntFlag, StrEnum
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar
 
-COUNTERS: tuple[str, ...] = (
-    "keyspace_hits",
-    "keyspace_misses",
-    "total_commands_processed",
-    "total_connections_received",
-    "total_net_input_bytes",
-    "total_net_output_bytes",
-    "total_reads_processed",
-    "total_writes_processed",
-    "expired_keys",
-    "expired_time_cap_reached_count",
-    "expire_cycle_cpu_milliseconds",
-    "evicted_keys",
-    "evicted_clients",
-    "total_eviction_exceeded_time",
-    "rejected_connections",
-    "client_output_buffer_limit_disconnections",
-    "total_error_replies",
-    "errors_oom",
-    "keys_calls",
-    "flush_calls",
-    "used_cpu_usec",
-    "eventloop_duration_sum",
-    "eventloop_duration_cmd_sum",
-)
-"""Attributes of both Reading (total so far) and Delta (growth in the interval): whole numbers that only grow."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """Whole numbers that only grow: so far in a Reading, within the interval in a Delta. None where not reported."""
+
+    keyspace_hits: int | None = None
+    keyspace_misses: int | None = None
+    total_commands_processed: int | None = None
+    total_connections_received: int | None = None
+    total_net_input_bytes: int | None = None
+    total_net_output_bytes: int | None = None
+    total_reads_processed: int | None = None
+    total_writes_processed: int | None = None
+    expired_keys: int | None = None
+    expired_time_cap_reached_count: int | None = None
+    expire_cycle_cpu_milliseconds: int | None = None
+    evicted_keys: int | None = None
+    evicted_clients: int | None = None
+    total_eviction_exceeded_time: int | None = None
+    rejected_connections: int | None = None
+    client_output_buffer_limit_disconnections: int | None = None
+    total_error_replies: int | None = None
+    errors_oom: int | None = None
+    keys_calls: int | None = None
+    flush_calls: int | None = None
+    used_cpu_usec: int | None = None
+    eventloop_duration_sum: int | None = None
+    eventloop_duration_cmd_sum: int | None = None
+
+
+COUNTERS: tuple[str, ...] = tuple(each.name for each in fields(Counters))
+"""Their names."""
 
 GAUGES: tuple[str, ...] = (
     "used_memory",
@@ -157,7 +163,7 @@ class DatabaseLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Counters):
     """One INFO reply of one node, typed.
 
     Attributes:
@@ -193,30 +199,6 @@ class Reading:
     tcp_port: int | None = None
     loading: bool | None = None
     async_loading: bool | None = None
-
-    keyspace_hits: int | None = None
-    keyspace_misses: int | None = None
-    total_commands_processed: int | None = None
-    total_connections_received: int | None = None
-    total_net_input_bytes: int | None = None
-    total_net_output_bytes: int | None = None
-    total_reads_processed: int | None = None
-    total_writes_processed: int | None = None
-    expired_keys: int | None = None
-    expired_time_cap_reached_count: int | None = None
-    expire_cycle_cpu_milliseconds: int | None = None
-    evicted_keys: int | None = None
-    evicted_clients: int | None = None
-    total_eviction_exceeded_time: int | None = None
-    rejected_connections: int | None = None
-    client_output_buffer_limit_disconnections: int | None = None
-    total_error_replies: int | None = None
-    errors_oom: int | None = None
-    keys_calls: int | None = None
-    flush_calls: int | None = None
-    used_cpu_usec: int | None = None
-    eventloop_duration_sum: int | None = None
-    eventloop_duration_cmd_sum: int | None = None
 
     used_memory: int | None = None
     used_memory_rss: int | None = None
@@ -264,7 +246,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(Counters):
     """What grew between two readings of one node; counters are growth, never negative, None when unknown.
 
     Attributes:
@@ -277,30 +259,6 @@ class Delta:
 
     dt_s: float | None
     flags: Flag = Flag.NONE
-
-    keyspace_hits: int | None = None
-    keyspace_misses: int | None = None
-    total_commands_processed: int | None = None
-    total_connections_received: int | None = None
-    total_net_input_bytes: int | None = None
-    total_net_output_bytes: int | None = None
-    total_reads_processed: int | None = None
-    total_writes_processed: int | None = None
-    expired_keys: int | None = None
-    expired_time_cap_reached_count: int | None = None
-    expire_cycle_cpu_milliseconds: int | None = None
-    evicted_keys: int | None = None
-    evicted_clients: int | None = None
-    total_eviction_exceeded_time: int | None = None
-    rejected_connections: int | None = None
-    client_output_buffer_limit_disconnections: int | None = None
-    total_error_replies: int | None = None
-    errors_oom: int | None = None
-    keys_calls: int | None = None
-    flush_calls: int | None = None
-    used_cpu_usec: int | None = None
-    eventloop_duration_sum: int | None = None
-    eventloop_duration_cmd_sum: int | None = None
 
     self_hits: int = 0
     self_misses: int = 0
