@@ -7,6 +7,7 @@ from dashboard.audit import views as audit_views
 from dashboard.auth import service as auth_service
 from dashboard.auth import views as auth_views
 from dashboard.caches import views as caches_views
+from dashboard.invalidation import views as invalidation_views
 from dashboard.monitoring import views as monitoring_views
 from dashboard.overview import chrome, connections, health, settings
 from dashboard.overview import views as overview_views
@@ -38,7 +39,7 @@ def create_app(runtime: Runtime) -> Flask:
     Compress(app)
     for blueprint in (
         resources.bp, health.bp, settings.bp, overview_views.bp, connections.bp, monitoring_views.bp,
-        policies_views.bp, caches_views.bp, auth_views.bp, audit_views.bp,
+        policies_views.bp, invalidation_views.bp, caches_views.bp, auth_views.bp, audit_views.bp,
     ):  # fmt: skip
         app.register_blueprint(blueprint)
     return app

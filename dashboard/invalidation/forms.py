@@ -291,7 +291,7 @@ def over_s(typed: TypedApproval) -> int | None:
 
 
 def parse_when(typed: TypedApproval, plan: Plan) -> Plan:
-    """The plan with the time that was chosen.
+    """The plan with the time that was chosen; of a schedule, how long each of its purges takes.
 
     Raises:
         InvalidInput: a message per field.
@@ -299,7 +299,8 @@ def parse_when(typed: TypedApproval, plan: Plan) -> Plan:
     match typed.when:
         case When.NOW:
             return replace(plan, when=When.NOW, over_s=0, at=None)
-        case When.OVER:
+        case When.OVER | When.CRON:
+            # Each purge of a schedule takes so long, too.
             seconds = over_s(typed)
             if seconds is None:
                 message = "Enter over how long."
@@ -307,8 +308,6 @@ def parse_when(typed: TypedApproval, plan: Plan) -> Plan:
             return replace(plan, when=When.OVER, over_s=seconds, at=None)
         case When.AT:
             return replace(plan, when=When.AT, over_s=0, at=_moment(typed.at))
-        case When.CRON:
-            return replace(plan, when=When.CRON, over_s=0, at=None)
     message = "Choose when."
     raise InvalidInput(message, fields={"when": message})
 

@@ -139,6 +139,20 @@ def active_purges(work: UnitOfWork) -> list[Purge]:
     return store.list_active(work.session)
 
 
+def under_way(work: UnitOfWork) -> str:
+    """What every page says of purges: "2 running", "1 paused"; empty where none is under way.
+
+    One that waits for its time is not.
+    """
+    found = [
+        purge.state
+        for purge in active_purges(work)
+        if not (purge.state is State.WAITING and purge.plan.when is When.AT)
+    ]
+    moving = sum(state is not State.PAUSED for state in found)
+    return f"{moving} running" if moving else f"{len(found)} paused" if found else ""
+
+
 def friction_of(work: UnitOfWork, purge: Purge, plan: Plan | None = None) -> Friction:
     """What must be given to approve a purge that was counted.
 

@@ -12,6 +12,7 @@ from dashboard.invalidation.purges import (
     pause,
     recount,
     resume,
+    under_way,
 )
 from dashboard.invalidation.report import report_chunks
 from dashboard.invalidation.schedules import (
@@ -43,4 +44,5 @@ __all__ = [
     "resume",
     "resume_schedule",
     "set_limits",
+    "under_way",
 ]

@@ -6,6 +6,7 @@ from flask import request, url_for
 
 from dashboard.caches import service as caches
 from dashboard.errors import DashboardError
+from dashboard.invalidation import service as invalidation
 from dashboard.monitoring import service as monitoring
 from dashboard.monitoring.types import StatusKind
 from dashboard.overview.types import WORST_FIRST
@@ -17,10 +18,12 @@ _CACHE_PAGES = {
     "monitoring.clients": "clients",
     "monitoring.commands": "commands",
 }
-_POLICIES = "policies.policies"
+_AREAS = {"policies": "policies.policies", "invalidation": "invalidation.page"}
+"""Areas whose pages are one cache's own: another cache's are reached through their first page."""
 _SECTIONS = {
     "overview": "overview",
     "policies": "policies",
+    "invalidation": "invalidate",
     "caches": "caches",
     "connections": "caches",
     "audit": "audit",
@@ -55,6 +58,7 @@ class Chrome:
         caches: worst first.
         cache: the one this page is about.
         watched: where the navigation leads: this cache, or the first by name.
+        running: purges under way, of all caches, in words; empty: none.
     """
 
     user_name: str = ""
@@ -63,6 +67,7 @@ class Chrome:
     caches: tuple[CacheLink, ...] = ()
     cache: CacheLink | None = None
     watched: CacheLink | None = None
+    running: str = ""
     section: str = ""
 
 
@@ -72,7 +77,7 @@ def build() -> Chrome:
         actor = find_actor()
         if actor is None:
             return Chrome()
-        links = _links()
+        links, running = _links()
     except DashboardError:
         return Chrome()  # PostgreSQL is away: the error page says so
     current = (request.view_args or {}).get("cache_id")
@@ -86,24 +91,25 @@ def build() -> Chrome:
         caches=tuple(sorted(links, key=lambda link: WORST_FIRST.index(link.status_kind))),
         cache=cache,
         watched=cache or next(iter(links), None),
+        running=running,
         section=_section(),
     )
 
 
 def _page_of_a_cache() -> str | None:
     """The view that shows the same for another cache; None on pages over all of them."""
-    if request.blueprint == "policies":
-        return _POLICIES  # a version is one cache's own
+    if request.blueprint in _AREAS:
+        return _AREAS[request.blueprint]
     return request.endpoint if request.endpoint in _CACHE_PAGES else None
 
 
-def _links() -> tuple[CacheLink, ...]:
+def _links() -> tuple[tuple[CacheLink, ...], str]:
     endpoint = _page_of_a_cache() or "overview.overview"
     # url_for leaves out what is None.
     kept = request.args.get("range") if endpoint == "overview.overview" else None
     with open_work() as work:
         statuses = monitoring.cache_states(work)
-        return tuple(
+        links = tuple(
             CacheLink(
                 id=cache.id,
                 name=cache.name,
@@ -116,6 +122,7 @@ def _links() -> tuple[CacheLink, ...]:
             )
             for cache in caches.list_caches(work)
         )
+        return links, invalidation.under_way(work)
 
 
 def _section() -> str:

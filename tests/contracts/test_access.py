@@ -25,6 +25,10 @@ VIEWER = {
     "auth.account_sign_out_everywhere",
     "auth.sign_out",
     "connections.connections",
+    "invalidation.live",
+    "invalidation.page",
+    "invalidation.purge",
+    "invalidation.report",
     "monitoring.clients",
     "monitoring.commands",
     "monitoring.slow_log",
@@ -41,6 +45,17 @@ VIEWER = {
     "policies.version",
 }
 OPERATOR = {
+    "invalidation.approve",
+    "invalidation.cancel",
+    "invalidation.impact",
+    "invalidation.pause",
+    "invalidation.pause_schedule",
+    "invalidation.preview",
+    "invalidation.recount",
+    "invalidation.remove_schedule",
+    "invalidation.resume",
+    "invalidation.resume_schedule",
+    "invalidation.steps",
     "policies.add",
     "policies.add_form",
     "policies.add_tier",
@@ -80,6 +95,8 @@ ADMIN = {
     "connections.new",
     "connections.test",
     "connections.update",
+    "invalidation.limits",
+    "invalidation.set_limits",
     "settings.settings",
 }
 EXPECTED = {

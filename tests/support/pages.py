@@ -56,6 +56,8 @@ def pages(cache_id: int) -> dict[str, str]:
         "policy-versions": f"{cache}/policies/versions",
         "policy-instances": f"{cache}/policies/instances",
         "import-policies": f"{cache}/policies/import",
+        "invalidate": f"{cache}/invalidate",
+        "purge-limits": f"{cache}/invalidate/limits",
         "connections": "/caches",
         "add-cache": "/caches/new",
         "edit-cache": f"{cache}/edit",

@@ -1,0 +1,502 @@
+"""What each page of purges shows, put together."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+from urllib.parse import urlencode
+
+from dashboard.access import Role, can, require
+from dashboard.audit import service as audit
+from dashboard.caches import service as caches
+from dashboard.caches.types import Cache
+from dashboard.caching.policy import PolicyDocument
+from dashboard.errors import InvalidInput, NotFound
+from dashboard.invalidation import forms, impact, limits, purges, schedules, screen, store
+from dashboard.invalidation.forms import TypedApproval, TypedLimits, TypedPurge
+from dashboard.invalidation.impact import Load, Stream
+from dashboard.invalidation.screen import (
+    ApprovalView,
+    CostView,
+    Frame,
+    HistoryView,
+    JobView,
+    LimitsScreen,
+    Notice,
+    OnePurgeScreen,
+    PreviewView,
+    PurgesScreen,
+    ScheduleRow,
+)
+from dashboard.invalidation.types import Action, Limits, Plan, Preview, Purge, Schedule, State, When
+from dashboard.monitoring import service as monitoring
+from dashboard.policies import service as policies
+from dashboard.policies.types import RecentLoad
+from dashboard.web.formats import duration, since, time
+from dashboard.work import UnitOfWork
+
+HISTORY_SIZE: Final = 20
+_LATELY: Final = "15m"
+_NOT_COUNTED: Final = (
+    "No application counts its reads here, and the server was not polled lately: what it costs is not known."
+)
+
+
+def purges_page(
+    work: UnitOfWork,
+    cache_id: int,
+    *,
+    number: int | None = None,
+    by: str = "",
+    text: str = "",
+    state: str = "",
+    before: int | None = None,
+) -> PurgesScreen:
+    """The form, what is under way and to come, limits and history.
+
+    Args:
+        number: a purge that was counted or is being counted, for the second and third step.
+        by: how keys are chosen at first.
+        text, state, before: of the history: words to find, one of ``screen.STATES``, where it begins.
+
+    Raises:
+        NotFound: there is no such cache, or no such purge of it.
+    """
+    require(work.actor, Role.VIEWER)
+    cache = caches.get_cache(work, cache_id)
+    frame, allowed = _frame(work, cache), limits.limits(work, cache_id)
+    here = [purge for purge in purges.active_purges(work) if purge.cache_id == cache_id]
+    draft = None if number is None else purges.get_purge(work, number, cache_id)
+    if draft is not None and draft.state not in (State.DRAFT, State.PREVIEWED):
+        draft = None  # approved meanwhile: it stands among those under way, or in the history
+    typed = TypedPurge() if draft is None else forms.shown_purge(draft, _items(work, draft))
+    if by in list(dict(screen.SELECTORS)):
+        typed = replace(typed, by=by)
+    jobs = tuple(screen.job_view(purge, allowed, frame) for purge in here if not screen.is_coming(purge))
+    view, approval = None, None
+    if draft is not None and draft.state is State.PREVIEWED:
+        view, approval = _steps(work, cache, frame, allowed, draft, None)
+    return PurgesScreen(
+        frame=frame,
+        notices=_notices(work, cache),
+        typed=typed,
+        types=forms.types(typed.type),
+        mappings=tuple((name, ", ".join(templates)) for name, templates in mappings(work, cache_id).items()),
+        jobs=jobs,
+        coming=_coming(work, cache_id, here, allowed, frame),
+        limits=allowed,
+        history=_history(work, cache_id, frame, text, state, before),
+        seen=screen.seen(here),
+        running=purges.under_way(work),
+        is_live=any(map(screen.is_moving, here)) or (draft is not None and screen.is_moving(draft)),
+        draft=draft,
+        preview=view,
+        approval=approval,
+    )
+
+
+def refused_page(
+    page: PurgesScreen,
+    typed: TypedPurge,
+    *,
+    errors: Mapping[str, str],
+    problem: str = "",
+) -> PurgesScreen:
+    """The page with a first step that was refused, as it was typed."""
+    return replace(page, typed=typed, types=forms.types(typed.type), errors=dict(errors), problem=problem)
+
+
+def refused_approval(
+    work: UnitOfWork,
+    page: PurgesScreen,
+    typed: TypedApproval,
+    *,
+    errors: Mapping[str, str],
+    problem: str = "",
+) -> PurgesScreen:
+    """The page with a last step that was refused or is to be drawn anew, as it was typed."""
+    draft = page.draft
+    if draft is None or draft.state is not State.PREVIEWED:
+        return replace(page, problem=problem)
+    cache = caches.get_cache(work, draft.cache_id)
+    view, approval = _steps(work, cache, page.frame, page.limits, draft, typed)
+    return replace(page, preview=view, approval=replace(approval, errors=dict(errors), problem=problem))
+
+
+def purge_page(work: UnitOfWork, cache_id: int, number: int, *, problem: str = "") -> OnePurgeScreen:
+    """One purge, at its permanent address.
+
+    Args:
+        problem: why something that was asked of it was refused.
+
+    Raises:
+        NotFound: there is no such cache, or no such purge of it.
+    """
+    require(work.actor, Role.VIEWER)
+    cache = caches.get_cache(work, cache_id)
+    purge = purges.get_purge(work, number, cache_id)
+    frame, allowed = _frame(work, cache), limits.limits(work, cache_id)
+    view = None
+    if purge.preview is not None:
+        cost, missing, load_s = None, "", None
+        if purge.state is State.PREVIEWED:
+            cost, missing, load_s = _cost(work, cache, allowed, purge, None)
+        view = screen.preview_view(purge, frame, cost, missing, load_s)
+    is_open = purge.state in (State.DRAFT, State.PREVIEWED)
+    return OnePurgeScreen(
+        frame=frame,
+        notices=_notices(work, cache),
+        purge=purge,
+        job=screen.job_view(purge, allowed, frame),
+        target=purge.plan.selection.target,
+        chosen_by=screen.chosen_by(purge.plan),
+        how=screen.how(purge.plan, purge.source),
+        action=screen.action(purge.plan),
+        filters=screen.filters(purge.plan),
+        preview=view,
+        trail=audit.trail(
+            work,
+            f"purge {number}",
+            actions="invalidation:*",
+            since=purge.created_at - timedelta(minutes=1),
+        ),
+        report_href=f"{frame.base}/{number}/report" if purge.plan.wants_report and not is_open else "",
+        page_href=f"{frame.base}?purge={number}" if is_open and frame.may_purge else "",
+        running=purges.under_way(work),
+        is_live=screen.is_moving(purge),
+        problem=problem,
+    )
+
+
+def limits_page(
+    work: UnitOfWork,
+    cache_id: int,
+    *,
+    typed: TypedLimits | None = None,
+    errors: Mapping[str, str] | None = None,
+    problem: str = "",
+) -> LimitsScreen:
+    """The form of a cache's limits.
+
+    Args:
+        typed, errors, problem: of a form that was refused.
+
+    Raises:
+        NotFound: there is no such cache.
+    """
+    require(work.actor, Role.VIEWER)
+    cache = caches.get_cache(work, cache_id)
+    allowed = limits.limits(work, cache_id)
+    return LimitsScreen(
+        frame=_frame(work, cache),
+        typed=typed or forms.shown_limits(allowed),
+        revision=allowed.revision,
+        errors=dict(errors or {}),
+        problem=problem,
+    )
+
+
+def listed(work: UnitOfWork, cache_id: int, text: str) -> int:
+    """How many entries the list of purge ``text`` of this cache has; 0: there is no such list."""
+    purge = _with_list(work, cache_id, text)
+    return 0 if purge is None else purge.plan.selection.count
+
+
+def kept_items(work: UnitOfWork, cache_id: int, number: int) -> Iterator[bytes]:
+    """The list that an earlier purge of this cache came with.
+
+    Raises:
+        InvalidInput: it is not there any more.
+    """
+    if _with_list(work, cache_id, str(number)) is None:
+        message = "The list is not kept any more. Paste or upload it again."
+        raise InvalidInput(message, fields={"ids": message, "keys": message})
+    index = 0
+    while (chunk := store.input_chunk(work.session, number, index)) is not None:
+        first, items = chunk
+        yield from items
+        index = first + len(items)
+
+
+def mappings(work: UnitOfWork, cache_id: int) -> Mapping[str, Sequence[str]]:
+    """The mappings from rows of the database to keys: their name, and the key templates an identifier goes into."""
+    return {}
+
+
+# --- parts ------------------------------------------------------------------------------------------------------
+
+
+def _frame(work: UnitOfWork, cache: Cache) -> Frame:
+    return Frame(
+        cache_id=cache.id,
+        cache_name=cache.name,
+        base=f"/caches/{cache.id}/invalidate",
+        now=work.now,
+        is_production=cache.is_production,
+        is_read_only=cache.read_only,
+        may_purge=can(work.actor, Role.OPERATOR),
+        may_set_limits=can(work.actor, Role.ADMIN),
+        target_ratio=cache.hit_ratio_target,
+    )
+
+
+def _notices(work: UnitOfWork, cache: Cache) -> tuple[Notice, ...]:
+    found = []
+    if cache.read_only:
+        found.append(
+            Notice(
+                "",
+                "lock",
+                "Read-only.",
+                "Nothing can be purged until an administrator opens the connection for writing.",
+            )
+        )
+    worker = monitoring.worker_status(work)
+    if worker is None or not worker.is_alive:
+        found.append(
+            Notice(
+                "crit",
+                "",
+                "No worker runs.",
+                "Nothing is counted and nothing is purged until one does: start cachewarden with its worker. What"
+                " is asked for meanwhile waits.",
+            )
+        )
+    status = monitoring.poll_status(work, cache.id)
+    if status.error and not status.is_unpolled:
+        at = (
+            f" Last good reading {since(status.last_success_at, work.now)}." if status.last_success_at else ""
+        )
+        found.append(
+            Notice(
+                "warn",
+                "unplug",
+                f"{cache.name} does not answer as it should.",
+                f"{status.error} {status.what_to_do or ''}{at} A purge waits until it is there again.",
+            )
+        )
+    return tuple(found)
+
+
+def _items(work: UnitOfWork, purge: Purge) -> Sequence[bytes]:
+    """The list of a purge if a field can hold it."""
+    if not purge.plan.selection.by.is_exact or purge.plan.selection.count > forms.MOST_SHOWN:
+        return ()
+    return tuple(kept_items(work, purge.cache_id, purge.number))
+
+
+def _with_list(work: UnitOfWork, cache_id: int, text: str) -> Purge | None:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        return None
+    try:
+        purge = purges.get_purge(work, int(text), cache_id)
+    except NotFound:
+        return None
+    is_kept = purge.plan.selection.by.is_exact and not purge.state.is_over
+    return purge if is_kept else None
+
+
+def _steps(
+    work: UnitOfWork,
+    cache: Cache,
+    frame: Frame,
+    allowed: Limits,
+    purge: Purge,
+    typed: TypedApproval | None,
+) -> tuple[PreviewView, ApprovalView]:
+    over_s = None
+    if typed is not None:
+        try:
+            over_s = forms.over_s(typed)
+        except InvalidInput:
+            over_s = None  # the field says so
+    cost, missing, load_s = _cost(work, cache, allowed, purge, over_s)
+    if typed is None:
+        suggested = cost.impact.over_s if cost else _gentle_s(purge, allowed)
+        amount, unit = forms.shown_over(suggested)
+        typed = TypedApproval(over_s=amount, over_unit=unit, reason=purge.reason)
+    view = screen.preview_view(purge, frame, cost, missing, load_s)
+    approval = ApprovalView(
+        typed=typed,
+        friction=purges.friction_of(work, purge),
+        errors={},
+        problem="",
+        button=screen.button(purge),
+        warning=screen.WARNINGS[purge.plan.action],
+    )
+    return view, approval
+
+
+def _gentle_s(purge: Purge, allowed: Limits) -> float:
+    """A length of time for a purge whose cost is not known."""
+    assert purge.preview is not None
+    streams = [Stream(purge.preview.keys, 0.0)]
+    found = impact.suggest(
+        streams, Load(0.0, 0.0, None), budget_per_s=None, keys_per_s=allowed.most_keys_per_s
+    )
+    return float(found or impact.OVER_CHOICES_S[-1])
+
+
+def _cost(
+    work: UnitOfWork, cache: Cache, allowed: Limits, purge: Purge, over_s: float | None
+) -> tuple[CostView | None, str, float | None]:
+    """The chart; why there is none; mean seconds of a load."""
+    preview = purge.preview
+    assert preview is not None
+    recent = policies.recent_load(work, cache.id)
+    if recent.window_s:
+        document = policies.document_in_force(work, cache.id)
+        streams = [
+            _stream(purge.plan, preview, document, recent, prefix, share)
+            for prefix, share in preview.by_policy.items()
+        ]
+        load = Load(recent.loads_per_s, recent.reads_per_s, recent.hit_ratio)
+        counted = f"As applications counted in the last {duration(recent.window_s)}"
+        assumption = f"{counted}, as if all keys of a prefix were read alike."
+        load_s = _load_s(recent, preview.by_policy)
+    else:
+        rates = monitoring.summary(work, cache.id, monitoring.span(work, _LATELY)).rates
+        hits, misses = rates.get("hits_per_s"), rates.get("misses_per_s")
+        if hits is None or misses is None:
+            return None, _NOT_COUNTED, None
+        reads = hits + misses
+        per_key = reads / max(1, preview.keyspace)
+        streams = [Stream(preview.keys, per_key, missed_share=_missed(purge.plan, preview))]
+        load = Load(misses, reads, hits / reads if reads else None)
+        assumption = (
+            "No application counts its reads here: from the server’s hits and misses, as if all keys were read"
+            " alike and every miss were a database read."
+        )
+        load_s = None
+    made = impact.impact(
+        streams,
+        load,
+        budget_per_s=allowed.database_budget_qps,
+        keys_per_s=allowed.most_keys_per_s,
+        over_s=over_s,
+    )
+    return screen.cost_view(made, assumption), "", load_s
+
+
+def _stream(
+    plan: Plan,
+    preview: Preview,
+    document: PolicyDocument,
+    recent: RecentLoad,
+    prefix: str,
+    share: float,
+) -> Stream:
+    keys, found = preview.keys * share, recent.prefixes.get(prefix)
+    reads = 0.0 if found is None else found.hits_per_s + found.misses_per_s
+    known = 0 if found is None else found.keys or 0
+    begins_s, window_s = 0.0, 0.0
+    if plan.action is Action.SPREAD:
+        window_s = float(plan.window_s)
+    elif plan.action is Action.POLICY:
+        named = {policy.prefix_text: policy for policy in document.policies}
+        policy = named.get(prefix, document.default)
+        begins_s = float((policy.base_ttl_s or 0) + (policy.protection.grace_s or 0))
+        window_s = float(policy.jitter_s)
+    # There are at least as many keys of the prefix as were found of it.
+    per_key = reads / max(1.0, known, keys)
+    return Stream(keys, per_key, begins_s, window_s, _missed(plan, preview))
+
+
+def _missed(plan: Plan, preview: Preview) -> float:
+    return preview.without_grace if plan.action is Action.SOFT else 1.0
+
+
+def _load_s(recent: RecentLoad, shares: Mapping[str, float]) -> float | None:
+    known = [
+        (share, found.load_s)
+        for prefix, share in shares.items()
+        if (found := recent.prefixes.get(prefix)) is not None and found.load_s is not None
+    ]
+    total = sum(share for share, _ in known)
+    return sum(share * load_s for share, load_s in known) / total if total else None
+
+
+def _coming(
+    work: UnitOfWork, cache_id: int, here: Sequence[Purge], allowed: Limits, frame: Frame
+) -> tuple[ScheduleRow, ...]:
+    once = [
+        _once(purge, screen.job_view(purge, allowed, frame), frame)
+        for purge in here
+        if screen.is_coming(purge)
+    ]
+    again = [_again(schedule, frame) for schedule in schedules.list_schedules(work, cache_id)]
+    return (*once, *again)
+
+
+def _once(purge: Purge, job: JobView, frame: Frame) -> ScheduleRow:
+    at = purge.plan.at
+    assert at is not None  # it comes at its time
+    return ScheduleRow(
+        title=f"{_day(at, frame)} UTC",
+        target=purge.plan.selection.target,
+        keys_text=_about(purge.preview),
+        reason=purge.reason,
+        by=purge.by,
+        last="",
+        last_href="",
+        schedule=None,
+        job=job,
+    )
+
+
+def _again(schedule: Schedule, frame: Frame) -> ScheduleRow:
+    over = f", over {duration(schedule.plan.over_s)}" if schedule.plan.when is When.OVER else ""
+    title = f"{schedule.cron}{over}"
+    title += ", paused" if schedule.next_at is None else f", next {_day(schedule.next_at, frame)} UTC"
+    last, href = "Did not run yet.", ""
+    if schedule.last_purge is not None and schedule.last_state is not None:
+        word = screen.state_word(schedule.last_state)
+        last, href = f"Purge {schedule.last_purge}: {word}", f"{frame.base}/{schedule.last_purge}"
+    if schedule.last_note and schedule.last_at is not None:
+        last, href = f"Missed {_day(schedule.last_at, frame)}: {schedule.last_note}", ""
+    return ScheduleRow(
+        title=title,
+        target=schedule.plan.selection.target,
+        keys_text=_about(schedule.preview),
+        reason=schedule.reason,
+        by=schedule.by,
+        last=last,
+        last_href=href,
+        schedule=schedule,
+        job=None,
+    )
+
+
+def _day(at: datetime, frame: Frame) -> str:
+    days = (at.date() - frame.now.date()).days
+    name = {0: "today", 1: "tomorrow"}.get(days) or time(at, frame.now)
+    return f"{name} {at:%H:%M}"
+
+
+def _about(preview: Preview | None) -> str:
+    return "" if preview is None else f"about {screen.keys(preview.keys)}"
+
+
+def _history(
+    work: UnitOfWork, cache_id: int, frame: Frame, text: str, state: str, before: int | None
+) -> HistoryView:
+    found = purges.list_purges(
+        work,
+        cache_id,
+        text=text,
+        states=screen.FOUND_BY[state],
+        before=before,
+        limit=HISTORY_SIZE + 1,
+    )
+    shown = found[:HISTORY_SIZE]
+    query = {name: value for name, value in (("q", text), ("state", state)) if value}
+    more = {**query, "before": shown[-1].number} if len(found) > HISTORY_SIZE else {}
+    return HistoryView(
+        rows=tuple(map(screen.history_row, shown)),
+        text=text,
+        state=state,
+        is_filtered=bool(query) or before is not None,
+        query=urlencode({**query, "before": before} if before is not None else query),
+        next_href=f"{frame.base}?{urlencode(more)}#history" if more else "",
+        newest_href=f"{frame.base}{'?' + urlencode(query) if query else ''}#history" if before else "",
+    )

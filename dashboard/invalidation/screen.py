@@ -1,0 +1,772 @@
+"""What the pages of purges show, worked out from what is stored. Pure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from dashboard.audit.types import TrailEntry
+from dashboard.caching.policy import prefix_to_text
+from dashboard.invalidation.forms import TypedApproval, TypedLimits, TypedPurge
+from dashboard.invalidation.impact import Impact
+from dashboard.invalidation.types import (
+    Action,
+    Friction,
+    Limits,
+    Plan,
+    Point,
+    Preview,
+    Purge,
+    Schedule,
+    SelectBy,
+    State,
+    When,
+)
+from dashboard.web.formats import byte_size, duration, number, percent
+
+POLL_S: Final = 1
+SAMPLE_SHOWN: Final = 5
+STALE_AFTER_S: Final = 600
+SELECTORS: Final = (
+    (SelectBy.KEYS, "Keys"),
+    (SelectBy.IDS, "ID list"),
+    (SelectBy.PREFIX, "Prefix"),
+    (SelectBy.PATTERN, "Pattern"),
+    (SelectBy.TAG, "Tag"),
+    (SelectBy.ROWS, "Rows"),
+)
+ACTIONS: Final = (
+    (Action.DELETE, "Delete", "Removed with UNLINK."),
+    (
+        Action.SPREAD,
+        "Spread",
+        "Each key expires at a random moment of a window, never later than it would have.",
+    ),
+    (Action.SOFT, "Expire softly", "Stale from now on: served while one reader loads the new value."),
+    (Action.POLICY, "Apply policy", "TTL and jitter as the policy says, for keys whose TTL is longer."),
+)
+STATES: Final = (
+    ("", "All"),
+    ("running", "Under way"),
+    ("done", "Done"),
+    ("stopped", "Cancelled or failed"),
+    ("open", "Not approved"),
+)
+FOUND_BY: Final[Mapping[str, tuple[State, ...]]] = {
+    "": (),
+    "running": (State.WAITING, State.RUNNING, State.PAUSED),
+    "done": (State.DONE,),
+    "stopped": (State.CANCELLED, State.FAILED),
+    "open": (State.DRAFT, State.PREVIEWED),
+}
+_SLOWED: Final = {
+    "probe": "Slowed down: other clients would wait too long.",
+    "memory": "Slowed down: the server is still freeing memory.",
+    "replication": "Slowed down: the replicas are behind.",
+    "database": "Slowed down to keep within the database budget.",
+    "limit": "As fast as this cache's limits allow.",
+    "spread": "",
+}
+_BADGES: Final[Mapping[State, tuple[str, str, str]]] = {
+    State.DRAFT: ("Counting", "acc", "loader-circle"),
+    State.PREVIEWED: ("Not approved", "", "circle-dashed"),
+    State.WAITING: ("Waiting", "", "clock"),
+    State.RUNNING: ("Running", "acc", "loader-circle"),
+    State.PAUSED: ("Paused", "warn", "circle-pause"),
+    State.DONE: ("Done", "ok", ""),
+    State.CANCELLED: ("Cancelled", "", "ban"),
+    State.FAILED: ("Failed", "crit", ""),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What every page of a cache's purges knows.
+
+    Args:
+        base: address of the Invalidate page.
+        may_purge, may_set_limits: what the actor's role allows.
+        target_ratio: the hit ratio that the cache is to have.
+    """
+
+    cache_id: int
+    cache_name: str
+    base: str
+    now: datetime
+    is_production: bool
+    is_read_only: bool
+    may_purge: bool
+    may_set_limits: bool
+    target_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something about the whole page, with the way out."""
+
+    kind: str
+    icon: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A button of a purge: what it posts to, its label."""
+
+    name: str
+    label: str
+    icon: str
+    is_danger: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """How a purge is getting on.
+
+    Args:
+        share: 0..1 of the keys to look at; None: not known.
+        done_text: "5,160 of 8,190 keys".
+        left_text: "45 s left"; may be empty.
+        said: what to read out at the start, each quarter and the end.
+        notes: sentences on what holds it up, most important first.
+        keeps_text: what a cancel leaves.
+    """
+
+    purge: Purge
+    href: str
+    word: str
+    badge: str
+    icon: str
+    share: float | None
+    done_text: str
+    left_text: str
+    said: str
+    rate_text: str
+    loads_text: str
+    ratio_text: str
+    points: tuple[Point, ...]
+    budget_per_s: float | None
+    notes: tuple[str, ...]
+    verbs: tuple[Verb, ...]
+    keeps_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A number in a preview: its label, itself in words, a line below."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """One of the keys that would be touched."""
+
+    key: str
+    type: str
+    ttl_s: float | None
+    size_bytes: int | None
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewView:
+    """What a purge would do.
+
+    Args:
+        ttl: (label, share 0..1) of the sample, shortest first; empty where nothing was sampled.
+        policies: (prefix in words, share 0..1).
+        cost: None: what it costs is not known; ``cost_missing`` says why.
+        is_stale: it must be counted again before it can be approved.
+    """
+
+    purge: Purge
+    preview: Preview
+    keys_text: str
+    keys_number: str
+    facts: tuple[Fact, ...]
+    cost: "CostView | None"
+    cost_missing: str
+    sample: tuple[SampleRow, ...]
+    ttl: tuple[tuple[str, float], ...]
+    policies: tuple[tuple[str, float], ...]
+    remarks: tuple[str, ...]
+    is_stale: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CostView:
+    """The chart of a preview.
+
+    Args:
+        over_text: "120 s".
+        once_kind, once_text, spread_kind, spread_text: a verdict on both ways, "Over budget: 668 reads/s".
+        sentence: the drawing in words.
+        assumption: where the numbers come from.
+    """
+
+    impact: Impact
+    over_text: str
+    once_kind: str
+    once_text: str
+    spread_kind: str
+    spread_text: str
+    sentence: str
+    assumption: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalView:
+    """The last step.
+
+    Args:
+        button: "Remove 11,962 keys".
+        warning: what can't be undone.
+    """
+
+    typed: TypedApproval
+    friction: Friction
+    errors: Mapping[str, str]
+    problem: str
+    button: str
+    warning: str
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """One line of the history."""
+
+    purge: Purge
+    target: str
+    chosen_by: str
+    keys_text: str
+    how: str
+    kind: str
+    icon: str
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryView:
+    """Past purges, newest first.
+
+    Args:
+        text, state: the filter, as asked for.
+        is_filtered: whether there may be others.
+        query: the filter and the place, as the live round asks for them again.
+        next_href: where it goes on; empty at the end. newest_href: back to the first page.
+    """
+
+    rows: tuple[HistoryRow, ...]
+    text: str
+    state: str
+    is_filtered: bool
+    query: str
+    next_href: str
+    newest_href: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRow:
+    """A purge to come: by a schedule, or once at its time.
+
+    Args:
+        schedule: None for a single one; ``job`` then.
+    """
+
+    title: str
+    target: str
+    keys_text: str
+    reason: str
+    by: str
+    last: str
+    last_href: str
+    schedule: Schedule | None
+    job: JobView | None
+
+
+@dataclass(frozen=True, slots=True)
+class PurgesScreen:
+    """templates/invalidation/page.html; its fragments read the same.
+
+    Args:
+        typed, errors, problem: the first step, and why it was refused.
+        draft: the purge of the second step; None before one was counted. ``count``: how that gets on, while it does.
+        seen: numbers of the purges under way when the page was made; the live round compares.
+        mappings: names of the mappings for rows, with their templates.
+        is_live: something is under way, so the page asks each second.
+        is_news: what is under way is not what the page knows of.
+    """
+
+    frame: Frame
+    notices: tuple[Notice, ...]
+    typed: TypedPurge
+    types: tuple[tuple[str, str], ...]
+    mappings: tuple[tuple[str, str], ...]
+    jobs: tuple[JobView, ...]
+    coming: tuple[ScheduleRow, ...]
+    limits: Limits
+    history: HistoryView
+    seen: str
+    running: str
+    is_live: bool
+    draft: Purge | None = None
+    preview: PreviewView | None = None
+    approval: ApprovalView | None = None
+    errors: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+    is_news: bool = False
+    poll_s: int = POLL_S
+
+    @property
+    def is_counting(self) -> bool:
+        """Whether the second step waits for its numbers."""
+        return self.draft is not None and self.draft.state is State.DRAFT and not self.draft.problem
+
+
+@dataclass(frozen=True, slots=True)
+class OnePurgeScreen:
+    """templates/invalidation/purge.html; its fragments read the same.
+
+    Args:
+        how, action: in words.
+        report_href: empty: it keeps none.
+        page_href: where an unapproved one goes on.
+    """
+
+    frame: Frame
+    notices: tuple[Notice, ...]
+    purge: Purge
+    job: JobView
+    target: str
+    chosen_by: str
+    how: str
+    action: str
+    filters: tuple[str, ...]
+    preview: PreviewView | None
+    trail: tuple[TrailEntry, ...]
+    report_href: str
+    page_href: str
+    running: str
+    is_live: bool
+    poll_s: int = POLL_S
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsScreen:
+    """templates/invalidation/limits.html."""
+
+    frame: Frame
+    typed: TypedLimits
+    revision: int
+    errors: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+
+# --- words ------------------------------------------------------------------------------------------------------
+
+
+def chosen_by(plan: Plan) -> str:
+    """How the keys were named."""
+    return dict(SELECTORS)[plan.selection.by]
+
+
+def how(plan: Plan, source: str = "") -> str:
+    """When it happens."""
+    match plan.when:
+        case When.NOW:
+            words = "At once"
+        case When.OVER:
+            words = f"Over {duration(plan.over_s)}"
+        case When.AT:
+            words = "At its time"
+        case When.CRON:
+            words = "On a schedule"
+    return f"{words}, scheduled" if source == "schedule" else words
+
+
+def action(plan: Plan) -> str:
+    """What happens to the keys."""
+    match plan.action:
+        case Action.DELETE:
+            return "Delete"
+        case Action.SPREAD:
+            return f"Spread over {duration(plan.window_s)}"
+        case Action.SOFT:
+            return "Expire softly"
+        case Action.POLICY:
+            return "Apply policy" + (", longer TTLs too" if plan.lengthens else "")
+
+
+def filters(plan: Plan) -> tuple[str, ...]:
+    """The filters, each in words."""
+    chosen = plan.selection.filters
+    found = []
+    if chosen.type:
+        found.append(f"type {chosen.type}")
+    if chosen.without_ttl:
+        found.append("without TTL")
+    if chosen.ttl_min_s is not None:
+        found.append(f"TTL at least {duration(chosen.ttl_min_s)}")
+    if chosen.ttl_max_s is not None:
+        found.append(f"TTL at most {duration(chosen.ttl_max_s)}")
+    if chosen.idle_min_s is not None:
+        found.append(f"idle for {duration(chosen.idle_min_s)}")
+    if chosen.size_min_bytes is not None:
+        found.append(f"at least {chosen.size_min_bytes:,} bytes")
+    if chosen.size_max_bytes is not None:
+        found.append(f"at most {chosen.size_max_bytes:,} bytes")
+    return tuple(found)
+
+
+def count_text(preview: Preview) -> str:
+    """How many keys, with the error of an estimate."""
+    if not preview.keys_error:
+        return f"{preview.keys:,}"
+    digits = max(0, int(math.log10(preview.keys_error)))
+    return f"about {round(preview.keys, -digits):,} ± {round(preview.keys_error, -digits):,}"
+
+
+def keys(count: int) -> str:
+    """So many keys."""
+    return "1 key" if count == 1 else f"{count:,} keys"
+
+
+# --- a purge under way ------------------------------------------------------------------------------------------
+
+
+def job_view(purge: Purge, limits: Limits, frame: Frame) -> JobView:
+    """How a purge is getting on."""
+    progress, preview = purge.progress, purge.preview
+    word, badge, icon = _BADGES[purge.state]
+    if purge.state is State.DRAFT and purge.problem:
+        word, badge, icon = "Not counted", "warn", ""
+    elif purge.wish and purge.state.is_active:
+        word = {"pause": "Pausing", "cancel": "Cancelling"}[purge.wish]
+    expected = preview.keys if preview else 0
+    is_estimate = bool(preview and preview.keys_error)
+    share = _share(purge)
+    left_s = _left_s(purge, share, frame.now) if purge.state is State.RUNNING else None
+    notes = [each for each in (purge.problem, progress.waits_for) if each]
+    if purge.state is State.RUNNING and not progress.waits_for and _SLOWED.get(progress.slowed_by):
+        notes.append(_SLOWED[progress.slowed_by])
+    if purge.state is State.RUNNING and progress.passes:
+        notes.append("The nodes changed meanwhile, so all of them are looked at once more.")
+    of = f" of {'about ' if is_estimate else ''}{expected:,} keys" if expected else " keys"
+    left = max(0, expected - progress.touched - progress.skipped)
+    return JobView(
+        purge=purge,
+        href=f"{frame.base}/{purge.number}",
+        word=word,
+        badge=badge,
+        icon=icon,
+        share=share,
+        done_text=f"{progress.touched:,}{of}",
+        left_text="" if left_s is None else f"{duration(left_s)} left",
+        said=_said(purge, share),
+        rate_text=f"{number(progress.keys_per_s)} keys/s",
+        loads_text="n/a" if progress.loads_per_s is None else f"{number(progress.loads_per_s)} reads/s",
+        ratio_text=percent(progress.hit_ratio),
+        points=progress.trail,
+        budget_per_s=limits.database_budget_qps,
+        notes=tuple(notes),
+        verbs=_verbs(purge) if frame.may_purge else (),
+        keeps_text=f"Cancel keeps the {keys(left)} left." if purge.state.is_active and expected else "",
+    )
+
+
+def _share(purge: Purge) -> float | None:
+    progress, preview = purge.progress, purge.preview
+    if purge.state is State.DONE:
+        return 1.0
+    if purge.state is State.WAITING and not progress.scanned:
+        return 0.0
+    if progress.expected_scans:
+        return min(1.0, progress.scanned / progress.expected_scans)
+    if preview and preview.keys:
+        return min(1.0, (progress.touched + progress.skipped) / preview.keys)
+    return None
+
+
+def _left_s(purge: Purge, share: float | None, now: datetime) -> float | None:
+    progress, preview = purge.progress, purge.preview
+    if share is None or preview is None or purge.started_at is None:
+        return None
+    left = max(0, preview.keys - progress.touched - progress.skipped)
+    by_rate = left / progress.keys_per_s if progress.keys_per_s > 0 else None
+    if purge.plan.when is When.OVER:
+        # Over what is left of its time; a pause or a slow-down moves the end.
+        planned = purge.plan.over_s * (1 - share)
+        return max(1.0, planned if by_rate is None else max(planned, min(by_rate, 10 * planned)))
+    return None if by_rate is None else max(1.0, by_rate)
+
+
+def _said(purge: Purge, share: float | None) -> str:
+    if purge.state is State.RUNNING and share is not None:
+        return f"Purge {purge.number}: {int(share * 4) * 25} per cent done."
+    return f"Purge {purge.number} is {_BADGES[purge.state][0].lower()}."
+
+
+def _verbs(purge: Purge) -> tuple[Verb, ...]:
+    cancel = Verb("cancel", "Cancel", "x", is_danger=True)
+    match purge.state:
+        case State.WAITING | State.RUNNING:
+            if purge.wish == "cancel":
+                return ()
+            return (cancel,) if purge.wish else (Verb("pause", "Pause", "pause"), cancel)
+        case State.PAUSED if purge.needs_count:
+            return Verb("recount", "Count again", "refresh-cw"), cancel
+        case State.PAUSED:
+            return Verb("resume", "Resume", "play"), cancel
+        case State.DRAFT if purge.problem:
+            return Verb("recount", "Count again", "refresh-cw"), cancel
+        case State.DRAFT | State.PREVIEWED:
+            return (Verb("cancel", "Discard", "trash-2", is_danger=True),)
+    return ()
+
+
+# --- the preview ------------------------------------------------------------------------------------------------
+
+
+def preview_view(
+    purge: Purge,
+    frame: Frame,
+    cost: CostView | None,
+    cost_missing: str,
+    load_s: float | None,
+) -> PreviewView:
+    """What a counted purge would do.
+
+    Args:
+        load_s: mean seconds of a load of these keys; None: not known.
+    """
+    preview = purge.preview
+    assert preview is not None
+    verb = "remove" if purge.plan.action is Action.DELETE else "touch"
+    remarks = []
+    if purge.plan.action is Action.SOFT and preview.without_grace:
+        remarks.append(
+            f"{percent(preview.without_grace)} of these keys have a policy without a time to be served stale:"
+            " those are removed."
+        )
+    if preview.keys == 0:
+        remarks.append("Nothing matches right now, so there is nothing to do.")
+    if preview.keys_error:
+        remarks.append(
+            f"Estimated from {preview.scanned:,} of {preview.keyspace:,} keys, with its 95 % interval."
+            " The purge stops and asks again before it goes 20 % beyond."
+        )
+    return PreviewView(
+        purge=purge,
+        preview=preview,
+        keys_text=count_text(preview),
+        keys_number=f"{preview.keys:,}",
+        facts=(
+            Fact(f"Keys to {verb}", count_text(preview), _missing(purge.plan, preview)),
+            _memory(purge.plan, preview),
+            _ratio(cost, frame),
+            _reads(purge.plan, preview, cost, load_s),
+        ),
+        cost=cost,
+        cost_missing=cost_missing,
+        sample=tuple(
+            SampleRow(prefix_to_text(key.key), key.type, key.ttl_s, key.size_bytes, key.policy)
+            for key in preview.sample
+        ),
+        ttl=_ttl(preview),
+        policies=tuple(
+            (prefix or "Other keys", share)
+            for prefix, share in sorted(preview.by_policy.items(), key=lambda item: (-item[1], item[0]))
+        ),
+        remarks=tuple(remarks),
+        is_stale=(frame.now - preview.counted_at).total_seconds() > STALE_AFTER_S,
+    )
+
+
+def _missing(plan: Plan, preview: Preview) -> str:
+    if preview.named is not None:
+        named = preview.named * max(1, len(plan.selection.templates))
+        gone = max(0, named - preview.keys)
+        if not gone:
+            return "all that are named"
+        what = "keys" if plan.selection.by is SelectBy.KEYS else "named keys"
+        return f"{gone:,} of the {what} are not cached"
+    if not preview.keyspace:
+        return ""
+    return f"{percent(min(1.0, preview.keys / preview.keyspace))} of {preview.keyspace:,}"
+
+
+def _memory(plan: Plan, preview: Preview) -> Fact:
+    label = "Memory freed" if plan.action is Action.DELETE else "Memory held"
+    if preview.size_bytes is None:
+        return Fact(label, "n/a", "not known")
+    share = (
+        f"{percent(min(1.0, preview.size_bytes / preview.used_memory_bytes))} of memory used"
+        if preview.used_memory_bytes
+        else ""
+    )
+    about = f"± {byte_size(preview.size_error_bytes)}" if preview.size_error_bytes else ""
+    return Fact(label, byte_size(preview.size_bytes), ", ".join(each for each in (share, about) if each))
+
+
+def _ratio(cost: CostView | None, frame: Frame) -> Fact:
+    label = "Hit ratio, lowest"
+    if cost is None or cost.impact.spread.lowest_hit_ratio is None:
+        return Fact(label, "n/a", "not known")
+    note = f"{percent(cost.impact.load.hit_ratio)} now, target {percent(frame.target_ratio)}"
+    return Fact(label, percent(cost.impact.spread.lowest_hit_ratio), note)
+
+
+def _reads(plan: Plan, preview: Preview, cost: CostView | None, load_s: float | None) -> Fact:
+    each = "" if load_s is None else f", {duration(load_s)} each"
+    if cost is None:
+        note = "at most one per key"
+    else:
+        note = f"at most {number(cost.impact.spread.extra_per_s)} per second{each}"
+    return Fact("Extra database reads", count_text(preview), note)
+
+
+def _ttl(preview: Preview) -> tuple[tuple[str, float], ...]:
+    total = sum(preview.ttl_counts)
+    if not total:
+        return ()
+    labels = [f"up to {duration(bound)}" for bound in preview.ttl_bounds_s]
+    if preview.ttl_bounds_s:
+        labels.append(f"over {duration(preview.ttl_bounds_s[-1])}")
+    labels += ["no TTL"] * (len(preview.ttl_counts) - len(labels))
+    return tuple(
+        (label, count / total) for label, count in zip(labels, preview.ttl_counts, strict=False) if count
+    )
+
+
+def cost_view(impact: Impact, assumption: str) -> CostView:
+    """The chart of what a purge costs."""
+    over_text = duration(impact.over_s)
+    budget = impact.budget_per_s
+
+    def verdict(peak: float, is_over: bool) -> tuple[str, str]:
+        if is_over:
+            return "warn", f"Over budget: {number(_round(peak))} reads/s"
+        return "ok", f"Peak {number(_round(peak))} reads/s"
+
+    once_kind, once_text = verdict(impact.once.peak_per_s, impact.once.is_over)
+    spread_kind, spread_text = verdict(impact.spread.peak_per_s, impact.spread.is_over)
+    limit = "no budget is set" if budget is None else f"budget {number(budget)}"
+    return CostView(
+        impact=impact,
+        over_text=over_text,
+        once_kind=once_kind,
+        once_text=once_text,
+        spread_kind=spread_kind,
+        spread_text=spread_text,
+        sentence=(
+            f"Expected database reads per second: {number(_round(impact.load.loads_per_s))} now. At once: peak"
+            f" {number(_round(impact.once.peak_per_s))}. Over {over_text}: peak"
+            f" {number(_round(impact.spread.peak_per_s))}; {limit}."
+        ),
+        assumption=assumption,
+    )
+
+
+def button(purge: Purge) -> str:
+    """What the last button does."""
+    preview = purge.preview
+    assert preview is not None
+    count = f"{'about ' if preview.keys_error else ''}{keys(preview.keys)}"
+    return {
+        Action.DELETE: f"Remove {count}",
+        Action.SPREAD: f"Let {count} expire",
+        Action.SOFT: f"Mark {count} stale",
+        Action.POLICY: f"Apply the policy to {count}",
+    }[purge.plan.action]
+
+
+WARNINGS: Final = {
+    Action.DELETE: "No undo. Each key reloads from the database on its next read.",
+    Action.SPREAD: "No undo. Each key reloads from the database on its first read after it expired.",
+    Action.SOFT: "No undo. Each key is loaded anew by its next reader, while others get the old value.",
+    Action.POLICY: "No undo. Keys that live longer than their policy says expire sooner.",
+}
+
+
+# --- lists ------------------------------------------------------------------------------------------------------
+
+
+def history_row(purge: Purge) -> HistoryRow:
+    """One line of the history."""
+    progress, preview = purge.progress, purge.preview
+    expected = preview.keys if preview else None
+    if purge.state in (State.DRAFT, State.PREVIEWED):
+        keys_text = "n/a" if expected is None else f"{expected:,}"
+    elif purge.state is State.DONE or not expected:
+        keys_text = f"{progress.touched:,}"
+    else:
+        keys_text = f"{progress.touched:,} of {expected:,}"
+    kind, icon, result = _result(purge)
+    return HistoryRow(
+        purge=purge,
+        target=purge.plan.selection.target,
+        chosen_by=chosen_by(purge.plan),
+        keys_text=keys_text,
+        how=how(purge.plan, purge.source),
+        kind=kind,
+        icon=icon,
+        result=result,
+    )
+
+
+def _result(purge: Purge) -> tuple[str, str, str]:
+    took = ""
+    if purge.started_at and purge.ended_at:
+        took = duration(max(0.1, (purge.ended_at - purge.started_at).total_seconds()))
+    match purge.state:
+        case State.DONE:
+            return "ok", "", f"Done in {took}" if took else "Done"
+        case State.CANCELLED:
+            return "", "ban", f"Cancelled at {purge.progress.touched:,}" if purge.started_at else "Cancelled"
+        case State.FAILED:
+            return "crit", "", "Failed"
+        case State.PAUSED:
+            return "warn", "circle-pause", "Waits for you" if purge.problem else "Paused"
+        case State.RUNNING:
+            return "acc", "loader-circle", "Running"
+        case State.WAITING:
+            return "", "clock", "Waiting"
+        case State.PREVIEWED:
+            return "", "circle-dashed", "Not approved"
+        case State.DRAFT:
+            return ("warn", "", "Not counted") if purge.problem else ("", "loader-circle", "Counting")
+
+
+def state_word(state: State) -> str:
+    """Where a purge stands, within a sentence."""
+    return _BADGES[state][0].lower()
+
+
+def is_coming(purge: Purge) -> bool:
+    """Whether it waits for its time, rather than for its turn."""
+    return purge.state is State.WAITING and purge.plan.when is When.AT
+
+
+def seen(purges: Sequence[Purge]) -> str:
+    """The purges under way, in short."""
+    return ".".join(f"{purge.number}-{purge.state}" for purge in purges)
+
+
+def _round(value: float) -> float:
+    return round(value) if value >= 10 else round(value, 1)
+
+
+def is_moving(purge: Purge) -> bool:
+    """Whether a second from now it may look different."""
+    return (
+        purge.state is State.RUNNING
+        or (purge.state is State.WAITING and purge.plan.when is not When.AT)
+        or bool(purge.wish)
+        or (purge.state is State.DRAFT and not purge.problem)
+    )
