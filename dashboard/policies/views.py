@@ -409,7 +409,8 @@ def publish(cache_id: int) -> Response:
     except (InvalidInput, Conflict, Refused) as error:
         meanwhile = error.changes if isinstance(error, PublishConflict) else ()
         with open_work() as work:
-            page = service.draft_page(work, cache_id, reason=reason, errors=_said(error), meanwhile=meanwhile)
+            errors = _said(error, "reason")
+            page = service.draft_page(work, cache_id, reason=reason, errors=errors, meanwhile=meanwhile)
         return render("policies/draft.html", page, status=error.status)
     for warning in published.warnings:
         notify("warn", warning)
@@ -617,9 +618,13 @@ def _with_bypass(
     return replace(page, bypass_row=row, bypass_typed=typed, errors=errors)
 
 
-def _said(error: DashboardError) -> Mapping[str, str]:
-    """A refusal for a form: a message per field, or one for all of it."""
-    if isinstance(error, InvalidInput) and error.fields:
+def _said(error: DashboardError, *asked: str) -> Mapping[str, str]:
+    """A refusal for a form: a message per field, or one for all of it.
+
+    Args:
+        asked: the form's fields, where what is wrong with others is listed on the page anyway.
+    """
+    if isinstance(error, InvalidInput) and error.fields and (not asked or error.fields.keys() <= set(asked)):
         return error.fields
     return {"": f"{error.message} {error.what_to_do}".strip()}
 

@@ -122,5 +122,5 @@ def pattern_warning(policy: Policy) -> str:
     if not is_pattern(text):
         return ""
     meant = text.rstrip("*?")
-    way_out = f" Keys like {meant}1 need the prefix {meant}" if meant and not is_pattern(meant) else ""
+    way_out = f" Keys like {meant}1 need the prefix “{meant}”." if meant and not is_pattern(meant) else ""
     return f"{text} is taken as it is: * and ? stand for themselves, a prefix is no pattern.{way_out}"

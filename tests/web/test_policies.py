@@ -65,7 +65,7 @@ def test_a_pattern_for_a_prefix_is_taken_and_warned_of(operator: FlaskClient, ru
     sent = fields(prefix="news:*")
     assert operator.post(f"/caches/{cache.id}/policies/add", data=sent).status_code == 303
     page = operator.get(f"/caches/{cache.id}/policies").get_data(as_text=True)
-    assert "news:* is taken as it is" in page and "Keys like news:1 need the prefix news:" in page
+    assert "news:* is taken as it is" in page and "Keys like news:1 need the prefix “news:”." in page
 
 
 def test_a_version_on_its_way_is_looked_at_each_second_for_a_while(

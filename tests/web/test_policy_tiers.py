@@ -1,5 +1,7 @@
 """The form of a tier."""
 
+import re
+
 from flask.testing import FlaskClient
 
 from dashboard.work import Runtime
@@ -117,4 +119,13 @@ def test_a_policy_that_no_longer_fits_is_said_before_publishing(
             "max_ttl_s.unit": "h", "seen": opened(operator, path)}  # fmt: skip
     assert operator.post(path, data=sent).status_code == 303
     page = operator.get(f"/caches/{cache.id}/policies/draft").get_data(as_text=True)
-    assert "It can’t be published as it is." in page and "news:" in page
+    problem = '<span class="mono">news:</span> TTL: 1 h is outside this tier. Enter 2 to 6 h.'
+    assert "It can’t be published as it is." in page and problem in page
+    # Publishing it all the same names no field of the document: the list above has them in words.
+    revision = re.search(r'name="revision" value="(\d+)"', page)
+    assert revision is not None
+    sent = {"reason": "because", "revision": revision[1], "version": "0"}
+    refused = operator.post(f"/caches/{cache.id}/policies/draft", data=sent)
+    page = refused.get_data(as_text=True)
+    assert refused.status_code == 422 and "Version 1 can&#39;t be published." in page
+    assert problem in page and "base_ttl_s" not in page
