@@ -45,10 +45,36 @@ POLICIES = (
 )
 """For TTL policies, on keys that begin with cachewarden: and the channel cachewarden:policies alone."""
 
+PURGES = (
+    Permission("+unlink", "UNLINK", "deleting keys, and placeholders of loads in flight"),
+    Permission(
+        "+evalsha", "EVALSHA", "changing TTLs: small scripts of one key each, limited by the other rights"
+    ),
+    Permission("+eval", "EVAL", "the same, where the server does not know the script yet"),
+    Permission("+pttl", "PTTL", "changing TTLs, filters by TTL, the preview's sample"),
+    Permission("+pexpire", "PEXPIRE", "changing TTLs"),
+    Permission(
+        "+getrange", "GETRANGE", "telling placeholders from values: the first 18 bytes, within the script"
+    ),
+    Permission("+set", "SET", "leaving a hold where a write had covered it, within the script"),
+    Permission("+time", "TIME", "until when a hold lasts, and what of a tag has expired, within scripts"),
+    Permission("+type", "TYPE", "filters by type, the preview's sample"),
+    Permission("+object|idletime", "OBJECT IDLETIME", "filters by idle time"),
+    Permission("+zscan", "ZSCAN", "the keys of a tag"),
+    Permission("+zadd", "ZADD", "purging a tag: its new version"),
+    Permission("+zremrangebyscore", "ZREMRANGEBYSCORE", "purging a tag: what has expired"),
+    Permission("+zrangebyscore", "ZRANGEBYSCORE", "purging a tag, within the script"),
+    Permission("+hmget", "HMGET", "the database's load while a purge runs, from the applications' counters"),
+    Permission(
+        "+cluster|nodes", "CLUSTER NODES", "noticing slots that are being moved; not needed elsewhere"
+    ),
+)
+"""For purges, on every key, beside READ_ONLY."""
+
 
 def grant(command: str) -> str:
     """The ACL rule for ``command``, e.g. ``+client|list`` for CLIENT LIST."""
-    return next(permission.rule for permission in READ_ONLY if permission.command == command)
+    return next(each.rule for each in (*READ_ONLY, *PURGES) if each.command == command)
 
 
 def acl_line(username: str | None, commands: tuple[str, ...] = ()) -> str:
@@ -56,7 +82,8 @@ def acl_line(username: str | None, commands: tuple[str, ...] = ()) -> str:
 
     Args:
         username: the user it is for; None is Redis' user ``default``.
-        commands: grant only these; none means all of READ_ONLY, with access to every key's name.
+        commands: grant only these, of READ_ONLY and PURGES; none means all of READ_ONLY, with access to every key's
+            name.
     """
     user = display((username or "default").encode())
     if commands:

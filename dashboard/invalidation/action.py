@@ -72,6 +72,7 @@ return 2
 (JSON's null, MessagePack's nil) has a shorter life of its own, which never becomes longer."""
 
 SCRIPTS: Final = (SOONER, CONFORM)
+_BY_SCRIPT: Final = ("EVALSHA", "EVAL", "PTTL", "PEXPIRE", "GETRANGE", "SET", "TIME", "UNLINK")
 GONE, TOUCHED, UNCHANGED = 0, 1, 2
 
 
@@ -112,6 +113,21 @@ class Doing:
         self._plan = plan
         self._table = table
         self._chance = chance
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The commands that a user must be allowed."""
+        return ("UNLINK",) if self._plan.action is Action.DELETE else _BY_SCRIPT
+
+    @property
+    def needs_memory(self) -> bool:
+        """Whether the server has to store more: a TTL where there was none."""
+        return self._plan.action is not Action.DELETE
+
+    @property
+    def causes_loads(self) -> bool:
+        """Whether readers go to the database because of it, as it happens."""
+        return self._plan.action in (Action.DELETE, Action.SOFT)
 
     @property
     def cost(self) -> float:

@@ -1,132 +1,107 @@
 """The engine: selection x action on a live cache, in bounded bursts, that may be stopped and taken over at any moment.
 
-``count`` looks, ``run`` acts; both go the same way through the keys. Neither knows PostgreSQL: what has to survive the
-worker is handed to a ``Journal``, what is asked of it meanwhile comes from a ``Control``.
+``count`` looks, ``run`` acts. Neither knows PostgreSQL: what has to survive the worker is handed to a ``Journal``, what
+is asked of it meanwhile comes from a ``Control``; both are in ``signals``.
 
 Nothing is missed and nothing counted twice, because keys are worked through in *segments*: the keys of a segment are
 in the journal before the first of them is touched, together with the cursor behind them. Whoever takes over acts on the
 pending segments once more, then goes on at the cursors.
+
+A pass goes over every node once. A node whose run_id changed begins again at its first key, for cursors do not survive
+a restart; and when the Cluster's nodes, or the slots they have, are not the same at the end of a pass as they were at
+its beginning, another pass follows.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Final, TypeVar
 
+from dashboard.caching import tags
 from dashboard.caching.policy import Policy, PolicyTable
+from dashboard.caching.wire import TAG_PURGE
 from dashboard.clock import Clock
-from dashboard.errors import DashboardError
-from dashboard.fleet.registry import Connection
-from dashboard.invalidation.types import Limits, Plan, Preview, Progress, Selection
+from dashboard.fleet import scan
+from dashboard.fleet.errors import Cause, FleetDenied, FleetError
+from dashboard.fleet.permissions import acl_line
+from dashboard.fleet.purging import Router, Trouble, finish, judge, run_script
+from dashboard.fleet.registry import Connection, Node
+from dashboard.invalidation.action import Doing
+from dashboard.invalidation.counter import Counter
+from dashboard.invalidation.pace import Allowance
+from dashboard.invalidation.saving import Saver
+from dashboard.invalidation.selection import head_of
+from dashboard.invalidation.signals import (
+    Cancelled,
+    Control,
+    Exceeded,
+    Failed,
+    Halted,
+    Input,
+    Journal,
+    LeaseLost,
+    NotNow,
+    Paused,
+    Segment,
+)
+from dashboard.invalidation.sources import ListSource, ScanSource, Source, TagSource
+from dashboard.invalidation.types import (
+    Action,
+    Limits,
+    NodeProgress,
+    Plan,
+    Preview,
+    Progress,
+    SelectBy,
+    Selection,
+    When,
+)
+from dashboard.invalidation.watching import Loads, Paces, concerned
+from dashboard.invalidation.working import (
+    AWAY_S,
+    FIRST_PAUSE_S,
+    LONGEST_PAUSE_S,
+    Common,
+    Gone,
+    Stopped,
+    Worker,
+    stayed_away,
+)
 
+__all__ = [
+    "Cancelled",
+    "Control",
+    "Exceeded",
+    "Failed",
+    "Halted",
+    "Input",
+    "Journal",
+    "LeaseLost",
+    "Paused",
+    "Segment",
+    "count",
+    "run",
+]
 
-class LeaseLost(Exception):
-    """Another worker holds the purge, or PostgreSQL could not be asked in time: stop, and touch nothing more."""
+PARALLEL: Final = 8
+"""Nodes that are worked on at a time."""
+MOST_PASSES: Final = 30
+LOOK_S: Final = 1.0
+"""How often the database's load is looked at."""
+BASELINE_S: Final = 2.5
+"""How long before a purge that could burden the database: the applications add to their counters once a second."""
+BETWEEN_PASSES_S: Final = 2.0
+_TAG_NEEDS: Final = (
+    "EVALSHA",
+    "EVAL",
+    "ZADD",
+    "PTTL",
+    "PEXPIRE",
+    "TIME",
+    "ZREMRANGEBYSCORE",
+    "ZRANGEBYSCORE",
+)
 
-
-class Paused(Exception):
-    """An operator, or the end of this process, wants the purge to stop where it can be resumed."""
-
-
-class Cancelled(Exception):
-    """An operator wants the purge to stop for good."""
-
-
-class Halted(DashboardError):
-    """The purge can't go on by itself, but could after somebody acts: it is paused with these words as its problem.
-
-    The cap of its approval would be exceeded, or a node has been away for too long.
-    """
-
-    code = "halted"
-    status = 409
-    title = "The purge waits for you"
-
-
-class Exceeded(Halted):
-    """It would touch more keys than were approved: it must be counted and approved again."""
-
-
-class Failed(DashboardError):
-    """Trying again will not help: the cache forbids what is needed, or what was asked for can't be done there."""
-
-    code = "purge_failed"
-    status = 409
-    title = "The purge failed"
-
-
-class Input(Protocol):
-    """The list beside an exact selector: keys for KEYS, identifiers for IDS and ROWS."""
-
-    def chunks(self, first: int) -> Iterator[Sequence[bytes]]:
-        """The items from index ``first`` (0: all) on, in order, some thousand at a time.
-
-        It may be asked more than once, and is left in the middle.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """Keys that are about to be touched.
-
-    Args:
-        number: counts up within a purge, over all nodes and workers.
-        node: id of the node; exact selectors have one, "list".
-        run_id: of the server when they were found; empty for exact selectors.
-        cursor: where the node's scan goes on behind them (index into the list); None: nowhere, they were the last.
-        keys: at most SEGMENT_KEYS and SEGMENT_BYTES.
-    """
-
-    number: int
-    node: str
-    run_id: str
-    cursor: int | None
-    keys: tuple[bytes, ...]
-
-
-class Journal(Protocol):
-    """What survives a worker. Called by one thread at a time, which need not be the one that called ``run``."""
-
-    def pending(self) -> Sequence[Segment]:
-        """The segments that were begun and not finished, by number. Asked once, before anything else."""
-        ...
-
-    def next_number(self) -> int:
-        """The number of the next segment: above all that were ever begun."""
-        ...
-
-    def commit(self, progress: Progress, begun: Sequence[Segment], finished: Sequence[int]) -> None:
-        """Save, in one transaction: the progress, new segments, and which of the earlier ones are done.
-
-        Args:
-            progress: includes the cursors behind the begun segments, and the counts of the finished ones only.
-            begun: touched only after this returned.
-            finished: numbers; removed, or kept as the report.
-
-        Raises:
-            LeaseLost: this worker is not the holder any more, or that can't be known.
-        """
-        ...
-
-
-class Control(Protocol):
-    """What is asked of the engine while it works. Called by several threads; quick, without I/O but for ``wait``."""
-
-    def check(self) -> None:
-        """Called before each burst.
-
-        Raises:
-            LeaseLost: stop at once. Paused, Cancelled: finish what was begun, save, stop.
-        """
-        ...
-
-    def wait(self, seconds: float) -> None:
-        """Sleep for so long, at most; return sooner when ``check`` would raise."""
-        ...
-
-    def looked_up(self, hits: int, misses: int) -> None:
-        """So many lookups of ours count as hits and misses on the server: take them off the cache's hit ratio."""
-        ...
+Found = TypeVar("Found")
 
 
 def count(
@@ -140,6 +115,9 @@ def count(
 ) -> Preview:
     """Find out what a purge would touch; nothing is changed.
 
+    It is exact where that takes no more than some two million keys or ten seconds of scanning; else an estimate. A
+    selector that names its keys is always exact.
+
     Args:
         connection: the cache.
         selection: which keys.
@@ -151,10 +129,10 @@ def count(
 
     Raises:
         Failed: the cache forbids what is needed for it; the words name the ACL line.
-        FleetError: the cache is away; trying again may help.
+        FleetError: the cache is away, or can't answer now; trying again may help.
         Paused, Cancelled, LeaseLost: from ``control``.
     """
-    raise NotImplementedError
+    return Counter(connection, selection, keys, table, control, clock, chance).preview()
 
 
 def run(
@@ -192,8 +170,296 @@ def run(
         the last progress, saved; every node of it is done.
 
     Raises:
-        Halted: it needs an approval again, or a node stays away.
+        Exceeded: it would touch more than ``cap``.
+        Halted: a node stays away.
         Failed: trying again can't help.
         Paused, Cancelled, LeaseLost: from ``control`` or ``journal``.
     """
-    raise NotImplementedError
+    return _Run(connection, plan, keys, table, limits, cap, progress, journal, control, clock, chance).go()
+
+
+class _Run:
+    def __init__(
+        self,
+        connection: Connection,
+        plan: Plan,
+        keys: Input | None,
+        table: PolicyTable[Policy],
+        limits: Limits,
+        cap: int,
+        progress: Progress,
+        journal: Journal,
+        control: Control,
+        clock: Clock,
+        chance: Callable[[], float],
+    ) -> None:
+        self._connection = connection
+        self._plan = plan
+        self._selection = plan.selection
+        self._keys = keys
+        self._table = table
+        self._control = control
+        self._clock = clock
+        self._chance = chance
+        self._cap = cap
+        self._start = progress
+        self._pending = sorted(journal.pending(), key=lambda segment: segment.number)
+        router = Router(connection)
+        doing = Doing(plan, table, chance)
+        budget = limits.database_budget_qps if doing.causes_loads else None
+        over_s = plan.over_s if plan.when is When.OVER else 0
+        self._allowance = Allowance(limits.most_keys_per_s, over_s, budget)
+        self._saver = Saver(progress, journal, control, clock)
+        self._common = Common(
+            plan,
+            limits,
+            cap,
+            self._selection.by.is_exact or self._selection.by is SelectBy.TAG,
+            router,
+            doing,
+            self._allowance,
+            self._saver,
+            control,
+            clock,
+            Paces(limits.slowest_probe_ms, clock, needs_memory=doing.needs_memory),
+        )
+        self._named = progress.expected_scans
+        self._left: list[Worker] = []
+        self._loads: Loads | None = None
+        self._looked_s = float("-inf")
+
+    def go(self) -> Progress:
+        self._saver.start()
+        try:
+            self._work()
+        except LeaseLost:
+            self._saver.abandon()
+            raise
+        except BaseException:
+            self._saver.close()
+            raise
+        finally:
+            self._common.paces.close()
+        return self._saver.close()
+
+    def _work(self) -> None:
+        is_fresh = not self._start.nodes
+        if self._common.is_exact and is_fresh:
+            self._count_again()
+        self._look_at_loads(is_fresh)
+        if self._selection.by is SelectBy.TAG and is_fresh:
+            self._retire_tag()
+        if self._common.is_exact:
+            self._one_source()
+            return
+        for _ in range(MOST_PASSES):
+            if self._pass():
+                return
+            self._control.wait(BETWEEN_PASSES_S)
+        raise Halted(
+            f"After {MOST_PASSES} passes the cache's nodes, or the slots they have, still change.",
+            what_to_do="Resume when no slots are being moved and no server restarts.",
+        )
+
+    # --- before it begins -----------------------------------------------------------------------------------------
+
+    def _count_again(self) -> None:
+        """A list is known, but not how many of its keys exist now."""
+        counter = Counter(
+            self._connection,
+            self._selection,
+            self._keys,
+            self._table,
+            self._control,
+            self._clock,
+            self._chance,
+        )
+        found, self._named = self._patiently(counter.total)
+        if found > self._cap:
+            raise Exceeded(
+                f"It would touch more keys than were approved: {found:,}, of {self._cap:,}.",
+                what_to_do="Count again, and approve what is there now.",
+            )
+
+    def _look_at_loads(self, is_fresh: bool) -> None:
+        prefixes = concerned(self._table, head_of(self._selection))
+        if prefixes is None or not self._common.doing.causes_loads:
+            return
+        self._loads = Loads(self._common.router, prefixes, self._control.looked_up)
+        self._loads.read(self._clock.monotonic())
+        budget = self._common.limits.database_budget_qps
+        if not self._loads.is_counted or budget is None or not is_fresh or self._cap <= budget:
+            return
+        # So many keys could be too much at once: first see what the database bears without us.
+        end_s = self._clock.monotonic() + BASELINE_S
+        while (left_s := end_s - self._clock.monotonic()) > 0:
+            self._common.check()
+            self._control.wait(left_s)
+        load = self._loads.read(self._clock.monotonic())
+        if load is not None:
+            self._saver.change(
+                loads_before_per_s=load.loads_per_s, loads_per_s=load.loads_per_s, hit_ratio=load.hit_ratio
+            )
+            self._allowance.begin_gently(load.reads_per_s)
+
+    def _retire_tag(self) -> None:
+        """A new version first: from here on no value of the tag is used, whatever is removed when."""
+        if self._plan.action is not Action.DELETE or not self._selection.filters.is_empty:
+            return
+        key = tags.tag_key(self._selection.text)
+        command = run_script(TAG_PURGE, key, tags.VERSION, tags.new_version(), 0)
+
+        def retire() -> None:
+            ((node, _),) = self._common.router.split([key])
+            replies, _ = node.run([command])
+            (reply,) = finish(self._connection, node, [command], replies, [TAG_PURGE])
+            if isinstance(reply, Exception):
+                refusal = judge(reply, node, lambda user: acl_line(user, _TAG_NEEDS))
+                if refusal.trouble is Trouble.WAIT:
+                    raise NotNow(refusal.words, what_to_do=refusal.advice)
+                raise Failed(refusal.words, what_to_do=refusal.advice)
+
+        self._patiently(retire)
+
+    # --- the passes ---------------------------------------------------------------------------------------------
+
+    def _one_source(self) -> None:
+        source: Source
+        if self._selection.by is SelectBy.TAG:
+            source = TagSource(self._common.router, self._selection)
+        else:
+            assert self._keys is not None
+            source = ListSource(self._keys, self._selection)
+        at = next((node for node in self._start.nodes if node.node == source.name), None)
+        at = at or NodeProgress(source.name, "", scan.START)
+        self._saver.set_nodes([at], passes=self._start.passes, shape="", expected_scans=self._named)
+        self._together([Worker(self._common, source, at, self._named)])
+        self._saver.change(passes=1)
+
+    def _pass(self) -> bool:
+        """Go over all nodes, from where they are; whether that was all."""
+        before = self._saver.progress
+        shape = self._patiently(lambda: scan.shape(self._connection))
+        nodes, states = self._patiently(self._states)
+        held = {at.node: at for at in before.nodes}
+        is_new = not before.nodes
+        work: list[NodeProgress] = []
+        for node in nodes:
+            at = held.get(node.id)
+            if at is None or at.run_id != states[node.id].run_id:
+                at = NodeProgress(node.id, states[node.id].run_id, scan.START)
+            work.append(at)
+        keys = {node.id: states[node.id].keys for node in nodes}
+        if not is_new:
+            # What is gone by now was there when the pass began.
+            share = before.expected_scans // max(1, len(nodes))
+            keys = {id: max(number, share) for id, number in keys.items()}
+        self._saver.set_nodes(
+            work,
+            passes=before.passes,
+            shape=shape if is_new else before.shape,
+            expected_scans=before.scanned + sum(keys.values()) if is_new else before.expected_scans,
+        )
+        self._together(
+            [
+                Worker(
+                    self._common, ScanSource(self._common.router, node, self._selection), at, keys[node.id]
+                )
+                for node, at in zip(nodes, work, strict=True)
+            ]
+        )
+        return self._is_complete()
+
+    def _is_complete(self) -> bool:
+        """After a pass: whether everything is as it was when it began; prepares another pass if not."""
+        progress = self._saver.progress
+        nodes, states = self._patiently(self._states)
+        shape = self._patiently(lambda: scan.shape(self._connection))
+        done = {at.node: at for at in progress.nodes if at.cursor is None}
+        if any(node.id not in done or done[node.id].run_id != states[node.id].run_id for node in nodes):
+            # A node came, or was restarted: the others need not be gone over again for that.
+            return False
+        if shape == progress.shape and not scan.has_open_slots(shape):
+            self._saver.change(passes=progress.passes + 1, waits_for="")
+            return True
+        # Keys moved, perhaps from a node whose turn was still to come to one that was done.
+        self._saver.set_nodes(
+            [],
+            passes=progress.passes + 1,
+            shape="",
+            expected_scans=progress.expected_scans,
+        )
+        return False
+
+    def _states(self) -> tuple[Sequence[Node], dict[str, scan.ServerState]]:
+        self._connection.refresh()
+        nodes = self._connection.nodes()
+        return nodes, {node.id: scan.server_state(node) for node in nodes}
+
+    def _together(self, workers: Sequence[Worker]) -> None:
+        """Let all of them work, some at a time; the first that fails ends the others."""
+        pending, self._pending = self._pending, []
+        workers[0].take_over([self._saver.again(segment) for segment in pending])
+        for gone in self._left:
+            workers[0].inherit(gone)
+        self._left = []
+        failure: BaseException | None = None
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="purge") as pool:
+            by_future = {pool.submit(worker.go): worker for worker in workers}
+            running: set[Future[NodeProgress]] = set(by_future)
+            while running:
+                done, running = wait(running, timeout=LOOK_S / 4, return_when=FIRST_COMPLETED)
+                for future in done:
+                    error = future.exception()
+                    if isinstance(error, Gone):
+                        self._left.append(by_future[future])
+                    if error is None or isinstance(error, Gone | Stopped):
+                        continue
+                    # A lost lease outweighs whatever else was found: then nothing may be written any more.
+                    if failure is None or isinstance(error, LeaseLost):
+                        failure = error
+                    if not isinstance(error, Paused | Cancelled):
+                        self._common.stop.set()
+                try:
+                    self._look()
+                except BaseException as error:
+                    failure = failure or error
+                    self._common.stop.set()
+        if failure is not None:
+            raise failure
+
+    def _look(self) -> None:
+        """Once a second: what the database, and others, feel of it."""
+        now_s = self._clock.monotonic()
+        if now_s - self._looked_s < LOOK_S:
+            return
+        self._looked_s = now_s
+        self._saver.change(probe_p99_ms=self._common.paces.probe_p99_ms)
+        load = self._loads.read(now_s) if self._loads is not None else None
+        if load is not None:
+            self._saver.change(loads_per_s=load.loads_per_s, hit_ratio=load.hit_ratio)
+            with self._common.lock:
+                self._allowance.loaded(load.loads_per_s - (self._saver.progress.loads_before_per_s or 0.0))
+
+    # --- patience -----------------------------------------------------------------------------------------------
+
+    def _patiently(self, ask: Callable[[], Found]) -> Found:
+        """Ask again and again, with growing pauses, until the cache answers."""
+        began_s = self._clock.monotonic()
+        pause_s = FIRST_PAUSE_S
+        while True:
+            self._common.check()
+            try:
+                found = ask()
+            except (FleetError, NotNow) as error:
+                if isinstance(error, FleetDenied) and error.problem.cause is Cause.NOPERM:
+                    raise Failed(error.message, what_to_do=error.what_to_do) from None
+                if self._clock.monotonic() - began_s > AWAY_S:
+                    raise stayed_away(error) from None
+                self._saver.change(waits_for=error.message)
+                self._control.wait(pause_s)
+                pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
+                self._connection.refresh()
+            else:
+                self._saver.change(waits_for="")
+                return found

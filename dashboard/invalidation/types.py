@@ -303,6 +303,8 @@ class Progress:
         loads_per_s: the same, at present.
         hit_ratio: of the concerned prefixes at present, 0..1; None: not known.
         trail: how it went so far, at most ``trail.MOST`` points.
+        spent_s: seconds that it worked; pauses, and the time between two workers, are not in it.
+        shape: how the keys lay over the nodes when the present pass began (``fleet.scan.shape``).
         updated_at: when it was saved.
     """
 
@@ -320,6 +322,8 @@ class Progress:
     loads_per_s: float | None = None
     hit_ratio: float | None = None
     trail: tuple[Point, ...] = ()
+    spent_s: float = 0.0
+    shape: str = ""
     updated_at: datetime | None = None
 
 

@@ -1,0 +1,261 @@
+"""Keeps the progress consistent and saved, beside those who work: one thread that writes the journal.
+
+What is saved is always true: a cursor never lies behind keys that are not in the journal, and the counts are those of
+segments that are done. While one commit is on its way, scanning goes on; its segments are touched once it is there.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from dashboard.clock import Clock
+from dashboard.errors import StoreUnavailable
+from dashboard.invalidation.signals import Cancelled, Control, Journal, Paused, Segment
+from dashboard.invalidation.types import NodeProgress, Progress
+
+SEGMENT_KEYS: Final = 5_000
+SEGMENT_BYTES: Final = 8_000_000
+SEGMENT_S: Final = 1.0
+"""A segment is closed after so many seconds, however few keys it has: slow purges are saved as often as fast ones."""
+SAVE_S: Final = 1.0
+"""Progress without segments is saved this often."""
+RATE_S: Final = 4.0
+"""The rate shown is that of the last seconds."""
+
+
+@dataclass(slots=True, eq=False)
+class Begun:
+    """A segment on its way.
+
+    Args:
+        is_saved: it is in the journal: its keys may be touched.
+        left: keys that wait for their turn.
+    """
+
+    segment: Segment
+    is_saved: bool
+    left: int
+    touched: int = 0
+    skipped: int = 0
+
+
+class Saver:
+    """The purge's progress. Those who work tell it; its thread saves.
+
+    Args:
+        progress: as it was saved last.
+        journal: where to save.
+        control: asked while PostgreSQL is away.
+        clock: of this machine.
+    """
+
+    def __init__(self, progress: Progress, journal: Journal, control: Control, clock: Clock) -> None:
+        self._journal = journal
+        self._control = control
+        self._clock = clock
+        self._progress = progress
+        self._saved = progress
+        self._nodes = {node.node: node for node in progress.nodes}
+        self._number = journal.next_number()
+        self._waiting: deque[Begun] = deque()
+        self._finished: list[int] = []
+        self._open = 0
+        """Keys in segments that are not done."""
+        self._rates: deque[tuple[float, int]] = deque()
+        self._began_s = clock.monotonic()
+        self._spent_s = progress.spent_s
+        self._changed = threading.Condition()
+        self._slowed_by = ""
+        self._is_ending = False
+        self._is_urgent = False
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="purge-journal", daemon=True)
+
+    def start(self) -> None:
+        """Begin to save."""
+        self._thread.start()
+
+    def close(self) -> Progress:
+        """Save what there is and stop; the progress as saved last.
+
+        Raises:
+            LeaseLost: it could not be saved, because it is another's now.
+        """
+        with self._changed:
+            self._is_ending = True
+            self._changed.notify_all()
+        self._thread.join()
+        self.check()
+        return self._saved
+
+    def abandon(self) -> None:
+        """Stop without saving anything more."""
+        with self._changed:
+            self._failure = self._failure or RuntimeError("abandoned")
+            self._changed.notify_all()
+        self._thread.join()
+
+    def check(self) -> None:
+        """Raise what ended the saving, if it ended."""
+        if self._failure is not None:
+            raise self._failure
+
+    # --- told by those who work -----------------------------------------------------------------------------------
+
+    @property
+    def progress(self) -> Progress:
+        """As of now, saved or not."""
+        with self._changed:
+            return self._now()
+
+    def change(self, **values: object) -> None:
+        """Set fields of the progress that are no counts: why it is slow, what it waits for."""
+        with self._changed:
+            self._progress = replace(self._progress, **values)  # type: ignore[arg-type]
+
+    def slowed(self, reason: str) -> None:
+        """Why it is not faster at this moment."""
+        # Told at every burst, and no more than a hint: without the lock.
+        self._slowed_by = reason
+
+    def set_nodes(
+        self, nodes: Sequence[NodeProgress], *, passes: int, shape: str, expected_scans: int
+    ) -> None:
+        """Begin a pass, or go on with one on other nodes; saved before anything else happens."""
+        with self._changed:
+            self._nodes = {node.node: node for node in nodes}
+            self._progress = replace(
+                self._progress, passes=passes, shape=shape, expected_scans=expected_scans
+            )
+            self._is_urgent = True
+            self._changed.notify_all()
+
+    def moved(self, at: NodeProgress) -> None:
+        """A node was worked through up to here, and nothing that was found waits outside of segments."""
+        with self._changed:
+            self._advance(at)
+            if at.cursor is None:
+                self._changed.notify_all()
+
+    def begin(self, at: NodeProgress, keys: Sequence[bytes]) -> Begun:
+        """Hand over keys that were found, and where the node's scan goes on behind them."""
+        with self._changed:
+            segment = Segment(self._number, at.node, at.run_id, at.cursor, tuple(keys))
+            self._number += 1
+            begun = Begun(segment, False, len(keys))
+            self._advance(at)
+            self._waiting.append(begun)
+            self._open += len(keys)
+            self._changed.notify_all()
+            return begun
+
+    def again(self, segment: Segment) -> Begun:
+        """A segment that another worker began."""
+        with self._changed:
+            self._open += len(segment.keys)
+            return Begun(segment, True, len(segment.keys))
+
+    def done(self, begun: Begun, touched: int, skipped: int) -> None:
+        """So many keys of a segment had their turn."""
+        with self._changed:
+            begun.touched += touched
+            begun.skipped += skipped
+            begun.left -= touched + skipped
+            if begun.left > 0:
+                return
+            self._open -= len(begun.segment.keys)
+            self._finished.append(begun.segment.number)
+            self._progress = replace(
+                self._progress,
+                touched=self._progress.touched + begun.touched,
+                skipped=self._progress.skipped + begun.skipped,
+            )
+            if not self._open:
+                self._changed.notify_all()
+
+    @property
+    def claimed(self) -> int:
+        """Keys that were touched, and those that will be by the segments under way."""
+        with self._changed:
+            return self._progress.touched + self._open
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds of work so far."""
+        return self._spent_s + self._clock.monotonic() - self._began_s
+
+    def wait_saved(self, begun: Begun, seconds: float) -> None:
+        """Wait until a segment is in the journal, at most so long."""
+        with self._changed:
+            if not begun.is_saved and self._failure is None:
+                self._changed.wait(seconds)
+
+    # --- the thread -----------------------------------------------------------------------------------------------
+
+    def _advance(self, at: NodeProgress) -> None:
+        before = self._nodes.get(at.node)
+        self._nodes[at.node] = at
+        more = at.scanned - (before.scanned if before else 0)
+        self._progress = replace(self._progress, scanned=self._progress.scanned + max(0, more))
+
+    def _now(self) -> Progress:
+        now_s = self._clock.monotonic()
+        while self._rates and now_s - self._rates[0][0] > RATE_S:
+            self._rates.popleft()
+        rate = 0.0
+        if self._rates and now_s > self._rates[0][0]:
+            rate = (self._progress.touched - self._rates[0][1]) / (now_s - self._rates[0][0])
+        return replace(
+            self._progress,
+            nodes=tuple(self._nodes.values()),
+            keys_per_s=rate,
+            slowed_by=self._slowed_by,
+            spent_s=self.spent_s,
+            updated_at=self._clock.now(),
+        )
+
+    def _work(self) -> None:
+        try:
+            while True:
+                with self._changed:
+                    if not (self._waiting or self._is_ending or self._is_urgent or self._failure):
+                        self._changed.wait(SAVE_S)
+                    if self._failure is not None:
+                        return
+                    begun = list(self._waiting)
+                    self._waiting.clear()
+                    finished, self._finished = self._finished, []
+                    self._is_urgent = False
+                    progress = self._now()
+                    self._rates.append((self._clock.monotonic(), progress.touched))
+                    is_last = self._is_ending
+                self._commit(progress, [each.segment for each in begun], finished)
+                with self._changed:
+                    self._saved = progress
+                    for each in begun:
+                        each.is_saved = True
+                    self._changed.notify_all()
+                    if is_last and not self._waiting and not self._finished:
+                        return
+        except BaseException as error:
+            # Whatever it is: those who work must not go on without a journal, and are told why.
+            with self._changed:
+                self._failure = error
+                self._changed.notify_all()
+
+    def _commit(self, progress: Progress, begun: Sequence[Segment], finished: Sequence[int]) -> None:
+        pause_s = 0.1
+        while True:
+            try:
+                self._journal.commit(progress, begun, finished)
+                return
+            except StoreUnavailable:
+                # The lease tells when waiting has become useless.
+                self._control.wait(pause_s)
+                pause_s = min(2.0, pause_s * 2)
+                try:
+                    self._control.check()
+                except (Paused, Cancelled):
+                    continue
