@@ -59,7 +59,7 @@ def move(
     verb: Verb,
     cache: Cache,
     *,
-    reason: str = "",
+    because: str = "",
     result: str = "done",
     tells: Mapping[str, object] | None = None,
     **values: Any,
@@ -67,6 +67,7 @@ def move(
     """Change the state of a locked purge, and record it.
 
     Args:
+        because: the reason in the audit entry.
         tells: what the audit entry says beside the state.
         values: what else is stored in its row.
 
@@ -82,7 +83,7 @@ def move(
         f"purge {purge.number}",
         before={"state": purge.state.value},
         after={"state": to.value, **(tells or {})},
-        reason=reason,
+        reason=because,
         result=result,
         cache_name=cache.name,
     )

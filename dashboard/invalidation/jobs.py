@@ -93,7 +93,7 @@ def expire(work: UnitOfWork) -> None:
             jobs.remove(work, job_id)
         why = "Nobody approved it within a day."
         if purge.started_at is not None:
-            changing.end(work, purge, Verb.CANCEL, cache, reason=why, tells=changing.touched(purge))
+            changing.end(work, purge, Verb.CANCEL, cache, because=why, tells=changing.touched(purge))
             continue
         audit.record(
             work,

@@ -211,14 +211,14 @@ def approve(
         purge,
         Verb.APPROVE,
         cache,
-        reason=reason,
+        because=reason,
         tells=tells,
         plan=plan,
+        reason=reason,
         cap=cap,
         approved_at=work.now,
         problem="",
         needs_count=False,
-        **({"reason": reason} if reason else {}),
     )
     job = changing.add_run_job(work, approved, cache, limits(work, cache.id))
     store.change_purge(work.session, number, job_id=job)

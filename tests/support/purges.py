@@ -47,10 +47,10 @@ def preview(counted_at: datetime, keys: int = 100, **values: Any) -> Preview:
     )
 
 
-def draft(runtime: Runtime, cache_id: int, wanted: Plan = AT_ONCE, keys: tuple[bytes, ...] = ()) -> Purge:
+def draft(runtime: Runtime, cache_id: int, wanted: Plan = AT_ONCE, listed: tuple[bytes, ...] = ()) -> Purge:
     """A purge that nobody has counted yet."""
     with as_cli(runtime) as work:
-        return service.create(work, cache_id, wanted, keys)
+        return service.create(work, cache_id, wanted, listed)
 
 
 def move(runtime: Runtime, number: int, verb: Verb, **values: Any) -> Purge:
@@ -60,10 +60,10 @@ def move(runtime: Runtime, number: int, verb: Verb, **values: Any) -> Purge:
 
 
 def counted(
-    runtime: Runtime, cache_id: int, wanted: Plan = AT_ONCE, keys: tuple[bytes, ...] = (), **values: Any
+    runtime: Runtime, cache_id: int, wanted: Plan = AT_ONCE, listed: tuple[bytes, ...] = (), **values: Any
 ) -> Purge:
     """A purge that was counted a moment ago; ``values`` are the preview's."""
-    made = draft(runtime, cache_id, wanted, keys)
+    made = draft(runtime, cache_id, wanted, listed)
     return move(runtime, made.number, Verb.PREVIEW, preview=preview(runtime.clock.now(), **values))
 
 
