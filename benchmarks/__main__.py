@@ -1,7 +1,7 @@
 """``python -m benchmarks``: all of them."""
 
-from benchmarks import caching, history, pages, polling
+from benchmarks import caching, history, pages, policies, polling
 
-for module in (polling, history, pages, caching):
+for module in (polling, history, pages, policies, caching):
     print(f"\n== {module.__name__.rpartition('.')[2]}: {(module.__doc__ or '').splitlines()[0]}")
     module.main()

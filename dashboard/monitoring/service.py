@@ -20,6 +20,7 @@ from dashboard.monitoring.types import (
     Facts,
     Headline,
     Incident,
+    KeySpace,
     MissingFact,
     MonitorClient,
     PollStatus,
@@ -28,6 +29,7 @@ from dashboard.monitoring.types import (
     SlowEntry,
     SlowLogPage,
     Span,
+    StoredEvent,
     Summary,
     TablePage,
     Verdict,
@@ -47,6 +49,7 @@ from dashboard.work import UnitOfWork
 RANGES: tuple[str, ...] = tuple(series.RANGES)
 COMMANDS_SPAN = timedelta(hours=1)
 _EVENTS_BACK = timedelta(days=31)
+_EMPTYING = ("flush", "restart", "switch")
 
 
 def span(
@@ -89,6 +92,21 @@ def overview_series(
         columns=columns,
         since=since,
     )
+
+
+def events(work: UnitOfWork, cache_id: int, start: datetime, end: datetime) -> tuple[StoredEvent, ...]:
+    """What happened to a cache within a time, what reaches into it included, oldest first; the newest 200."""
+    return store.events_between(work.session, cache_id, start, end)
+
+
+def key_space(work: UnitOfWork, cache_id: int) -> KeySpace:
+    """How many keys a cache holds, and since when it has been filling."""
+    state = store.poll_states(work.session, [cache_id], also=("readings",)).get(cache_id)
+    is_known = state is not None and state.last_success_at is not None
+    is_fresh = is_known and work.now - state.last_success_at <= _NOW  # type: ignore[union-attr]
+    readings = _readings(work, state.readings) if is_fresh and state is not None else ()
+    happened = store.last_events(work.session, _EMPTYING, work.now - _EVENTS_BACK, cache_ids=[cache_id])
+    return KeySpace(known_sum(reading.keys for _, reading in readings), max(happened.values(), default=None))
 
 
 def summary(work: UnitOfWork, cache_id: int, within: Span) -> Summary:

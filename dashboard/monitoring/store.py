@@ -568,15 +568,23 @@ def _event(row: CacheEventRow) -> StoredEvent:
     )
 
 
-def last_events(session: Session, kinds: Sequence[str], since: datetime) -> dict[tuple[int, str], datetime]:
-    """The time of the latest event of each cache and kind, of its end if it has one; one query for all caches."""
+def last_events(
+    session: Session, kinds: Sequence[str], since: datetime, *, cache_ids: Sequence[int] | None = None
+) -> dict[tuple[int, str], datetime]:
+    """The time of the latest event of each cache and kind, of its end if it has one; one query for all caches.
+
+    Args:
+        cache_ids: only these.
+    """
     rows = fetch(
         session,
         "SELECT cache.id AS cache_id, kind, latest.ts FROM cache, unnest(CAST(:kinds AS text[])) AS kind,"
         " LATERAL (SELECT coalesce(until, ts) AS ts FROM cache_event WHERE cache_id = cache.id"
-        "  AND cache_event.kind = kind.kind AND ts >= :since ORDER BY cache_event.ts DESC LIMIT 1) AS latest",
+        "  AND cache_event.kind = kind.kind AND ts >= :since ORDER BY cache_event.ts DESC LIMIT 1) AS latest"
+        " WHERE CAST(:ids AS int[]) IS NULL OR cache.id = ANY(CAST(:ids AS int[]))",
         kinds=list(kinds),
         since=since,
+        ids=None if cache_ids is None else list(cache_ids),
     )
     return {(row.cache_id, row.kind): row.ts for row in rows}
 

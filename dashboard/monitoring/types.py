@@ -569,6 +569,20 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
+class KeySpace:
+    """What bounds the number of keys of a prefix.
+
+    Attributes:
+        keys: of all databases and nodes, at the last poll; None when that is not known, or minutes ago.
+        emptied_at: the last flush, restart or change of the server within a month; None when there was none. What a
+            restart loads from disk was stored before it.
+    """
+
+    keys: int | None
+    emptied_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class PollStatus:
     """How polling one cache goes.
 

@@ -108,7 +108,9 @@ def hit_ratio_chart(
         # Minutes are known only once the first is over.
         note = "no reads in this span" if summary.window.lookups == 0 else ""
     elif not below:
-        note = "never below target"
+        # Minutes are judged by their mean; a single reading may still have been lower.
+        dipped = summary.ratio_min is not None and summary.ratio_min < target
+        note = "below target for no whole minute" if dipped else "never below target"
     else:
         note = f"below target {below:,} of {known:,} min"
     lowest = f", lowest {percent(summary.ratio_min)}" if summary.ratio_min is not None else ""

@@ -17,9 +17,21 @@ _Key = Callable[[PrefixRow], float | str | None]
 _COLUMNS: tuple[tuple[str, str, str, str, _Key], ...] = (
     ("prefix", "Prefix", "Start of the keys that a policy is for", "", lambda row: row.name),
     ("hit", "Hit ratio", "Hits of all reads", "num", lambda row: row.hit_ratio),
-    ("reads", "Reads", "Reads of applications, hits and misses", "num p3", lambda row: row.reads),
+    (
+        "reads",
+        "Reads",
+        "Reads of applications: hits, misses and those around the cache",
+        "num p3",
+        lambda row: row.reads,
+    ),
     ("rate", "Reads/s", "Reads per second, mean of the span", "num", lambda row: row.reads_per_s),
-    ("loads", "Loads", "Runs of the loader: reads of the database", "num p2", lambda row: row.loads),
+    (
+        "db",
+        "DB reads",
+        "Reads of the database: runs of the loader, and reads around the cache",
+        "num p2",
+        lambda row: row.database_reads,
+    ),
     (
         "saved",
         "Time saved",
@@ -156,11 +168,11 @@ def _row(
         is_below_target=counted.is_cached
         and ratio is not None
         and ratio < target
-        and use.reads >= _FEW_READS,
+        and use.lookups >= _FEW_READS,
         line=line(use.hit_ratio_line, target, name, words),
         reads=use.reads,
         reads_per_s=_per_s(use),
-        loads=loads,
+        database_reads=use.database_reads,
         load_s=load_s,
         saved_s=load_s * hits if load_s is not None else None,
         waits=use.counts.get("waits", 0),

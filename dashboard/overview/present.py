@@ -265,7 +265,7 @@ def _past_tiles(
         Tile(
             label="Database reads avoided",
             value=compact(counted.avoided),
-            sub=f"{compact(counted.served)} loads, {_BY_COUNTERS}",
+            sub=f"{compact(counted.served)} made, {_BY_COUNTERS}",
             spark=counted.line,
             spark_low=0.0,
             spark_label=f"Database reads avoided per second, {words}, {_BY_COUNTERS}",
@@ -434,7 +434,7 @@ def _avoided(summary: Summary, series: Series, words: str, counted: ReadsAvoided
             label=label,
             value=number(counted.avoided_per_s),
             unit="/s",
-            sub=f"loads {number(counted.served_per_s)}/s, {_BY_COUNTERS}",
+            sub=f"{number(counted.served_per_s)}/s made, {_BY_COUNTERS}",
             spark=counted.line,
             spark_low=0.0,
             spark_label=f"{spark_label}, {_BY_COUNTERS}",

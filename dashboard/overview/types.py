@@ -169,7 +169,7 @@ class PrefixRow:
     line: PrefixLine | None
     reads: int
     reads_per_s: float | None
-    loads: int
+    database_reads: int
     load_s: float | None
     saved_s: float | None
     waits: int

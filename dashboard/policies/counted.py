@@ -19,8 +19,18 @@ _FINE_ROWS: Final = 50
 _FINE_SLOTS, _COARSE_SLOTS = 48, 24
 _LATELY: Final = timedelta(minutes=2)
 _FALLS_SILENT: Final = timedelta(minutes=5)
-_SHOWN: Final = ("hits", "misses", "loads", "load_us", "load_errors", "waits", "stale_served", "errors")
-_AVOIDED: Final = ("hits", "waits", "wait_timeouts", "refreshes", "loads", "load_errors")
+_SHOWN: Final = (
+    "hits",
+    "misses",
+    "bypasses",
+    "loads",
+    "load_us",
+    "load_errors",
+    "waits",
+    "stale_served",
+    "errors",
+)
+_AVOIDED: Final = ("hits", "waits", "wait_timeouts", "refreshes", "loads", "load_errors", "bypasses")
 
 
 def prefix_table(work: UnitOfWork, cache_id: int, start: datetime, end: datetime) -> PrefixTable:
@@ -84,7 +94,7 @@ def reads_avoided(work: UnitOfWork, cache_id: int, start: datetime, end: datetim
     """The database reads that the cache made unnecessary over a span; None where no application counted any.
 
     A read counts when the cache answered it, or when it waited for somebody else's load; loads in the background are
-    taken off.
+    taken off. Reads around the cache (no-cache tiers, bypasses) were served by the database.
     """
     require(work.actor, Role.VIEWER)
     table, step, since, until = _buckets(start, end, work.now)
@@ -137,11 +147,11 @@ def _avoided(counts: tuple[int, ...]) -> int:
 
 
 def _served(counts: tuple[int, ...]) -> int:
-    return counts[4] + counts[5]
+    return sum(counts[4:])
 
 
 def _reads(counts: Mapping[str, int]) -> int:
-    return counts["hits"] + counts["misses"]
+    return counts["hits"] + counts["misses"] + counts["bypasses"]
 
 
 def _counted(work: UnitOfWork, held: Held, use: PrefixUse, policy: Policy | None) -> CountedPrefix:

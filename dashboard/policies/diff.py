@@ -1,10 +1,11 @@
 """What differs between two documents. Pure."""
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from dashboard.caching.policy import Policy, PolicyDocument, Tier
-from dashboard.policies import words
+from dashboard.policies import documents, words
 from dashboard.policies.types import ChangeKind, Diff, FieldChange, ItemChange, ItemKind
 
 Item = Policy | Tier
@@ -51,9 +52,29 @@ def item_change(
     return ItemChange(kind, name, words.title(kind, name, label), change, changes, summary)
 
 
-def changed_names(found: Diff) -> list[str]:
-    """The items that differ as "kind:name", for the index of versions."""
-    return [f"{item.kind}:{item.name}" for item in found.items]
+def versions(before: PolicyDocument, after: PolicyDocument, at: datetime) -> Diff:
+    """What a version changed. A bypass that had ended by itself when it was published is none of its changes.
+
+    Args:
+        before: the version before it.
+        at: when it was published.
+    """
+    return diff(documents.with_bypasses(before, before, at.timestamp()), after)
+
+
+def content(before: PolicyDocument, after: PolicyDocument) -> Diff:
+    """The difference without bypasses, which come and go and are no part of what is edited and reverted."""
+    return diff(documents.without_bypasses(before), documents.without_bypasses(after))
+
+
+def changed_names(found: Diff, *, is_bypass: bool = False) -> list[str]:
+    """The items that differ, for the index of versions: "kind:name", or "bypass:prefix" where it is only that."""
+    return [bypass_name(item.name) if is_bypass else f"{item.kind}:{item.name}" for item in found.items]
+
+
+def bypass_name(prefix: str) -> str:
+    """How a policy's bypass is called in the index of versions."""
+    return f"bypass:{prefix}"
 
 
 def _tiers(before: PolicyDocument, after: PolicyDocument) -> Iterator[ItemChange]:

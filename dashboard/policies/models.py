@@ -36,7 +36,7 @@ class PolicySetRow(Base):
 
 
 class PolicyVersionRow(Base):
-    """One published version; never changed. ``changed`` lists what differs from the one before, as "kind:name"."""
+    """One published version; never changed."""
 
     __tablename__ = "policy_version"
 
@@ -48,8 +48,17 @@ class PolicyVersionRow(Base):
     kind: Mapped[str]
     reverts_to: Mapped[int | None] = mapped_column(BigInteger)
     summary: Mapped[str]
-    changed: Mapped[list[Any]] = mapped_column(_JSON)
     document: Mapped[dict[str, Any]] = mapped_column(_JSON)
+
+
+class PolicyChangeRow(Base):
+    """An item that a version changed: "kind:name", or "bypass:prefix" where it only began or ended a bypass."""
+
+    __tablename__ = "policy_change"
+
+    cache_id: Mapped[int] = _cache_id()
+    item: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(BigInteger, primary_key=True)
 
 
 class PolicyEditRow(Base):

@@ -8,6 +8,7 @@ from typing import Any, Final
 from dashboard.access import Role, can, require
 from dashboard.caching.policy import Policy, PolicyDocument, Tier, prefix_from_text
 from dashboard.errors import InvalidInput, NotFound
+from dashboard.monitoring import service as monitoring
 from dashboard.policies import diff, documents, editing, instances, state, store, use, words
 from dashboard.policies import preview as previews
 from dashboard.policies.propagation import State
@@ -51,17 +52,27 @@ _STALE_AFTER: Final = timedelta(seconds=60)
 _LONGEST_KEY: Final = 4_096
 
 
-def policies_page(work: UnitOfWork, cache_id: int) -> PoliciesPage:
+def policies_page(work: UnitOfWork, cache_id: int, *, with_use: bool = True) -> PoliciesPage:
     """Tiers, policies, what is staged, what runs, and who follows.
+
+    Args:
+        with_use: with what was counted and who changed what last: most of the work, and no part of a live round.
 
     Raises:
         NotFound: there is no such cache.
     """
     require(work.actor, Role.VIEWER)
     held = state.look(work, cache_id)
-    uses, known = use.last_day(work, cache_id), use.keys(work, cache_id, documents.every(held.draft))
     staged = {(item.kind, item.name): item for item in held.changes}
-    last = store.last_changes(work.session, cache_id)
+    last: Mapping[str, store.Changes] = {}
+    uses: Mapping[str | None, PrefixUse] = {}
+    known: Mapping[str, int] = {}
+    most = None
+    if with_use:
+        last = _last_changes(work, held)
+        uses = use.last_day(work, cache_id, _counted_since(held, last))
+        known = use.keys(work, cache_id, documents.every(held.draft))
+        most = monitoring.key_space(work, cache_id).keys
     running = {bypass.prefix: bypass for bypass in _bypasses(work, held)}
 
     def row(policy: Policy) -> PolicyRow:
@@ -75,7 +86,7 @@ def policies_page(work: UnitOfWork, cache_id: int) -> PoliciesPage:
     ] if held.edits else []  # fmt: skip
     return PoliciesPage(
         frame=_frame(work, held),
-        tiers=tuple(_card(held, tier, staged, known) for tier in held.tiers.values()),
+        tiers=tuple(_card(held, tier, staged, known, most) for tier in held.tiers.values()),
         rows=tuple(
             row(policy)
             for policy in sorted((*held.draft.policies, *removed), key=lambda policy: policy.prefix)
@@ -266,8 +277,8 @@ def version_page(
         row=row,
         document=document,
         previous=version - 1,
-        diff=diff.diff(state.document_of(work, cache_id, version - 1), document),
-        to_current=diff.diff(document, held.published),
+        diff=diff.versions(state.document_of(work, cache_id, version - 1), document, row.at),
+        to_current=diff.content(document, held.published),
         instances=instances.count(_instances(work, held, version)),
         reason=reason,
         errors=dict(errors or {}),
@@ -275,7 +286,7 @@ def version_page(
 
 
 def compare_page(work: UnitOfWork, cache_id: int, older: int, newer: int) -> ComparePage:
-    """What differs between any two versions, in the order they are asked for.
+    """What differs between any two versions, in the order they are asked for; bypasses are not compared.
 
     Raises:
         NotFound: there is no such cache or version.
@@ -286,7 +297,7 @@ def compare_page(work: UnitOfWork, cache_id: int, older: int, newer: int) -> Com
         frame=_frame(work, held),
         older=_get_version(work, held, older),
         newer=_get_version(work, held, newer),
-        diff=diff.diff(state.document_of(work, cache_id, older), state.document_of(work, cache_id, newer)),
+        diff=diff.content(state.document_of(work, cache_id, older), state.document_of(work, cache_id, newer)),
     )
 
 
@@ -411,11 +422,25 @@ def _frame(work: UnitOfWork, held: Held) -> Frame:
     )
 
 
+def _last_changes(work: UnitOfWork, held: Held) -> Mapping[str, store.Changes]:
+    every = (policy for document in (held.draft, held.published) for policy in documents.every(document))
+    return store.changes_of(work.session, held.cache.id, set(map(_item, every)))
+
+
+def _counted_since(held: Held, changes: Mapping[str, store.Changes]) -> dict[str, datetime | None]:
+    """Since when applications count each prefix apart: since it has a policy. The default they always count."""
+    since: dict[str, datetime | None] = {}
+    for policy in documents.every(held.draft):
+        changed = changes.get(_item(policy))
+        since[policy.prefix_text] = changed.first_at if changed is not None and policy.prefix else None
+    return since
+
+
 def _row(
     held: Held,
     policy: Policy,
     staged: Mapping[tuple[ItemKind, str], ItemChange],
-    last: Mapping[str, store.Version],
+    last: Mapping[str, store.Changes],
     uses: Mapping[str | None, PrefixUse],
     known: Mapping[str, int],
     running: Mapping[str, Bypass],
@@ -423,7 +448,7 @@ def _row(
     kind = ItemKind.POLICY if policy.prefix else ItemKind.DEFAULT
     name = policy.prefix_text
     tier = _tier(held, policy.tier, held.draft)
-    keys, used, changed = known.get(name), uses.get(name), last.get(f"{kind}:{name}")
+    keys, used, changed = known.get(name), uses.get(name), last.get(_item(policy))
     ratio = used.hit_ratio if used is not None else None
     return PolicyRow(
         policy=policy,
@@ -441,13 +466,17 @@ def _row(
         bypass=running.get(name),
         staged=staged.get((kind, name)),
         changed_version=None if changed is None else changed.version,
-        changed_at=None if changed is None else changed.published_at,
-        changed_by="" if changed is None else changed.actor,
+        changed_at=None if changed is None else changed.at,
+        changed_by="" if changed is None else changed.by,
     )
 
 
 def _card(
-    held: Held, tier: Tier, staged: Mapping[tuple[ItemKind, str], ItemChange], known: Mapping[str, int]
+    held: Held,
+    tier: Tier,
+    staged: Mapping[tuple[ItemKind, str], ItemChange],
+    known: Mapping[str, int],
+    most: int | None,
 ) -> TierCard:
     users = [policy for policy in held.draft.policies if policy.tier == tier.name]
     was = next((each for each in held.published.tiers if each.name == tier.name), None)
@@ -461,7 +490,7 @@ def _card(
         else words.range_text(was),
         note=words.tier_note(tier),
         prefixes=len(users),
-        keys=sum(counted) if counted else None,
+        keys=None if not counted else sum(counted) if most is None else min(most, sum(counted)),
         dots=tuple(
             TierDot(policy.prefix_text, policy.base_ttl_s)
             for policy in users
@@ -477,9 +506,8 @@ def _bypasses(work: UnitOfWork, held: Held) -> list[Bypass]:
     for policy in documents.every(held.published):
         if policy.bypass_until is None or not policy.is_bypassed(now):
             continue
-        kind = ItemKind.POLICY if policy.prefix else ItemKind.DEFAULT
         versions = store.list_versions_of(
-            work.session, held.cache.id, f"{kind}:{policy.prefix_text}", limit=_VERSIONS_SHOWN
+            work.session, held.cache.id, diff.bypass_name(policy.prefix_text), limit=_VERSIONS_SHOWN
         )
         started = next((version for version in versions if version.kind == "bypass"), None)
         found.append(
@@ -620,10 +648,12 @@ def _tier_editor(
 
 def _prefix_versions(work: UnitOfWork, held: Held, kind: ItemKind, name: str) -> tuple[PrefixVersion, ...]:
     found = store.list_versions_of(work.session, held.cache.id, f"{kind}:{name}", limit=_VERSIONS_SHOWN)
+    numbers = {number for version in found for number in (version.version, version.version - 1)}
+    stored = store.find_narrow_documents(work.session, held.cache.id, numbers, name)
+    narrow = {number: documents.without_bypasses(documents.load(each)) for number, each in stored.items()}
     shown: list[PrefixVersion] = []
     for version in found:
-        after = state.document_of(work, held.cache.id, version.version)
-        before = state.document_of(work, held.cache.id, version.version - 1)
+        after, before = narrow[version.version], narrow.get(version.version - 1, documents.FIRST)
         tiers = {tier.name: tier for tier in (*before.tiers, *after.tiers)}
         change = diff.item_change(
             kind,
@@ -707,6 +737,11 @@ def _tier(held: Held, name: str, document: PolicyDocument) -> Tier:
     """The tier of a policy; one that a draft took away is as it was."""
     found = next((tier for tier in document.tiers if tier.name == name), None)
     return found or held.tiers.get(name) or Tier(name, name, None, None)
+
+
+def _item(policy: Policy) -> str:
+    """A policy's name in the index of versions."""
+    return f"{ItemKind.POLICY if policy.prefix else ItemKind.DEFAULT}:{policy.prefix_text}"
 
 
 def _title(policy: Policy) -> str:

@@ -221,13 +221,13 @@ def _publish(
             what_to_do="Fix what is listed below.",
             fields={problem.path or "draft": problem.message for problem in error.problems},
         ) from None
-    found = diff.diff(held.published, document)
+    found = diff.versions(held.published, document, work.now)
     summary = found.items[0].title + " " + found.items[0].summary if len(found.items) == 1 else found.summary
     store.insert_version(
         work.session,
         cache.id,
         store.Version(number, work.now, work.actor.name, reason, kind, reverts_to, summary),
-        diff.changed_names(found),
+        diff.changed_names(found, is_bypass=about is not None),
         document.to_dict(),
     )
     # A draft that was looked at, or what shall replace it, must be looked at again when what it changes has changed.

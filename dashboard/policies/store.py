@@ -1,6 +1,6 @@
 """SQL of policies: versions, staged edits, what the worker found, counters per prefix."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -13,6 +13,7 @@ from dashboard.caching.wire import COUNTERS
 from dashboard.db import partitions
 from dashboard.policies.documents import Edit
 from dashboard.policies.models import (
+    PolicyChangeRow,
     PolicyEditRow,
     PolicyInstanceRow,
     PolicyPublicationRow,
@@ -96,6 +97,22 @@ def find_document(session: Session, cache_id: int, version: int) -> dict[str, An
     )
 
 
+def find_narrow_documents(
+    session: Session, cache_id: int, versions: Collection[int], prefix: str
+) -> dict[int, dict[str, Any]]:
+    """Documents of some versions, of whose policies only the one of a prefix is left."""
+    rows = session.execute(
+        text(
+            "SELECT version, jsonb_build_object('version', version, 'tiers', document -> 'tiers', 'default',"
+            "  document -> 'default', 'policies', jsonb_path_query_array(document -> 'policies',"
+            "  '$[*] ? (@.prefix == $prefix)', jsonb_build_object('prefix', CAST(:prefix AS text))))"
+            " FROM policy_version WHERE cache_id = :cache_id AND version = ANY(:versions)"
+        ),
+        {"cache_id": cache_id, "versions": list(versions), "prefix": prefix},
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 def find_version(session: Session, cache_id: int, version: int) -> Version | None:
     """A version."""
     if not 0 < version < 2**63:
@@ -116,33 +133,55 @@ def list_versions(session: Session, cache_id: int, *, before: int | None, limit:
 
 
 def list_versions_of(session: Session, cache_id: int, item: str, *, limit: int) -> list[Version]:
-    """Versions that changed an item ("kind:name"), newest first."""
+    """Versions that changed an item, newest first."""
     rows = session.execute(
         select(*_VERSION)
-        .where(PolicyVersionRow.cache_id == cache_id, PolicyVersionRow.changed.contains([item]))
-        .order_by(PolicyVersionRow.version.desc())
+        .join(
+            PolicyChangeRow,
+            (PolicyChangeRow.cache_id == PolicyVersionRow.cache_id)
+            & (PolicyChangeRow.version == PolicyVersionRow.version),
+        )
+        .where(PolicyChangeRow.cache_id == cache_id, PolicyChangeRow.item == item)
+        .order_by(PolicyChangeRow.version.desc())
         .limit(limit)
     )
     return [Version(*row) for row in rows]
 
 
-def last_changes(session: Session, cache_id: int) -> dict[str, Version]:
-    """The last version that changed each item."""
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """When an item was changed: by its last version, and when by its first."""
+
+    version: int
+    at: datetime
+    by: str
+    first_at: datetime
+
+
+def changes_of(session: Session, cache_id: int, items: Collection[str]) -> dict[str, Changes]:
+    """When each of some items was changed; those that no version changed are left out."""
     rows = session.execute(
         text(
-            "SELECT DISTINCT ON (item) item, version, published_at, actor, reason, kind, reverts_to, summary"
-            " FROM policy_version, jsonb_array_elements_text(changed) AS item WHERE cache_id = :cache_id"
-            " ORDER BY item, version DESC"
+            "SELECT asked.item, latest.version, latest.published_at, latest.actor, earliest.published_at"
+            " FROM unnest(CAST(:items AS text[])) AS asked (item) CROSS JOIN LATERAL"
+            "  (SELECT min(version) AS first, max(version) AS last FROM policy_change"
+            "   WHERE cache_id = :cache_id AND item = asked.item) AS found"
+            " JOIN policy_version AS latest ON latest.cache_id = :cache_id AND latest.version = found.last"
+            " JOIN policy_version AS earliest ON earliest.cache_id = :cache_id AND earliest.version = found.first"
         ),
-        {"cache_id": cache_id},
+        {"cache_id": cache_id, "items": list(items)},
     )
-    return {row[0]: Version(*row[1:]) for row in rows}
+    return {item: Changes(*rest) for item, *rest in rows}
 
 
 def insert_version(
     session: Session, cache_id: int, version: Version, changed: Sequence[str], document: Mapping[str, Any]
 ) -> None:
-    """Add a version."""
+    """Add a version.
+
+    Args:
+        changed: the items that it changed, see ``PolicyChangeRow``.
+    """
     session.execute(
         insert(PolicyVersionRow).values(
             cache_id=cache_id,
@@ -153,9 +192,15 @@ def insert_version(
             kind=version.kind,
             reverts_to=version.reverts_to,
             summary=version.summary,
-            changed=list(changed),
             document=dict(document),
         )
+    )
+    session.execute(
+        text(
+            "INSERT INTO policy_change (cache_id, item, version)"
+            " SELECT :cache_id, item, :version FROM unnest(CAST(:items AS text[])) AS item"
+        ),
+        {"cache_id": cache_id, "version": version.version, "items": list(changed)},
     )
 
 
@@ -280,6 +325,8 @@ HOUR: Final = "prefix_hour"
 PARTITION_DAYS: Mapping[str, int] = {MINUTE: 1, HOUR: 28}
 MINUTES_KEPT: Final = timedelta(days=8)
 """Enough to look at a version's effect a week later, minute by minute."""
+_IN_MINUTES: Final = timedelta(hours=1)
+"""Longer than this, shares of whole hours say as much about how many values were stored, and are far fewer rows."""
 
 
 def ensure_partitions(session: Session, at: datetime) -> None:
@@ -366,59 +413,110 @@ def list_counts(
     session: Session,
     cache_id: int,
     table: str,
-    since: datetime,
-    until: datetime,
-    *,
-    prefix: str | None = None,
+    buckets: Collection[datetime],
+    prefixes: Collection[str],
 ) -> list[Counted]:
     """Counters per prefix and bucket, oldest first.
 
     Args:
         table: MINUTE or HOUR.
-        prefix: only this one.
+        buckets, prefixes: those wanted, each looked up by itself: the other prefixes of a span are not read.
     """
     columns = (PrefixMinuteRow if table == MINUTE else PrefixHourRow).__table__.c
-    query = select(columns.prefix, columns.bucket, *(columns[name] for name in COUNTERS)).where(
-        columns.cache_id == cache_id, columns.bucket >= since, columns.bucket < until
+    rows = session.execute(
+        select(columns.prefix, columns.bucket, *(columns[name] for name in COUNTERS))
+        .where(columns.cache_id == cache_id, columns.bucket.in_(buckets), columns.prefix.in_(prefixes))
+        .order_by(columns.bucket)
     )
-    if prefix is not None:
-        query = query.where(columns.prefix == prefix)
-    return [
-        Counted(name, bucket, dict(zip(COUNTERS, counts, strict=True)))
-        for name, bucket, *counts in session.execute(query.order_by(columns.bucket))
-    ]
+    return [Counted(name, bucket, dict(zip(COUNTERS, counts, strict=True))) for name, bucket, *counts in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Since when values of a prefix are counted, and whether its writes store any (write-through)."""
+
+    since: datetime
+    is_written: bool
 
 
 def stored_since(
-    session: Session, cache_id: int, since: Mapping[str, datetime], now: datetime
+    session: Session, cache_id: int, asked: Mapping[str, Asked], now: datetime
 ) -> dict[str, int]:
-    """How many values each prefix stored since its own moment; prefixes of which none was counted are left out.
+    """About how many values each prefix stored since its own moment; those of which none was are left out.
 
-    Args:
-        since: prefix -> moment, usually one TTL ago.
+    A load of many keys at once counts one load and as many misses, so the misses that did not wait are taken where
+    they are more. A minute or an hour that began before the moment counts by its share.
     """
     found: dict[str, int] = {}
-    for table, is_wanted in ((MINUTE, True), (HOUR, False)):
-        asked = {name: at for name, at in since.items() if (now - at <= timedelta(hours=6)) is is_wanted}
-        if not asked:
+    for table, step, is_wanted in ((MINUTE, "1 minute", True), (HOUR, "1 hour", False)):
+        chosen = {
+            name: each for name, each in asked.items() if (now - each.since <= _IN_MINUTES) is is_wanted
+        }
+        if not chosen:
             continue
         rows = session.execute(
             text(
-                "SELECT asked.prefix, sum(loads + writes - rejected_fills - not_stored)::bigint AS stored"
-                " FROM unnest(CAST(:prefixes AS text[]), CAST(:since AS timestamptz[])) AS asked (prefix, since)"
-                f" JOIN {table} AS counted ON counted.cache_id = :cache_id AND counted.prefix = asked.prefix"
-                " AND counted.bucket >= asked.since AND counted.bucket >= :least GROUP BY asked.prefix"
+                "WITH weighed AS (SELECT asked.is_written, counted.*, CASE WHEN counted.bucket >="
+                " asked.since THEN 1 ELSE greatest(0, extract(epoch FROM least(counted.bucket +"
+                f" interval '{step}', :now) - asked.since) / extract(epoch FROM least(counted.bucket +"
+                f" interval '{step}', :now) - counted.bucket)) END AS weight"
+                " FROM unnest(CAST(:prefixes AS text[]), CAST(:since AS timestamptz[]), CAST(:written AS bool[]))"
+                "  AS asked (name, since, is_written)"
+                f" JOIN {table} AS counted ON counted.cache_id = :cache_id AND counted.prefix = asked.name"
+                f" AND counted.bucket > asked.since - interval '{step}'"
+                f" AND counted.bucket > :least - interval '{step}')"
+                " SELECT prefix, (sum(weight * greatest(loads - wait_timeouts,"
+                " CASE WHEN loads > 0 THEN misses - waits - load_errors + refreshes ELSE 0 END))"
+                " + sum(weight * (CASE WHEN is_written THEN writes ELSE 0 END - rejected_fills - not_stored"
+                " - errors)))::bigint AS stored FROM weighed GROUP BY prefix"
             ),
             {
-                "prefixes": list(asked),
-                "since": list(asked.values()),
+                "prefixes": list(chosen),
+                "since": [each.since for each in chosen.values()],
+                "written": [each.is_written for each in chosen.values()],
                 "cache_id": cache_id,
-                "least": min(asked.values()),
+                "least": min(each.since for each in chosen.values()),
+                "now": now,
             },
         )
         # None stored is no news of how many there are: counting may have begun after they were.
         found |= {row.prefix: row.stored for row in rows if row.stored > 0}
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class DayOfPrefix:
+    """Sums of one prefix over some hours; ``ratios``: the hit ratio by number of the hour, of those asked for."""
+
+    hits: int
+    misses: int
+    bypasses: int
+    ratios: Mapping[int, float | None]
+
+
+def sum_hours(
+    session: Session, cache_id: int, since: datetime, *, lines: Collection[str]
+) -> dict[str, DayOfPrefix]:
+    """What every prefix was asked for since a full hour.
+
+    Args:
+        lines: prefixes whose hit ratio is wanted hour by hour.
+    """
+    rows = session.execute(
+        text(
+            "SELECT counted.prefix, sum(hits)::bigint, sum(misses)::bigint, sum(bypasses)::bigint,"
+            " array_agg((extract(epoch FROM bucket - :since) / 3600)::int) FILTER (WHERE wanted.prefix IS NOT NULL),"
+            " array_agg(hits::float8 / nullif(hits + misses, 0)) FILTER (WHERE wanted.prefix IS NOT NULL)"
+            " FROM prefix_hour AS counted LEFT JOIN unnest(CAST(:lines AS text[])) AS wanted (prefix)"
+            "  ON wanted.prefix = counted.prefix"
+            " WHERE cache_id = :cache_id AND bucket >= :since GROUP BY counted.prefix"
+        ),
+        {"cache_id": cache_id, "since": since, "lines": list(lines)},
+    )
+    return {
+        prefix: DayOfPrefix(hits, misses, bypasses, dict(zip(hours or (), ratios or (), strict=True)))
+        for prefix, hits, misses, bypasses, hours, ratios in rows
+    }
 
 
 def table_for(since: datetime, until: datetime, now: datetime) -> tuple[str, timedelta]:
@@ -524,15 +622,22 @@ def list_versions_between(
 
 
 def neighbours(
-    session: Session, cache_id: int, item: str, version: int
-) -> tuple[datetime | None, datetime | None]:
-    """When the versions before and after this one that changed the item ("kind:name") were published."""
-    changed = (PolicyVersionRow.cache_id == cache_id) & PolicyVersionRow.changed.contains([item])
-    return (
-        session.scalar(
-            select(func.max(PolicyVersionRow.published_at)).where(changed, PolicyVersionRow.version < version)
+    session: Session, cache_id: int, items: Collection[str], version: int
+) -> dict[str, tuple[datetime | None, datetime | None]]:
+    """When the versions before and after this one that changed each item were published."""
+    rows = session.execute(
+        text(
+            "SELECT asked.item, previous.published_at, next.published_at"
+            " FROM unnest(CAST(:items AS text[])) AS asked (item) CROSS JOIN LATERAL"
+            "  (SELECT max(version) AS number FROM policy_change"
+            "   WHERE cache_id = :cache_id AND item = asked.item AND version < :version) AS before"
+            " CROSS JOIN LATERAL"
+            "  (SELECT min(version) AS number FROM policy_change"
+            "   WHERE cache_id = :cache_id AND item = asked.item AND version > :version) AS after"
+            " LEFT JOIN policy_version AS previous"
+            "  ON previous.cache_id = :cache_id AND previous.version = before.number"
+            " LEFT JOIN policy_version AS next ON next.cache_id = :cache_id AND next.version = after.number"
         ),
-        session.scalar(
-            select(func.min(PolicyVersionRow.published_at)).where(changed, PolicyVersionRow.version > version)
-        ),
+        {"cache_id": cache_id, "items": list(items), "version": version},
     )
+    return {item: (before, after) for item, before, after in rows}

@@ -170,14 +170,24 @@ class PrefixUse:
     hit_ratio_line: tuple[float | None, ...] = ()
 
     @property
-    def reads(self) -> int:
+    def lookups(self) -> int:
         """Reads that the cache was asked for."""
         return self.counts.get("hits", 0) + self.counts.get("misses", 0)
 
     @property
+    def reads(self) -> int:
+        """All reads, those that went around the cache among them."""
+        return self.lookups + self.counts.get("bypasses", 0)
+
+    @property
+    def database_reads(self) -> int:
+        """Runs of the loader, whether they ended well or raised, and reads around the cache."""
+        return sum(self.counts.get(name, 0) for name in ("loads", "load_errors", "bypasses"))
+
+    @property
     def hit_ratio(self) -> float | None:
-        """0..1; None without reads."""
-        return self.counts.get("hits", 0) / self.reads if self.reads else None
+        """0..1, of what the cache was asked for; None without that."""
+        return self.counts.get("hits", 0) / self.lookups if self.lookups else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +234,8 @@ class ReadsAvoided:
     """Database reads that the cache made unnecessary, as applications counted them.
 
     Args:
-        avoided, served: in the span: answered without a load of its own, and loads.
+        avoided, served: in the span: answered without a load of its own; and reads of the database, by a loader or
+            around the cache.
         avoided_per_s, served_per_s: in the last minutes; None when nothing was counted lately.
         line: avoided per second, per step of the span; None where nothing was counted.
     """
@@ -288,29 +299,49 @@ class Sums:
 
     Args:
         window_s: seconds that were counted.
+        lookups: reads of the cache; bypasses: those around it.
+        loads, failed_loads: runs of the loader that ended well, and that raised.
+        errors: the failed loads, and reads and fills that failed because of Redis.
     """
 
     window_s: float
-    reads: int
+    lookups: int
     hits: int
     loads: int
     load_us: int
     errors: int
+    failed_loads: int = 0
+    bypasses: int = 0
 
     @property
     def hit_ratio(self) -> float | None:
-        """0..1; None without reads."""
-        return self.hits / self.reads if self.reads else None
+        """0..1; None without lookups."""
+        return self.hits / self.lookups if self.lookups else None
 
     @property
-    def loads_per_s(self) -> float:
-        """Loads per second."""
-        return self.loads / self.window_s
+    def reads(self) -> int:
+        """All reads, those around the cache among them."""
+        return self.lookups + self.bypasses
+
+    @property
+    def database_reads_per_s(self) -> float:
+        """Reads of the database per second: every run of the loader, and every read around the cache."""
+        return (self.loads + self.failed_loads + self.bypasses) / self.window_s
 
     @property
     def reads_per_s(self) -> float:
         """Reads per second."""
         return self.reads / self.window_s
+
+    @property
+    def bypasses_per_s(self) -> float:
+        """Reads around the cache per second."""
+        return self.bypasses / self.window_s
+
+    @property
+    def bypassed(self) -> float:
+        """Share of all reads that went around the cache, 0..1."""
+        return self.bypasses / self.reads if self.bypasses else 0.0
 
     @property
     def load_s(self) -> float | None:
@@ -339,10 +370,12 @@ class PrefixEffect:
     """What a version did to one prefix that it changed.
 
     Args:
-        kind: ok (better), crit (worse), info (level) or unknown (too little is known).
-        word: "Better", "Worse", "Level", "Too early".
+        kind: ok (better), crit (worse), warn (falling, but too early to say), info (level, or no verdict) or
+            unknown (too little is known).
+        word: "Better", "Worse", "Level", "Too early", "Bypassed".
         sentence: the verdict in one sentence.
         side_s: seconds of each side.
+        later_s: seconds between the publication and the second side, more than its own minute or hour.
         unchanged: what did not change, in sentences: the traffic, errors, events of the server.
         line: hit ratio per step over both sides, None without reads; the mark is in its middle.
     """
@@ -353,6 +386,7 @@ class PrefixEffect:
     word: str
     sentence: str
     side_s: float
+    later_s: float = 0.0
     before: Sums | None = None
     after: Sums | None = None
     rows: tuple[EffectRow, ...] = ()

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
-from dashboard.caching.policy import Policy
-from dashboard.caching.wire import COUNTERS, OTHER
+from dashboard.caching.policy import Policy, Strategy
+from dashboard.caching.wire import OTHER
+from dashboard.monitoring import service as monitoring
 from dashboard.policies import store, words
 from dashboard.policies.state import Held
 from dashboard.policies.types import MANY_KEYS, ItemKind, PrefixUse
@@ -16,40 +17,47 @@ DAY: Final = timedelta(hours=24)
 
 
 def keys(work: UnitOfWork, cache_id: int, policies: Iterable[Policy]) -> Mapping[str, int]:
-    """About how many keys each prefix has: values stored within its last TTL. Prefixes nobody counted are left out.
+    """About how many keys each prefix has: values stored within its mean TTL. Prefixes nobody counted are left out.
 
-    A key that is stored twice in that time counts twice, so this errs on the high side, as a warning should.
+    A key that is stored twice in that time counts twice, so this errs on the high side, as a warning should; but it is
+    never more than all keys of the cache, and what was stored before a flush or a restart is gone.
     """
-    since = {
-        policy.prefix_text: work.now - timedelta(seconds=policy.base_ttl_s)
-        for policy in policies
-        if policy.base_ttl_s is not None
-    }
-    return store.stored_since(work.session, cache_id, since, work.now)
+    space = monitoring.key_space(work, cache_id)
+    asked = {}
+    for policy in policies:
+        if policy.base_ttl_s is not None:
+            # The grace is left out: most values are refreshed long before it ends, and would count twice.
+            since = work.now - timedelta(seconds=policy.base_ttl_s + policy.jitter_s / 2)
+            asked[policy.prefix_text] = store.Asked(
+                since if space.emptied_at is None else max(since, space.emptied_at),
+                is_written=policy.strategy is Strategy.WRITE_THROUGH,
+            )
+    found = store.stored_since(work.session, cache_id, asked, work.now)
+    return found if space.keys is None else {name: min(count, space.keys) for name, count in found.items()}
 
 
-def last_day(work: UnitOfWork, cache_id: int) -> Mapping[str | None, PrefixUse]:
-    """The last 24 hours of every prefix that was active; None is the key of those not counted apart."""
+def last_day(
+    work: UnitOfWork, cache_id: int, counted_since: Mapping[str, datetime | None]
+) -> Mapping[str | None, PrefixUse]:
+    """The last 24 hours of every prefix that was active; None is the key of those not counted apart.
+
+    Args:
+        counted_since: prefixes whose hit ratio is wanted hour by hour, and when a policy made them counted apart; None
+            where that is not known. Their windows begin no earlier, and no window before counting itself.
+    """
     start = _hour(work.now - DAY) + timedelta(hours=1)
-    hours = [start + timedelta(hours=number) for number in range(24)]
-    sums: dict[str, dict[str, int]] = {}
-    ratios: dict[str, dict[datetime, float]] = {}
-    for row in store.list_counts(work.session, cache_id, store.HOUR, start, work.now + timedelta(hours=1)):
-        total = sums.setdefault(row.prefix, dict.fromkeys(COUNTERS, 0))
-        for name, count in row.counts.items():
-            total[name] += count
-        lookups = row.counts["hits"] + row.counts["misses"]
-        if lookups:
-            ratios.setdefault(row.prefix, {})[row.bucket] = row.counts["hits"] / lookups
-    return {
-        None if prefix == OTHER else prefix: PrefixUse(
-            prefix=None if prefix == OTHER else prefix,
-            window_s=DAY.total_seconds(),
-            counts=MappingProxyType(total),
-            hit_ratio_line=tuple(ratios.get(prefix, {}).get(hour) for hour in hours),
+    first = store.first_count(work.session, cache_id, start, work.now) or start
+    uses: dict[str | None, PrefixUse] = {}
+    for prefix, day in store.sum_hours(work.session, cache_id, start, lines=counted_since).items():
+        began = max(start, first, counted_since.get(prefix) or start)
+        name = None if prefix == OTHER else prefix
+        uses[name] = PrefixUse(
+            prefix=name,
+            window_s=max(60.0, (work.now - began).total_seconds()),
+            counts=MappingProxyType({"hits": day.hits, "misses": day.misses, "bypasses": day.bypasses}),
+            hit_ratio_line=tuple(map(day.ratios.get, range(24))) if prefix in counted_since else (),
         )
-        for prefix, total in sums.items()
-    }
+    return uses
 
 
 def covered_ratio(uses: Mapping[str | None, PrefixUse]) -> float | None:

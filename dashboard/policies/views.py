@@ -64,7 +64,7 @@ def live(cache_id: int) -> Response:
     """What a live round brings: running bypasses, who follows, and whether the page is still true."""
     seen = text_arg("seen", longest=40)
     with open_work() as work:
-        page = _screen(work, cache_id)
+        page = _screen(work, cache_id, with_use=False)
     page = replace(page, seen=seen or page.seen, is_outdated=bool(seen) and seen != page.seen)
     return render(_PAGE, page, fragment="policies/_live.html")
 
@@ -577,8 +577,8 @@ def _import_page(
 # --- putting a page together ------------------------------------------------------------------------------------
 
 
-def _screen(work: UnitOfWork, cache_id: int) -> screen.PolicyScreen:
-    page = service.policies_page(work, cache_id)
+def _screen(work: UnitOfWork, cache_id: int, *, with_use: bool = True) -> screen.PolicyScreen:
+    page = service.policies_page(work, cache_id, with_use=with_use)
     base = _base(cache_id)
     listing = screen.listing(
         page,

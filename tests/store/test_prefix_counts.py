@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
+from sqlalchemy import event
 
 from dashboard.caching.wire import OTHER
 from dashboard.errors import NotFound
@@ -152,6 +153,25 @@ def test_reads_avoided_are_those_without_a_load_of_their_own(runtime: Runtime, c
     assert found.line[-3:] == (pytest.approx(1000 / 60),) * 3 and found.line[0] is None
 
 
+def test_reads_around_the_cache_are_not_avoided(runtime: Runtime, cache_id: int) -> None:
+    for minute in range(1, 4):
+        each = {"product:": {"hits": 60, "misses": 60, "loads": 60, "bypasses": 600}}
+        add(runtime, cache_id, NOW - minute * MINUTE, each, read_at=NOW)
+    with acting(runtime) as work:
+        found = service.reads_avoided(work, cache_id, NOW - HOUR, NOW)
+    assert found is not None and (found.avoided, found.served) == (180, 1_980)
+    assert (found.avoided_per_s, found.served_per_s) == (1.0, 11.0)
+    (row,) = table(runtime, cache_id).rows
+    assert (row.use.reads, row.use.database_reads, row.use.hit_ratio) == (2_160, 1_980, 0.5)
+
+
+def test_what_only_went_around_the_cache_is_not_the_last_of_the_table(
+    runtime: Runtime, cache_id: int
+) -> None:
+    add(runtime, cache_id, NOW - MINUTE, {"a:": {"hits": 5}, "z:": {"bypasses": 50}})
+    assert [row.use.prefix for row in table(runtime, cache_id).rows] == ["z:", "a:"]
+
+
 def test_applications_that_fell_silent_have_no_current_rate(runtime: Runtime, cache_id: int) -> None:
     add(runtime, cache_id, NOW - 20 * MINUTE, {"product:": {"hits": 10}})
     with acting(runtime) as work:
@@ -184,16 +204,24 @@ def change(runtime: Runtime, cache_id: int, **values: object) -> None:
     publish(runtime, cache_id)
 
 
-def test_equal_spans_around_the_publication(runtime: Runtime, cache_id: int) -> None:
-    pass_time(runtime, 20)
-    change(runtime, cache_id)
+def around(runtime: Runtime, cache_id: int, before: int, after: int, *, until: int = 41) -> datetime:
+    """Hundred reads a minute around now, of which so many hit."""
     at = cast(FixedClock, runtime.clock).wall
-    for minute in range(-40, 41):
-        hits = 90 if minute < 0 else 0 if minute == 0 else 60
+    for minute in range(-40, until):
+        hits = before if minute < 0 else 0 if minute == 0 else after
         counts = {"hits": hits, "misses": 100 - hits, "loads": 100 - hits, "load_us": (100 - hits) * 5_000}
         add(runtime, cache_id, at + minute * MINUTE, {"news:": counts})
+    return at
+
+
+def test_equal_spans_around_the_publication(runtime: Runtime, cache_id: int) -> None:
+    change(runtime, cache_id)
+    pass_time(runtime, 86_420)
+    # Protection holds at once, for what is stored already as well.
+    change(runtime, cache_id, protection={"early_refresh_beta": 1.0})
+    around(runtime, cache_id, 90, 60)
     pass_time(runtime, 600)
-    (found,) = effect(runtime, cache_id, 1).prefixes
+    (found,) = effect(runtime, cache_id, 2).prefixes
     # Ten minutes have passed, nine of them whole after the publication's own, which is left out.
     assert found.side_s == 540 and found.before is not None and found.after is not None
     assert (found.before.reads, found.before.hits, found.after.reads, found.after.hits) == (
@@ -202,11 +230,43 @@ def test_equal_spans_around_the_publication(runtime: Runtime, cache_id: int) -> 
         900,
         540,
     )
-    assert found.word == "Worse" and "fell from 90% to 60%" in found.sentence
+    assert (found.word, found.later_s) == ("Worse", 0) and "fell from 90% to 60%" in found.sentence
     assert len(found.line) == 19 and found.line[8:11] == (0.9, 0.0, 0.6)
     assert "Reads stayed level" in found.unchanged[0]
     pass_time(runtime, 3600)
-    assert effect(runtime, cache_id, 1).prefixes[0].side_s == 1800
+    assert effect(runtime, cache_id, 2).prefixes[0].side_s == 1800
+
+
+def test_a_new_ttl_is_judged_once_the_old_values_are_gone(runtime: Runtime, cache_id: int) -> None:
+    change(runtime, cache_id)
+    pass_time(runtime, 86_400)
+    change(runtime, cache_id, base_ttl_s=7200, jitter_s=600)
+    at = around(runtime, cache_id, 90, 60, until=181)
+    pass_time(runtime, 3600)
+    (found,) = effect(runtime, cache_id, 2).prefixes
+    # Two hours and ten minutes is the longest that a value of either lives. Until then the latest half hour is shown.
+    assert (found.kind, found.word, found.side_s, found.later_s) == ("warn", "Too early", 1800, 1740)
+    assert found.sentence.endswith("Values from before v2 may still be there: it is judged in 1 h 12 m.")
+    pass_time(runtime, 4320)
+    (found,) = effect(runtime, cache_id, 2).prefixes
+    assert (found.word, found.side_s, found.later_s) == ("Worse", 60, 7800)
+    pass_time(runtime, 3600)
+    (found,) = effect(runtime, cache_id, 2).prefixes
+    assert (found.word, found.side_s, found.later_s) == ("Worse", 1800, 7800)
+    assert cast(FixedClock, runtime.clock).wall == at + timedelta(seconds=11_520)
+
+
+def test_what_was_changed_again_too_soon_is_not_clear(runtime: Runtime, cache_id: int) -> None:
+    change(runtime, cache_id)
+    pass_time(runtime, 86_400)
+    around(runtime, cache_id, 90, 60, until=181)
+    change(runtime, cache_id, jitter_s=600)
+    pass_time(runtime, 1200)
+    change(runtime, cache_id, jitter_s=0)
+    pass_time(runtime, 86_400)
+    (second,), (third,) = (effect(runtime, cache_id, version).prefixes for version in (2, 3))
+    assert second.word == "Not clear" and "changed again before the values from before v2" in second.sentence
+    assert third.word != "Worse" and second.side_s == third.side_s == 1140
 
 
 def test_the_next_change_of_the_prefix_ends_the_span_and_others_do_not(
@@ -218,7 +278,7 @@ def test_the_next_change_of_the_prefix_ends_the_span_and_others_do_not(
     publish(runtime, cache_id)
     pass_time(runtime, 300)
     change(runtime, cache_id, jitter_s=600)
-    pass_time(runtime, 3600)
+    pass_time(runtime, 7200)
     assert effect(runtime, cache_id, 1).prefixes[0].side_s == 540
     assert effect(runtime, cache_id, 2).prefixes[0].side_s == 1800
     # What came before the last change reaches back to the change before.
@@ -234,14 +294,71 @@ def test_too_early_and_too_close(runtime: Runtime, cache_id: int) -> None:
     assert "again within a minute" in effect(runtime, cache_id, 1).prefixes[0].sentence
 
 
+def test_a_note_has_no_effect(runtime: Runtime, cache_id: int) -> None:
+    change(runtime, cache_id)
+    pass_time(runtime, 86_400)
+    change(runtime, cache_id, note="For the front page")
+    around(runtime, cache_id, 90, 60)
+    pass_time(runtime, 3600)
+    (found,) = effect(runtime, cache_id, 2).prefixes
+    assert (found.kind, found.word, found.rows) == ("unknown", "Note only", ())
+
+
+def test_a_bypass_is_no_verdict_and_ends_the_spans_of_others(runtime: Runtime, cache_id: int) -> None:
+    change(runtime, cache_id)
+    pass_time(runtime, 86_400)
+    at = around(runtime, cache_id, 90, 90, until=1)
+    with acting(runtime) as work:
+        service.bypass(work, cache_id, "news:", minutes=11, reason="stale")
+    for minute in range(1, 12):
+        add(runtime, cache_id, at + minute * MINUTE, {"news:": {"bypasses": 100}})
+    pass_time(runtime, 3600)
+    (found,) = effect(runtime, cache_id, 2).prefixes
+    # It ended by itself: what came after is not what it did.
+    assert (found.kind, found.word, found.side_s) == ("info", "Bypassed", 600)
+    assert "1.7 database reads/s, 0.17/s before" in found.sentence
+    rows = {row.label: row for row in found.rows}
+    assert rows["Database reads/s"].change == "+900%" and rows["Reads/s"].change == "level"
+
+    stage(runtime, cache_id, "other:")
+    publish(runtime, cache_id)
+    pass_time(runtime, 3600)
+    assert [each.prefix for each in effect(runtime, cache_id, 3).prefixes] == ["other:"]
+
+
 def test_an_old_version_is_compared_by_hours(runtime: Runtime, cache_id: int) -> None:
     change(runtime, cache_id)
+    pass_time(runtime, 30 * 86_400)
+    change(runtime, cache_id, protection={"early_refresh_beta": 1.0})
     at = cast(FixedClock, runtime.clock).wall
     for hour in range(-3, 4):
         add(runtime, cache_id, at + hour * HOUR, {"news:": {"hits": 1000, "misses": 10 if hour < 0 else 12}})
     pass_time(runtime, 20 * 86_400)
-    (found,) = effect(runtime, cache_id, 1).prefixes
+    (found,) = effect(runtime, cache_id, 2).prefixes
     assert found.side_s == 6 * 3600 and found.word == "Level"
+
+
+def test_many_changed_prefixes_are_read_at_once(runtime: Runtime, cache_id: int) -> None:
+    queries: list[str] = []
+
+    def note(connection: object, cursor: object, statement: str, *rest: object) -> None:
+        queries.append(statement)
+
+    def asked(version: int) -> int:
+        with acting(runtime) as work:
+            queries.clear()
+            event.listen(work.session.connection(), "before_cursor_execute", note)
+            service.effect(work, cache_id, version)
+            event.remove(work.session.connection(), "before_cursor_execute", note)
+        return len(queries)
+
+    change(runtime, cache_id)
+    for prefixes in (["one:"], [f"p{number}:" for number in range(20)]):
+        for prefix in prefixes:
+            stage(runtime, cache_id, prefix)
+        publish(runtime, cache_id)
+    pass_time(runtime, 600)
+    assert asked(3) == asked(2)
 
 
 def test_an_unknown_version(runtime: Runtime, work: UnitOfWork, cache_id: int) -> None:

@@ -10,7 +10,7 @@ from dashboard.work import Runtime
 from tests.conftest import FixedClock
 from tests.support.people import as_cli
 from tests.support.some_caches import add_cache
-from tests.support.some_policies import FRAGMENT, page_of, publish, stage
+from tests.support.some_policies import FRAGMENT, count, page_of, publish, stage
 
 
 @pytest.fixture
@@ -24,6 +24,15 @@ def cache_id(runtime: Runtime) -> int:
 def test_asks_for_how_long_and_why(operator: FlaskClient, cache_id: int) -> None:
     page = operator.get(f"/caches/{cache_id}/policies/bypass?prefix=news:").get_data(as_text=True)
     assert "every read goes to the database" in page and 'name="minutes"' in page and "style=" not in page
+
+
+def test_says_what_the_database_is_in_for_since_counting_began(
+    operator: FlaskClient, runtime: Runtime, clock: FixedClock, cache_id: int
+) -> None:
+    count(runtime, cache_id, clock.now(), hits=7_200, misses=1_200)
+    clock.wall += timedelta(minutes=10)
+    page = operator.get(f"/caches/{cache_id}/policies/bypass?prefix=news:").get_data(as_text=True)
+    assert "about 14 a second over the last 10 m." in page
 
 
 def test_needs_sign_in_the_role_and_the_policy(

@@ -118,6 +118,12 @@ def test_a_band_is_drawn_only_where_averaging_hides_something():
     assert (line["lo"], line["hi"]) == ("hit_ratio_min", "hit_ratio_max")
 
 
+def test_never_below_target_is_said_of_every_reading_not_of_whole_minutes():
+    held, dipped = (summary(ratio_min=lowest, minutes_below_target=0) for lowest in (0.81, 0.4))
+    assert hit_ratio(series({"hit_ratio": (0.9,)}), held).note == "never below target"
+    assert hit_ratio(series({"hit_ratio": (0.9,)}), dipped).note == "below target for no whole minute"
+
+
 def test_hit_ratio_in_words():
     view = hit_ratio(series({"hit_ratio": (0.9,)}), summary(minutes_below_target=11))
     assert view.note == "below target 11 of 60 min"

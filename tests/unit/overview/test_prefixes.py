@@ -48,9 +48,15 @@ def view(table: PrefixTable = TABLE, sort: str = "reads", may_edit: bool = True)
 def test_says_what_a_prefix_costs_and_saves() -> None:
     product, inventory, *_ = view().rows
     assert (product.hit_ratio, product.reads, product.reads_per_s) == (0.9, 1000, 10.0)
-    assert (product.loads, product.load_s, product.saved_s, product.waits) == (100, 0.02, 18.0, 7)
+    assert (product.database_reads, product.load_s, product.saved_s, product.waits) == (100, 0.02, 18.0, 7)
     assert not product.is_below_target and inventory.is_below_target
     assert inventory.errors == 3
+
+
+def test_reads_around_the_cache_are_reads_and_reach_the_database() -> None:
+    around = counted("around:", hits=30, misses=10, loads=8, load_errors=2, bypasses=60)
+    row = view(replace(TABLE, rows=(around,))).rows[0]
+    assert (row.reads, row.reads_per_s, row.database_reads, row.hit_ratio) == (100, 1.0, 70, 0.75)
 
 
 def test_what_nobody_read_or_loaded_is_not_known_instead_of_zero() -> None:
@@ -85,12 +91,12 @@ def test_sorts_by_any_column_with_what_has_no_value_last(sort: str, names: list[
 
 
 def test_every_sort_is_a_link_and_the_one_in_force_turns_round() -> None:
-    columns = {column.key: column for column in view(sort="loads").columns}
-    assert columns["loads"].direction == "descending"
-    assert columns["loads"].href == "/caches/7/overview?range=1h&sort=-loads#prefixes-h"
+    columns = {column.key: column for column in view(sort="db").columns}
+    assert columns["db"].direction == "descending"
+    assert columns["db"].href == "/caches/7/overview?range=1h&sort=-db#prefixes-h"
     assert columns["waits"].direction == "" and columns["waits"].href.endswith("&sort=waits#prefixes-h")
     assert columns["reads"].href == "/caches/7/overview?range=1h#prefixes-h"
-    assert {column.key: column for column in view(sort="-loads").columns}["loads"].direction == "ascending"
+    assert {column.key: column for column in view(sort="-db").columns}["db"].direction == "ascending"
     assert {column.key: column for column in view(sort="prefix").columns}["prefix"].direction == "ascending"
     assert {
         column.href.partition("sort=")[2].partition("#")[0] or "reads" for column in columns.values()
