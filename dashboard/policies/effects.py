@@ -70,7 +70,7 @@ def effect(work: UnitOfWork, cache_id: int, version: int) -> VersionEffect:
         raise NotFound(f"There is no version {version}.", what_to_do="The history lists all of them.")
     old, new = state.document_of(work, cache_id, version - 1), state.document_of(work, cache_id, version)
     changed = diff.versions(old, new, published.published_at)
-    items = [item for item in changed.items if item.kind is not ItemKind.TIER]
+    items = [item for item in changed.items if item.kind in (ItemKind.POLICY, ItemKind.DEFAULT)]
     chosen = items[: 4 * MOST_SHOWN]
     policies = PolicyTable.of(old), PolicyTable.of(new)
     around = store.neighbours(
