@@ -32,7 +32,7 @@ class Actor:
         user_id: the account's id; None for the worker and the command line.
         name: account name, or the name of the system user or process.
         role: what the actor may do.
-        source: "web", "cli" or "worker".
+        source: "web", "cli", "worker", or "api:" and the name of the token that was shown.
         address: the network address the request came from, if any.
         request_id: reference of the HTTP request, also found in the server's log.
     """
@@ -59,5 +59,5 @@ def require(actor: Actor, role: Role) -> None:
     if not can(actor, role):
         raise Forbidden(
             f"This needs the role {role.label}; {actor.name} is {actor.role.label}.",
-            what_to_do="An administrator can change roles on the Users page.",
+            what_to_do="An administrator can change roles on the page Users and tokens.",
         )

@@ -11,6 +11,7 @@ from dashboard.invalidation import views as invalidation_views
 from dashboard.monitoring import views as monitoring_views
 from dashboard.overview import chrome, connections, health, settings
 from dashboard.overview import views as overview_views
+from dashboard.policies import api as policies_api
 from dashboard.policies import views as policies_views
 from dashboard.web import context, errors, guard, params, resources, security, templating
 from dashboard.work import Runtime
@@ -22,7 +23,7 @@ def create_app(runtime: Runtime) -> Flask:
     app.url_map.strict_slashes = False
     app.url_map.converters["int"] = params.IdConverter
     security.install(app, runtime.settings)
-    context.install(app, runtime, auth_service.load_actor)
+    context.install(app, runtime, auth_service.load_actor, auth_service.load_token)
     templating.install(app, chrome.build)
     errors.install(app)
     app.before_request(security.check_origin)
@@ -39,7 +40,8 @@ def create_app(runtime: Runtime) -> Flask:
     Compress(app)
     for blueprint in (
         resources.bp, health.bp, settings.bp, overview_views.bp, connections.bp, monitoring_views.bp,
-        policies_views.bp, invalidation_views.bp, caches_views.bp, auth_views.bp, audit_views.bp,
+        policies_views.bp, policies_api.bp, invalidation_views.bp, caches_views.bp, auth_views.bp,
+        audit_views.bp,
     ):  # fmt: skip
         app.register_blueprint(blueprint)
     return app

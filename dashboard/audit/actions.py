@@ -12,6 +12,8 @@ ACTIONS: Mapping[str, str] = {
     "auth:session:end-all": "Signed out everywhere",
     "auth:session:sign-in": "Signed in",
     "auth:session:sign-out": "Signed out",
+    "auth:token:create": "API token made",
+    "auth:token:revoke": "API token revoked",
     "auth:user:change-role": "Role changed",
     "auth:user:create": "Account added",
     "auth:user:disable": "Account disabled",

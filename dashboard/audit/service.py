@@ -29,6 +29,8 @@ EXPORT_BATCH = 1000
 MOST_OF_A_TRAIL = 200
 RESULTS = {"done": ("ok", "Done"), "refused": ("crit", "Refused"), "failed": ("warn", "Failed")}
 _SOURCES = {"web": "Dashboard", "cli": "Command line", "worker": "Worker"}
+_TOKEN = "api:"
+"""Before the name of the token that was used."""
 _COLUMNS = (
     "entry", "at", "who", "role", "source", "address", "request", "action", "on", "cache", "before", "after",
     "reason", "result",
@@ -230,6 +232,12 @@ def _row(entry: Entry, form: FilterForm, here: Mapping[str, object], *, is_open:
     )
 
 
+def _source(source: str) -> str:
+    if source.startswith(_TOKEN):
+        return f"API token {source.removeprefix(_TOKEN)}"
+    return _SOURCES.get(source, source)
+
+
 def _detail(entry: Entry) -> EntryDetail:
     return EntryDetail(
         id=entry.id,
@@ -237,7 +245,7 @@ def _detail(entry: Entry) -> EntryDetail:
         reason=entry.reason,
         actor_name=entry.actor_name,
         role_label=Role(entry.role).label if entry.role else "Signed out",
-        source_label=_SOURCES.get(entry.source, entry.source),
+        source_label=_source(entry.source),
         address=entry.address or "",
         request_id=entry.request_id or "",
         cache_name=entry.cache_name or "",

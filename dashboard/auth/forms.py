@@ -26,6 +26,15 @@ class UserForm:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenForm:
+    """A new API token."""
+
+    name: str
+    role: Role
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
 class PasswordForm:
     """The own password, and the new one typed twice."""
 
@@ -45,6 +54,22 @@ def parse_user(values: Mapping[str, str]) -> UserForm:
         InvalidInput: no such role.
     """
     return UserForm(values.get("name", "").strip(), parse_role(values), values.get("password", ""))
+
+
+def parse_token(values: Mapping[str, str]) -> TokenForm:
+    """Read the form that makes an API token.
+
+    Raises:
+        InvalidInput: no such role or lifetime.
+    """
+    days = values.get("token_days", "")
+    if not (days.isascii() and days.isdigit() and len(days) < 5):
+        raise InvalidInput("Choose a lifetime.", fields={"token_days": "Choose one of the lifetimes."})
+    try:
+        role = Role(values.get("token_role", ""))
+    except ValueError:
+        raise InvalidInput("Choose a role.", fields={"token_role": "Choose one of the roles."}) from None
+    return TokenForm(values.get("token_name", "").strip(), role, int(days))
 
 
 def parse_role(values: Mapping[str, str]) -> Role:

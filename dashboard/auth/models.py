@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Identity, Index, LargeBinary, Text, text
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, LargeBinary, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dashboard.db.base import Base
@@ -23,6 +23,23 @@ class UserRow(Base):
     created_at: Mapped[datetime]
     last_seen_at: Mapped[datetime | None]
     password_changed_at: Mapped[datetime]
+
+
+class TokenRow(Base):
+    """An API token. ``start`` are its first characters, by which its owner knows it."""
+
+    __tablename__ = "api_token"
+    __table_args__ = (Index("uq_api_token_name", "user_id", text("lower(name)"), unique=True),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("user_account.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(Text)
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    start: Mapped[str] = mapped_column(Text)
+    role: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
 
 
 class ThrottleRow(Base):

@@ -11,12 +11,14 @@ from datetime import timedelta
 from dashboard import __version__
 from dashboard.access import Role, require
 from dashboard.audit import service as audit
-from dashboard.auth import passwords, store, throttle
+from dashboard.auth import passwords, store, throttle, tokens
+from dashboard.auth.tokens import create_token, load_token, revoke_token
 from dashboard.auth.types import (
     Ability,
     AccountPage,
     Closed,
     Drawer,
+    MadeToken,
     SignedIn,
     SignInPage,
     User,
@@ -25,6 +27,29 @@ from dashboard.auth.types import (
 )
 from dashboard.errors import Conflict, Forbidden, InvalidInput, NotFound, Refused, Unauthenticated
 from dashboard.work import UnitOfWork
+
+__all__ = [
+    "abilities",
+    "account_page",
+    "change_own_password",
+    "create_token",
+    "create_user",
+    "disable_user",
+    "enable_user",
+    "end_own_sessions",
+    "get_user",
+    "get_user_by_name",
+    "list_users",
+    "load_actor",
+    "load_token",
+    "reset_password",
+    "revoke_token",
+    "sign_in",
+    "sign_in_page",
+    "sign_out",
+    "update_role",
+    "users_page",
+]
 
 LONGEST_NAME = 64
 SEEN_EVERY_S = 60
@@ -138,13 +163,37 @@ def change_own_password(work: UnitOfWork, current: str, new: str) -> User | Wron
     return get_user(work, user.id)
 
 
-def account_page(work: UnitOfWork, errors: dict[str, str] | None = None) -> AccountPage:
+def account_page(
+    work: UnitOfWork,
+    errors: dict[str, str] | None = None,
+    *,
+    made: MadeToken | None = None,
+    token_form: dict[str, str] | None = None,
+    token_errors: dict[str, str] | None = None,
+) -> AccountPage:
     """The actor's own account.
+
+    Args:
+        errors: of the password's form.
+        made: the token that was made right now.
+        token_form, token_errors: of the token's form, when it was refused.
 
     Raises:
         NotFound: the actor has no account (the command line).
     """
-    return AccountPage(get_user(work, work.actor.user_id or 0), work.now, passwords.SHORTEST, errors or {})
+    user = get_user(work, work.actor.user_id or 0)
+    return AccountPage(
+        user=user,
+        now=work.now,
+        shortest_password=passwords.SHORTEST,
+        tokens=tokens.own_tokens(work),
+        token_roles=tuple(role for role in Role if user.role.holds(role)),
+        token_lifetimes_d=tokens.LIFETIMES_D,
+        errors=errors or {},
+        made=made,
+        token_form=token_form or {},
+        token_errors=token_errors or {},
+    )
 
 
 # --- managing accounts -------------------------------------------------------------------------------
@@ -303,6 +352,7 @@ def users_page(work: UnitOfWork, drawer: Drawer | None = None) -> UsersPage:
     return UsersPage(
         now=work.now,
         users=tuple(users),
+        tokens=tokens.all_tokens(work),
         own_id=work.actor.user_id,
         disabled=sum(user.is_disabled for user in users),
         roles=tuple(Role),
@@ -320,8 +370,9 @@ def abilities() -> tuple[Ability, ...]:
         "See numbers, charts and checks": Role.VIEWER,
         "See slow log, clients, commands": Role.VIEWER,
         "Read and export the audit log": Role.VIEWER,
+        "Make own API tokens": Role.VIEWER,
         "Connect, test and remove caches": Role.ADMIN,
-        "Manage users": Role.ADMIN,
+        "Manage users and tokens": Role.ADMIN,
         "See the settings": Role.ADMIN,
     }
     return tuple(Ability(words, tuple(role.holds(least) for role in Role)) for words, least in table.items())

@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Select, case, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from dashboard.access import Role
-from dashboard.auth.models import EndedSessionRow, ThrottleRow, UserRow
-from dashboard.auth.types import User
+from dashboard.auth.models import EndedSessionRow, ThrottleRow, TokenRow, UserRow
+from dashboard.auth.types import Token, User
 
 CLEANED_AT_ONCE = 100
 # Updates go past the session's identity map, so rows are read anew each time.
@@ -136,6 +137,76 @@ def touch(session: Session, user_id: int, now: datetime) -> None:
     _change(session, user_id, last_seen_at=now)
 
 
+# --- API tokens ---------------------------------------------------------------------------------------
+
+
+def insert_token(
+    session: Session,
+    *,
+    user_id: int,
+    name: str,
+    token_hash: bytes,
+    start: str,
+    role: Role,
+    now: datetime,
+    expires_at: datetime,
+) -> Token | None:
+    """Add a token; None when its account has one of this name."""
+    query = (
+        insert(TokenRow)
+        .values(
+            user_id=user_id,
+            name=name,
+            token_hash=token_hash,
+            start=start,
+            role=role.value,
+            created_at=now,
+            expires_at=expires_at,
+        )
+        .on_conflict_do_nothing()
+        .returning(TokenRow.id)
+    )
+    token_id = session.execute(query).scalar_one_or_none()
+    return None if token_id is None else find_token(session, token_id)
+
+
+def count_tokens(session: Session, user_id: int) -> int:
+    """How many tokens an account has."""
+    query = select(func.count()).select_from(TokenRow).where(TokenRow.user_id == user_id)
+    return session.execute(query).scalar_one()
+
+
+def list_tokens(session: Session, user_id: int | None) -> list[Token]:
+    """An account's tokens, or everybody's, by account and name."""
+    query = _TOKENS if user_id is None else _TOKENS.where(TokenRow.user_id == user_id)
+    return _tokens(session, query.order_by(func.lower(UserRow.name), func.lower(TokenRow.name)))
+
+
+def find_token(session: Session, token_id: int) -> Token | None:
+    """The token, or None."""
+    return next(iter(_tokens(session, _TOKENS.where(TokenRow.id == token_id))), None)
+
+
+def find_usable_token(session: Session, token_hash: bytes, now: datetime) -> Token | None:
+    """The token with this hash, unless it has ended or its account is disabled."""
+    query = _TOKENS.where(
+        TokenRow.token_hash == token_hash, TokenRow.expires_at > now, UserRow.is_disabled.is_(False)
+    )
+    return next(iter(_tokens(session, query)), None)
+
+
+def touch_token(session: Session, token_id: int, now: datetime) -> None:
+    """Note that the token was used."""
+    session.execute(
+        update(TokenRow).where(TokenRow.id == token_id).values(last_used_at=now), execution_options=_PLAIN
+    )
+
+
+def delete_token(session: Session, token_id: int) -> None:
+    """Forget the token."""
+    session.execute(delete(TokenRow).where(TokenRow.id == token_id), execution_options=_PLAIN)
+
+
 # --- the sign-in throttle -----------------------------------------------------------------------------
 
 
@@ -231,6 +302,27 @@ def clean_tries(session: Session, *, now: datetime, most_rows: int) -> None:
 
 
 # --- pieces -------------------------------------------------------------------------------------------
+
+
+_TOKENS = select(
+    TokenRow.id,
+    TokenRow.user_id,
+    UserRow.name.label("user_name"),
+    UserRow.role.label("user_role"),
+    TokenRow.name,
+    TokenRow.start,
+    TokenRow.role,
+    TokenRow.created_at,
+    TokenRow.expires_at,
+    TokenRow.last_used_at,
+).join(UserRow, UserRow.id == TokenRow.user_id)
+
+
+def _tokens(session: Session, query: Select[*tuple[Any, ...]]) -> list[Token]:
+    return [
+        Token(**{**row, "user_role": Role(row["user_role"]), "role": Role(row["role"])})
+        for row in session.execute(query).mappings()
+    ]
 
 
 def _change(session: Session, user_id: int, **values: object) -> None:

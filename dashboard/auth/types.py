@@ -21,6 +21,45 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class Token:
+    """An API token, without what makes it one.
+
+    Args:
+        user_name, user_role: of the account it belongs to.
+        start: its first characters.
+        role: what it may do at most; at no time more than its account.
+        last_used_at: to the minute.
+    """
+
+    id: int
+    user_id: int
+    user_name: str
+    user_role: Role
+    name: str
+    start: str
+    role: Role
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class MadeToken:
+    """A new token, with its only showing.
+
+    Args:
+        secret: the token in clear; kept nowhere.
+    """
+
+    token: Token
+    secret: str = field(repr=False)
+
+
+TokenActor = tuple[int, str, Role, str]
+"""Who a token stands for: the account's id and name, the role it may act with, the token's name."""
+
+
+@dataclass(frozen=True, slots=True)
 class SignedIn:
     """A sign-in that worked."""
 
@@ -65,12 +104,26 @@ class SignInPage:
 
 @dataclass(frozen=True, slots=True)
 class AccountPage:
-    """What templates/auth/account.html shows."""
+    """What templates/auth/account.html shows.
+
+    Args:
+        tokens: the account's own.
+        token_roles: those a token of this account may have.
+        made: the token that was made right now.
+        token_form: what was typed to make one.
+        token_errors: message per field of that form.
+    """
 
     user: User
     now: datetime
     shortest_password: int
+    tokens: tuple[Token, ...]
+    token_roles: tuple[Role, ...]
+    token_lifetimes_d: tuple[int, ...]
     errors: dict[str, str] = field(default_factory=dict)
+    made: MadeToken | None = None
+    token_form: dict[str, str] = field(default_factory=dict)
+    token_errors: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +152,7 @@ class UsersPage:
 
     now: datetime
     users: tuple[User, ...]
+    tokens: tuple[Token, ...]
     own_id: int | None
     disabled: int
     roles: tuple[Role, ...]

@@ -100,6 +100,40 @@ def account_sign_out_everywhere() -> Response:
     return redirect_to("/sign-in")
 
 
+@bp.post("/account/tokens")
+@requires(Role.VIEWER)
+def make_token() -> Response:
+    """Make an API token of the own account and show it, this once.
+
+    The answer is the page itself: a redirect would have to carry the token.
+    """
+    try:
+        form = forms.parse_token(request.form)
+        with open_work() as work:
+            made = service.create_token(work, form.name, form.role, days=form.days)
+            page = service.account_page(work, made=made)
+    except InvalidInput as error:
+        typed = {name: request.form.get(name, "") for name in ("token_name", "token_role", "token_days")}
+        with open_work() as work:
+            page = service.account_page(work, token_form=typed, token_errors=error.fields)
+        return render("auth/account.html", page, status=error.status)
+    return render("auth/account.html", page)
+
+
+@bp.post("/account/tokens/<int:token_id>/revoke")
+@requires(Role.VIEWER)
+def revoke_own_token(token_id: int) -> Response:
+    """End a token of the own account."""
+    return _revoked(token_id, "/account")
+
+
+@bp.post("/users/tokens/<int:token_id>/revoke")
+@requires(Role.ADMIN)
+def revoke_token(token_id: int) -> Response:
+    """End anybody's token."""
+    return _revoked(token_id, "/users")
+
+
 @bp.get("/users")
 @requires(Role.ADMIN)
 def users() -> Response:
@@ -190,6 +224,13 @@ def enable(user_id: int) -> Response:
     with open_work() as work:
         user = service.enable_user(work, user_id)
     return _saved(user, f"{user.name} can sign in again.")
+
+
+def _revoked(token_id: int, back: str) -> Response:
+    with open_work() as work:
+        token = service.revoke_token(work, token_id)
+    notify("ok", f"The token {token.name} of {token.user_name} is worth nothing any more.")
+    return redirect_to(back)
 
 
 def _saved(user: User, words: str) -> Response:

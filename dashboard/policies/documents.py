@@ -24,14 +24,12 @@ from dashboard.caching.policy import (
     prefix_from_text,
     read_json,
 )
-from dashboard.errors import InvalidInput
 from dashboard.policies import refusals
-from dashboard.policies.types import MAX_IMPORT_BYTES, Export, ItemKind
+from dashboard.policies.types import MAX_IMPORT_BYTES, Export, InvalidDocument, ItemKind
 
 ABSENT: Final = "none"
 """The revision of an item that is not there."""
 _MOST_DEPTH: Final = 20
-_MOST_PROBLEMS: Final = 20
 
 Value = dict[str, Any]
 
@@ -197,9 +195,9 @@ def export(document: PolicyDocument, name: str, format: str) -> Export:
     }
     if format == "json":
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        return Export(f"{name}.json", "application/json", text.encode())
+        return Export(document.version, f"{name}.json", "application/json", text.encode())
     text = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
-    return Export(f"{name}.yaml", "application/yaml", text.encode())
+    return Export(document.version, f"{name}.yaml", "application/yaml", text.encode())
 
 
 def read(data: bytes, format: str) -> PolicyDocument:
@@ -209,33 +207,26 @@ def read(data: bytes, format: str) -> PolicyDocument:
         format: "json" or "yaml".
 
     Raises:
-        InvalidInput: with up to twenty problems in one text, under the field ``file``.
+        InvalidDocument: with every problem.
     """
-    if len(data) > MAX_IMPORT_BYTES:
-        raise _refused(f"The file has {len(data):,} bytes; at most {MAX_IMPORT_BYTES:,} are read.")
     try:
+        if len(data) > MAX_IMPORT_BYTES:
+            message = f"The file has {len(data):,} bytes; at most {MAX_IMPORT_BYTES:,} are read."
+            raise PolicyError([Problem("", message)])
         content = read_json(data, "The file") if format == "json" else _yaml(data)
         if not isinstance(content, Mapping):
             raise PolicyError(
                 [Problem("", "The file must hold one object with tiers, policies and a default.")]
             )
         document = parse_document({"version": 0, **content})
-        for policy in every(document):
+        for index, policy in enumerate(every(document)):
             if policy.bypass_until is not None:
-                where = f'policies "{policy.prefix_text}"' if policy.prefix else "default"
+                where = f"policies[{index}]" if policy.prefix else "default"
                 message = "A bypass is no part of a file; start it on the Policies page."
                 raise PolicyError([Problem(f"{where}.bypass_until", message)])
         return check(document)
     except PolicyError as error:
-        shown = [str(problem) for problem in error.problems[:_MOST_PROBLEMS]]
-        more = len(error.problems) - _MOST_PROBLEMS
-        if more > 0:
-            shown.append(f"and {more} more problems.")
-        raise _refused("\n".join(shown)) from None
-
-
-def _refused(message: str) -> InvalidInput:
-    return InvalidInput("The file can't be taken.", fields={"file": message})
+        raise InvalidDocument(error.problems) from None
 
 
 def _yaml(data: bytes) -> Any:

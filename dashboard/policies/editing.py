@@ -257,7 +257,7 @@ def published_since(work: UnitOfWork, held: Held) -> str:
     """Who published the version in force, for somebody who looked at an earlier one."""
     (latest,) = store.list_versions(work.session, held.cache.id, before=None, limit=1)
     return (
-        f"{latest.actor} published version {latest.version} since this page was opened:"
+        f"{latest.actor} published version {latest.version} meanwhile:"
         f" {latest.summary} ({latest.reason.rstrip('.')})."
     )
 

@@ -118,10 +118,7 @@ def editor(work: UnitOfWork, cache_id: int, original: str | None) -> Editor:
         values: dict[str, Any] = {"prefix": ""} | (documents.value_of(start) or {})
         seen = documents.ABSENT
     else:
-        item = documents.find_item(held.draft, kind, original)
-        if item is None:
-            raise NotFound(f"There is no policy {original} (any more).", what_to_do="Go back to the list.")
-        values, seen = documents.value_of(item) or {}, documents.revision_of(item)
+        values, seen = _opened(held, kind, original)
     return _editor(work, held, original, values, errors={}, seen=seen, theirs=None)
 
 
@@ -160,10 +157,7 @@ def tier_editor(work: UnitOfWork, cache_id: int, original: str | None) -> TierEd
     values: dict[str, Any] = {"name": "", "label": "", "min_ttl_s": 60, "max_ttl_s": 3600}
     seen = documents.ABSENT
     if original is not None:
-        item = documents.find_item(held.draft, ItemKind.TIER, original)
-        if item is None:
-            raise NotFound(f"There is no tier {original} (any more).", what_to_do="Go back to the list.")
-        values, seen = documents.value_of(item) or {}, documents.revision_of(item)
+        values, seen = _opened(held, ItemKind.TIER, original)
     return _tier_editor(work, held, original, values, errors={}, seen=seen, theirs=None)
 
 
@@ -386,8 +380,18 @@ def export(work: UnitOfWork, cache_id: int, format: str, *, version: int | None 
     document = held.published if version is None else state.document_of(work, cache_id, version)
     if version is None and held.version == 0:
         document = held.draft
-    safe = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in held.cache.name)
-    return documents.export(document, f"{safe.strip('-') or 'cache'}-policies-v{document.version}", format)
+    return _export(held, document, format)
+
+
+def published(work: UnitOfWork, cache_id: int) -> Export:
+    """The version in force as JSON; before the first, version 0: the tiers and the default that editing begins with.
+
+    Raises:
+        NotFound: there is no such cache.
+    """
+    require(work.actor, Role.VIEWER)
+    held = state.look(work, cache_id)
+    return _export(held, held.published, "json")
 
 
 def diff_import(work: UnitOfWork, cache_id: int, data: bytes, format: str) -> Diff:
@@ -403,6 +407,11 @@ def diff_import(work: UnitOfWork, cache_id: int, data: bytes, format: str) -> Di
 
 
 # --- parts ------------------------------------------------------------------------------------------------------
+
+
+def _export(held: Held, document: PolicyDocument, format: str) -> Export:
+    safe = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in held.cache.name)
+    return documents.export(document, f"{safe.strip('-') or 'cache'}-policies-v{document.version}", format)
 
 
 def _frame(work: UnitOfWork, held: Held) -> Frame:
@@ -589,6 +598,20 @@ def _publication(work: UnitOfWork, held: Held) -> Publication:
     return current
 
 
+def _opened(held: Held, kind: ItemKind, name: str) -> tuple[dict[str, Any], str]:
+    """What a form begins with, and the revision it is opened on."""
+    item = documents.find_item(held.draft, kind, name)
+    value = documents.value_of(item)
+    if value is None:
+        what = "tier" if kind is ItemKind.TIER else "policy"
+        raise NotFound(f"There is no {what} {name} (any more).", what_to_do="Go back to the list.")
+    return value, documents.revision_of(item)
+
+
+def _staged(held: Held, kind: ItemKind, name: str | None) -> ItemChange | None:
+    return next((each for each in held.changes if (each.kind, each.name) == (kind, name)), None)
+
+
 def _editor(
     work: UnitOfWork,
     held: Held,
@@ -613,7 +636,7 @@ def _editor(
         tiers=held.draft.tiers,
         preview=_preview(work, held, original, values, None),
         versions=() if original is None else _prefix_versions(work, held, kind, original),
-        staged=next((each for each in held.changes if (each.kind, each.name) == (kind, original)), None),
+        staged=_staged(held, kind, original),
         published=item if isinstance(item, Policy) else None,
         next_version=held.version + 1,
         theirs=theirs,
@@ -639,7 +662,7 @@ def _tier_editor(
         values=dict(values),
         errors=dict(errors),
         seen=seen,
-        staged=next((each for each in held.changes if (each.kind, each.name) == (kind, original)), None),
+        staged=_staged(held, kind, original),
         used_by=tuple(_title(each) for each in documents.every(held.draft) if each.tier == original),
         next_version=held.version + 1,
         theirs=theirs,

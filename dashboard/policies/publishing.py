@@ -71,13 +71,7 @@ def revert(work: UnitOfWork, cache_id: int, *, to: int, reason: str, version: in
     """
     require(work.actor, Role.OPERATOR)
     held = _lock(work, cache_id)
-    if held.version != version:
-        shown = state.document_of(work, cache_id, version)
-        raise PublishConflict(
-            editing.published_since(work, held),
-            changes=diff.diff(shown, held.published).items,
-            what_to_do="Look at what it changed, then try again.",
-        )
+    _require_version(work, held, version)
     if to == 0:
         raise NotFound("There is no version 0 to go back to.")
     document = state.document_of(work, cache_id, to)
@@ -87,24 +81,52 @@ def revert(work: UnitOfWork, cache_id: int, *, to: int, reason: str, version: in
     return _publish(work, held, document, kind="revert", reason=reason, reverts_to=to)
 
 
-def apply(work: UnitOfWork, cache_id: int, data: bytes, format: str, *, reason: str) -> Published:
+def check(
+    work: UnitOfWork, cache_id: int, data: bytes, format: str, *, version: int | None = None
+) -> Published:
+    """What ``apply`` would do.
+
+    Returns:
+        The version in force, not ``is_new``, with what the file would change.
+
+    Raises:
+        NotFound: there is no such cache.
+        InvalidDocument: with what is wrong with the file.
+        PublishConflict: another version than ``version`` is in force.
+    """
+    require(work.actor, Role.VIEWER)
+    document = documents.read(data, format)
+    held = state.look(work, cache_id)
+    _require_version(work, held, version)
+    warnings = use.warnings(work, held, *documents.every(document))
+    return Published(held.version, diff.diff(_plain(held.published), document), warnings, is_new=False)
+
+
+def apply(
+    work: UnitOfWork, cache_id: int, data: bytes, format: str, *, reason: str, version: int | None = None
+) -> Published:
     """Publish a file's content. Nothing happens when it says what is in force. Staged edits stay staged.
 
     Args:
         format: "json" or "yaml".
+        version: the one in force, as far as the caller knows; None: whichever.
 
     Returns:
         The version in force; not ``is_new`` when the file says what was in force already.
 
     Raises:
-        as ``publish``; InvalidInput with what is wrong with the file, under ``file``.
+        as ``publish``; InvalidDocument with what is wrong with the file; PublishConflict: another version than
+        ``version`` is in force.
     """
     require(work.actor, Role.OPERATOR)
     document = documents.read(data, format)
     held = _lock(work, cache_id)
-    if held.version and diff.diff(_plain(held.published), document).is_empty:
-        return Published(held.version, 0, is_new=False)
-    return _publish(work, held, document, kind="apply", reason=_reason(reason))
+    _require_version(work, held, version)
+    reason = _reason(reason)
+    found = diff.diff(_plain(held.published), document)
+    if held.version and found.is_empty:
+        return Published(held.version, found, is_new=False)
+    return _publish(work, held, document, kind="apply", reason=reason)
 
 
 def bypass(work: UnitOfWork, cache_id: int, prefix: str, *, minutes: int, reason: str) -> Published:
@@ -157,6 +179,24 @@ def end_bypass(work: UnitOfWork, cache_id: int, prefix: str, *, reason: str = ""
 def _lock(work: UnitOfWork, cache_id: int) -> Held:
     caches.require_writable(caches.get_cache(work, cache_id))
     return state.lock(work, cache_id)
+
+
+def _require_version(work: UnitOfWork, held: Held, version: int | None) -> None:
+    if version in (None, held.version):
+        return
+    assert version is not None
+    if not 0 <= version < held.version:
+        raise PublishConflict(
+            f"There is no version {version}; version {held.version} is in force.",
+            changes=(),
+            what_to_do="Look at it, then try again.",
+        )
+    shown = state.document_of(work, held.cache.id, version)
+    raise PublishConflict(
+        editing.published_since(work, held),
+        changes=diff.diff(shown, held.published).items,
+        what_to_do="Look at what it changed, then try again.",
+    )
 
 
 def _reason(reason: str) -> str:
@@ -249,7 +289,7 @@ def _publish(
         cache_name=cache.name,
     )
     _announce(work, held, document)
-    return Published(number, len(found.items), use.warnings(work, held, *documents.every(document)))
+    return Published(number, found, use.warnings(work, held, *documents.every(document)))
 
 
 def _announce(work: UnitOfWork, held: Held, document: PolicyDocument) -> None:

@@ -21,6 +21,7 @@ from dashboard.policies.pages import (
     instances_page,
     policies_page,
     preview,
+    published,
     test_key,
     tier_editor,
     tiers,
@@ -28,12 +29,13 @@ from dashboard.policies.pages import (
     typed_tier_editor,
     version_page,
 )
-from dashboard.policies.publishing import apply, bypass, end_bypass, publish, revert
+from dashboard.policies.publishing import apply, bypass, check, end_bypass, publish, revert
 from dashboard.policies.recent import document_in_force, recent_load
 
 __all__ = [
     "apply",
     "bypass",
+    "check",
     "compare_page",
     "diff_import",
     "discard_draft",
@@ -50,6 +52,7 @@ __all__ = [
     "prefix_table",
     "preview",
     "publish",
+    "published",
     "reads_avoided",
     "recent_load",
     "revert",

@@ -17,6 +17,7 @@ from dashboard.errors import Conflict, InvalidInput, NotFound
 
 MANY_KEYS = 1_000
 """More keys than this without jitter are worth a warning."""
+_MOST_PROBLEMS = 20
 LAGGING_AFTER_S = 10.0
 AWAY_AFTER_S = 60.0
 LONGEST_BYPASS_MIN = 24 * 60
@@ -100,6 +101,22 @@ class Diff:
         """E.g. "2 changed, 1 added"; "no change"."""
         parts = [f"{self.count(kind)} {kind}" for kind in ChangeKind if self.count(kind)]
         return ", ".join(parts) or "no change"
+
+
+class InvalidDocument(InvalidInput):
+    """A document from outside is refused; ``fields`` has up to twenty problems in one text, under ``file``.
+
+    Args:
+        problems: everything that is wrong with it.
+    """
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        shown = [str(problem) for problem in problems[:_MOST_PROBLEMS]]
+        more = len(problems) - _MOST_PROBLEMS
+        if more > 0:
+            shown.append(f"and {more} more problems.")
+        super().__init__("The file can't be taken.", fields={"file": "\n".join(shown)})
+        self.problems = problems
 
 
 class InvalidItem(InvalidInput):
@@ -877,8 +894,13 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A document as a file."""
+    """A document as a file.
 
+    Args:
+        version: of the document; 0: nothing was published.
+    """
+
+    version: int
     name: str
     media_type: str
     body: bytes
@@ -903,12 +925,12 @@ class Published:
     """The version in force.
 
     Args:
-        changes: how many items it changed.
-        is_new: it was made right now; else what was asked for was in force already.
+        diff: what it changed; what would be changed, where that was only asked for.
+        is_new: it was made right now; else what was asked for was in force already, or it was only asked for.
     """
 
     version: int
-    changes: int
+    diff: Diff
     warnings: tuple[str, ...] = ()
     is_new: bool = True
 

@@ -16,15 +16,30 @@ from dashboard.work import Runtime, UnitOfWork, unit_of_work
 LoadActor = Callable[[UnitOfWork, int, int, str], tuple[str, Role] | None]
 """Given user id, session version and session id: the account's name and role, or None when the session is over."""
 
+LoadToken = Callable[[UnitOfWork, str], tuple[int, str, Role, str] | None]
+"""Given an API token: the account's id and name, what may be done with it, its name; None when it is worth nothing."""
+
+_API = "/api/"
 _EXTENSION = "cachewarden"
 _SESSION_KEY = "account"
 _SESSION_TYPES = [int, int, int, str]
 """User id, session version, time of the sign-in, session id."""
 
 
-def install(app: object, runtime: Runtime, load_actor: LoadActor) -> None:
-    """Give the app its runtime and the way to look accounts up."""
-    app.extensions[_EXTENSION] = (runtime, load_actor)  # type: ignore[attr-defined]
+def install(app: object, runtime: Runtime, load_actor: LoadActor, load_token: LoadToken) -> None:
+    """Give the app its runtime and the ways to look accounts up."""
+    app.extensions[_EXTENSION] = (runtime, load_actor, load_token)  # type: ignore[attr-defined]
+
+
+def is_api() -> bool:
+    """Whether a program asks: every answer is JSON, and a token may stand for a session."""
+    return request.path.startswith(_API)
+
+
+def bearer_token() -> str | None:
+    """The token of a request to the API. Pages take none; where there is one, no session is looked at."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if is_api() and scheme.lower() == "bearer" else None
 
 
 def runtime() -> Runtime:
@@ -62,11 +77,26 @@ def find_actor() -> Actor | None:
 
 
 def _load() -> Actor | None:
+    token = bearer_token()
+    return _of_session() if token is None else _of_token(token)
+
+
+def _of_token(token: str) -> Actor | None:
+    run, _, load = current_app.extensions[_EXTENSION]
+    with unit_of_work(run, anonymous()) as work:
+        found = load(work, token)
+    if found is None:
+        return None
+    user_id, name, role, token_name = found
+    return Actor(user_id, name, role, f"api:{token_name}", client_address(), request_id())
+
+
+def _of_session() -> Actor | None:
     held = session.get(_SESSION_KEY)
     if not (isinstance(held, list) and [type(part) for part in held] == _SESSION_TYPES):
         return None
     user_id, version, signed_in_at, own_id = held
-    run, load = current_app.extensions[_EXTENSION]
+    run, load, _ = current_app.extensions[_EXTENSION]
     if run.clock.now().timestamp() - signed_in_at > run.settings.session_hours * 3600:
         session.clear()
         return None

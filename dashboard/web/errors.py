@@ -1,15 +1,17 @@
 """The one place where an error becomes an answer."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from flask import Flask, Response, make_response, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from dashboard.errors import DashboardError, TooManyRequests, Unauthenticated
+from dashboard.errors import DashboardError, InvalidInput, TooManyRequests, Unauthenticated
 from dashboard.web import htmx
-from dashboard.web.context import request_id
+from dashboard.web.context import bearer_token, is_api, request_id
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +23,7 @@ _WORDS = {
         "This address does not take that kind of request.",
         "Open the page and use its form.",
     ),
-    413: ("Too large", "The form is larger than 1 MB.", "Send less at once."),
+    413: ("Too large", "This is more than is taken at once.", "Send less at once."),
 }
 
 
@@ -48,12 +50,23 @@ def install(app: Flask) -> None:
     app.register_error_handler(Exception, _unexpected)
 
 
+def json_error(status: int, title: str, message: str, what_to_do: str, **more: Any) -> Response:
+    """An error for a program.
+
+    Args:
+        more: what else it can use, beside ``error``.
+    """
+    error = {"title": title, "message": message, "what_to_do": what_to_do, "reference": request_id()}
+    return make_response({"error": error, **more}, status)
+
+
 def _dashboard_error(error: DashboardError) -> Response:
     if isinstance(error, Unauthenticated):
         return _signed_out()
     if error.status >= 500:
         log.warning("%s [%s]: %s", error.code, request_id(), error, exc_info=error.__cause__ is not None)
-    response = _answer(error.status, error.title, error.message, error.what_to_do)
+    fields = error.fields if isinstance(error, InvalidInput) else {}
+    response = _answer(error.status, error.title, error.message, error.what_to_do, fields)
     if isinstance(error, TooManyRequests):
         response.headers["Retry-After"] = str(error.retry_after_s)
     return response
@@ -83,6 +96,15 @@ def _unexpected(error: Exception) -> Response:
 
 
 def _signed_out() -> Response:
+    if is_api():
+        response = _answer(
+            401,
+            Unauthenticated.title,
+            "The token is unknown, was revoked or has ended." if bearer_token() else "Nobody is signed in.",
+            "Send a token of your account: Authorization: Bearer cw_…",
+        )
+        response.headers["WWW-Authenticate"] = "Bearer"
+        return response
     back = request.full_path.rstrip("?") if request.method == "GET" else "/"
     url = f"/sign-in?next={quote(back, safe='')}" if back != "/" else "/sign-in"
     if request.headers.get("HX-Request") == "true" or _wants_json():
@@ -97,20 +119,11 @@ def _wants_json() -> bool:
     return request.accept_mimetypes.best_match(["text/html", "application/json"]) == "application/json"
 
 
-def _answer(status: int, title: str, message: str, what_to_do: str) -> Response:
-    if _wants_json():
-        response = make_response(
-            {
-                "error": {
-                    "title": title,
-                    "message": message,
-                    "what_to_do": what_to_do,
-                    "reference": request_id(),
-                }
-            },
-            status,
-        )
-        return response
+def _answer(
+    status: int, title: str, message: str, what_to_do: str, fields: Mapping[str, str] | None = None
+) -> Response:
+    if is_api() or _wants_json():
+        return json_error(status, title, message, what_to_do, **({"errors": dict(fields)} if fields else {}))
     # Only what is in the log needs a reference.
     page = ErrorPage(status, title, message, what_to_do, request_id() if status >= 500 else "")
     template = "errors/_error.html" if htmx.is_partial() else "errors/error.html"

@@ -23,6 +23,8 @@ VIEWER = {
     "auth.account",
     "auth.account_password",
     "auth.account_sign_out_everywhere",
+    "auth.make_token",
+    "auth.revoke_own_token",
     "auth.sign_out",
     "connections.connections",
     "invalidation.live",
@@ -43,6 +45,7 @@ VIEWER = {
     "policies.policies",
     "policies.test",
     "policies.version",
+    "policies_api.show",
 }
 OPERATOR = {
     "invalidation.approve",
@@ -78,6 +81,7 @@ OPERATOR = {
     "policies.remove_tier",
     "policies.revert",
     "policies.unstage",
+    "policies_api.replace",
 }
 ADMIN = {
     "auth.change_role",
@@ -87,6 +91,7 @@ ADMIN = {
     "auth.enable",
     "auth.new",
     "auth.reset_password",
+    "auth.revoke_token",
     "auth.users",
     "caches.remove",
     "caches.remove_form",
@@ -132,6 +137,10 @@ def test_nobody_gets_past_the_sign_in(app: Flask, client: FlaskClient) -> None:
             continue
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             page = client.open(address(rule), method=method)
+            if rule.rule.startswith("/api/"):
+                assert page.status_code == 401 and page.is_json, (method, rule.rule)
+                assert page.headers["WWW-Authenticate"] == "Bearer"
+                continue
             assert page.status_code == 303, (method, rule.rule, page.status_code)
             assert page.headers["Location"].startswith("/sign-in")
             part = client.open(

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -189,6 +190,38 @@ def test_a_failover_brings_the_document_to_the_new_primary(live_runtime: Runtime
                 start = time.monotonic()
                 wait_until(lambda: page(runtime, cache.id).publication.word == "In force", "all is well")
                 assert time.monotonic() - start < 40
+
+
+def test_redis_never_goes_back_to_an_older_version(live_runtime: Runtime, valkey_url: str) -> None:
+    """Three publish at once, and a worker that starts anew each time looks whether Redis has the newest."""
+    runtime = live_runtime
+    cache = add_cache(runtime, url=valkey_url)
+    publish(runtime, cache.id)
+    numbers = itertools.count(30)
+    ends = time.monotonic() + 3
+
+    def apply() -> None:
+        while time.monotonic() < ends:
+            tiers = [{"name": "hot", "min_ttl_s": 1, "max_ttl_s": 100_000}]
+            document = {"tiers": tiers, "default": {"tier": "hot", "base_ttl_s": next(numbers)}}
+            with acting(runtime) as work:
+                service.apply(work, cache.id, json.dumps(document).encode(), "json", reason="race")
+
+    def look() -> None:
+        while time.monotonic() < ends:
+            look_after(runtime, cache.id, Propagation(runtime))
+
+    with redis.Redis.from_url(valkey_url) as server, ThreadPoolExecutor(4) as pool:
+        done = [pool.submit(each) for each in (apply, apply, apply, look)]
+        seen = []
+        while time.monotonic() < ends:
+            seen.append(parse_document(server.get(POLICIES_KEY)).version)
+        for each in done:
+            each.result()
+        there = parse_document(server.get(POLICIES_KEY)).version
+    assert seen == sorted(seen) and len(set(seen)) > 5
+    with acting(runtime) as work:
+        assert there == service.policies_page(work, cache.id).frame.version
 
 
 def test_whoever_publishes_while_redis_is_flushed_what_is_published_ends_up_there(

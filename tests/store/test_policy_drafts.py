@@ -331,7 +331,7 @@ def test_who_published_first_is_named(runtime: Runtime, cache: Cache, how: str) 
             service.apply(work, cache.id, json.dumps(document()).encode(), "json", reason="Fresher news.")
         else:
             service.revert(work, cache.id, to=1, reason="Fresher news.", version=2)
-    said = r"mira published version 3 since this page was opened: .* \(Fresher news\)\."
+    said = r"mira published version 3 meanwhile: .* \(Fresher news\)\."
     with acting(runtime) as work:
         with pytest.raises(PublishConflict, match=said):
             service.publish(work, cache.id, reason="mine", **seen)

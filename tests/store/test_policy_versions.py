@@ -47,7 +47,7 @@ def test_publishing_makes_a_version_and_tells_applications(
         assert listener.get_message(timeout=2)
         done = publish(runtime, cache.id, "Editors want fresher pages")
         message = listener.get_message(timeout=2)
-    assert (done.version, done.changes) == (1, 1)
+    assert (done.version, len(done.diff.items)) == (1, 1)
     assert message is not None and message["data"] == b"1"
     there = parse_document(server.get(POLICIES_KEY))
     assert there.version == 1 and there.find(b"news:1").base_ttl_s == 3600
@@ -109,7 +109,7 @@ def test_what_was_staged_after_the_look_is_not_published_unseen(runtime: Runtime
         page = service.draft_page(work, cache.id, reason="x", meanwhile=raised.value.changes)
         assert page.reason == "x" and page.meanwhile == raised.value.changes
         done = service.publish(work, cache.id, reason="x", revision=page.draft.revision)
-    assert done.changes == 2
+    assert len(done.diff.items) == 2
 
 
 def test_a_draft_on_an_item_that_was_published_meanwhile_must_be_looked_at_again(
@@ -281,9 +281,9 @@ def test_a_file_is_applied_once(runtime: Runtime, cache: Cache, server: redis.Re
         body = service.export(work, cache.id, "yaml").body.replace(b"base_ttl_s: 3600", b"base_ttl_s: 7200")
     with acting(runtime) as work:
         done = service.apply(work, cache.id, body, "yaml", reason="from the repository")
-        assert (done.version, done.changes) == (2, 1)
+        assert (done.version, len(done.diff.items)) == (2, 1)
         again = service.apply(work, cache.id, body, "yaml", reason="from the repository")
-        assert (again.version, again.changes) == (2, 0)
+        assert (again.version, again.diff.items) == (2, ())
         assert [item.name for item in service.draft_page(work, cache.id).draft.items] == ["waiting:"]
     assert in_redis(server) == 2
 

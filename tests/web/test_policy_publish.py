@@ -48,7 +48,7 @@ def test_who_loses_the_race_to_publish_is_told(operator: FlaskClient, runtime: R
     page = answer.get_data(as_text=True)
     assert answer.status_code == 409
     assert "Not published." in page and 'role="alert"' in page
-    assert "root published version 1 since this page was opened" in page
+    assert "root published version 1 meanwhile" in page
 
 
 @pytest.mark.parametrize("path", ["draft", "draft/discard", "unstage", "remove?prefix=news:"])

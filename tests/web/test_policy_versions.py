@@ -99,7 +99,7 @@ def test_a_revert_is_refused_without_a_reason_and_after_another_version(
     page = answer.get_data(as_text=True)
     assert (
         answer.status_code == 409
-        and "root published version 3 since" in page
+        and "root published version 3 meanwhile" in page
         and 'value="typed before"' in page
     )
     assert page_of(runtime, three).frame.version == 3

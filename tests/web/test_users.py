@@ -51,7 +51,7 @@ def test_it_lists_the_accounts_by_name(admin: FlaskClient, runtime: Runtime) -> 
 
 def test_it_says_what_each_role_may(admin: FlaskClient) -> None:
     text = words(admin.get("/users"))
-    assert re.search(r"Manage users – No – No Yes", text)
+    assert re.search(r"Manage users and tokens – No – No Yes", text)
     assert re.search(r"Read and export the audit log Yes Yes Yes", text)
 
 
