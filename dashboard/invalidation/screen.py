@@ -569,8 +569,12 @@ def preview_view(
         facts=(
             Fact(f"Keys to {verb}", count_text(preview), _missing(purge.plan, preview)),
             _memory(purge.plan, preview),
-            _ratio(cost, frame),
-            _reads(purge.plan, preview, cost, load_s),
+            # What it would cost the database is no question any more.
+            *(
+                (_ratio(cost, frame), _reads(purge.plan, preview, cost, load_s))
+                if cost or cost_missing
+                else ()
+            ),
         ),
         cost=cost,
         cost_missing=cost_missing,
@@ -598,7 +602,7 @@ def _missing(plan: Plan, preview: Preview) -> str:
         return f"{gone:,} of the {what} are not cached"
     if not preview.keyspace:
         return ""
-    return f"{percent(min(1.0, preview.keys / preview.keyspace))} of {preview.keyspace:,}"
+    return f"{percent(min(1.0, preview.keys / preview.keyspace))} of {keys(preview.keyspace)}"
 
 
 def _memory(plan: Plan, preview: Preview) -> Fact:
@@ -701,7 +705,8 @@ def history_row(purge: Purge) -> HistoryRow:
     """One line of the history."""
     progress, preview = purge.progress, purge.preview
     expected = preview.keys if preview else None
-    if purge.state in (State.DRAFT, State.PREVIEWED):
+    if purge.state in (State.DRAFT, State.PREVIEWED, State.WAITING, State.RUNNING):
+        # Those under way stand above, with how far they are.
         keys_text = "n/a" if expected is None else f"{expected:,}"
     elif purge.state is State.DONE or not expected:
         keys_text = f"{progress.touched:,}"
@@ -713,7 +718,7 @@ def history_row(purge: Purge) -> HistoryRow:
         target=purge.plan.selection.target,
         chosen_by=chosen_by(purge.plan),
         keys_text=keys_text,
-        how=how(purge.plan, purge.source),
+        how=how(purge.plan, purge.source) if purge.approved_at else "n/a",
         kind=kind,
         icon=icon,
         result=result,

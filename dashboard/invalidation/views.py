@@ -60,6 +60,7 @@ def steps(cache_id: int) -> Response:
     """The second and third step, for the round that waits for the count."""
     with open_work() as work:
         shown = _page(work, cache_id, _number())
+    shown = replace(shown, is_news=not shown.is_counting)
     return render(_PAGE, shown, fragment="invalidation/_steps.html")
 
 
