@@ -1,9 +1,10 @@
 """Whole journeys of an operator, in a real browser."""
 
+import json
 import re
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.helpers import cache_id
 from tests.support import live
@@ -120,3 +121,50 @@ def test_pages_work_without_scripts(
     assert answer is not None and answer.status == 200
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     context.close()
+
+
+def test_marks_of_events_close_together_do_not_cover_each_other(page: Page, dashboard: live.Live) -> None:
+    address = f"/caches/{cache_id(dashboard)}/overview?range=15m"
+    page.goto(address)
+    main = page.locator("#chart-hit-ratio .u-over")
+    main.wait_for()
+    width = main.evaluate("plot => plot.clientWidth")
+
+    def with_events(route: Route) -> None:
+        if route.request.resource_type != "document":
+            return route.continue_()  # a live round
+        answer = route.fetch()
+        text = answer.text()
+        found = re.search(
+            r'(<script type="application/json" id="series"[^>]*>)(.*?)</script>', text, re.DOTALL
+        )
+        assert found is not None
+        series = json.loads(found[2])
+        # The first two share a mark in their middle, which the third would cover; the last stands apart.
+        series["e"] = [
+            {"t": series["from"] + (100 + pixels) * (series["to"] - series["from"]) / width, "title": "Policy",
+             "text": str(pixels), "icon": "pencil", "rank": 1}
+            for pixels in (0, 25, 27, 200)
+        ]  # fmt: skip
+        return route.fulfill(response=answer, body=text.replace(found[2], json.dumps(series)))
+
+    page.route("**/overview?range=15m", with_events)
+    page.goto(address)
+    marks = page.locator("#chart-hit-ratio .mark")
+    expect(marks).to_have_count(2)
+    boxes = [box for mark in marks.all() if (box := mark.bounding_box()) is not None]
+    left, right = sorted(boxes, key=lambda box: box["x"])
+    assert right["x"] >= left["x"] + left["width"]
+
+
+def test_on_a_phone_the_prefixes_come_before_the_small_charts(page: Page, dashboard: live.Live) -> None:
+    page.goto(f"/caches/{cache_id(dashboard)}/overview?range=15m")
+
+    def top(selector: str) -> float:
+        box = page.locator(selector).bounding_box()
+        assert box is not None
+        return box["y"]
+
+    assert top("#overview-prefixes") > top(".grid.later")
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert top("#overview-prefixes") < top(".grid.later")
