@@ -178,7 +178,7 @@ class Allowance:
             # Never to nothing: what was touched already causes reads for a while, however slowly it goes on.
             self._rate = max(1.0, self._budget * 0.05, self._rate * 0.7)
         elif caused_per_s < 0.8 * self._budget:
-            self._rate = min(self._most, self._rate * 1.25)
+            self._rate = min(self._most, self._rate * 1.15)
 
     def wait_s(self, now_s: float, spent_s: float, share: float) -> float:
         """How long to wait before the next burst; 0: go.

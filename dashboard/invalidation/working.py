@@ -353,7 +353,9 @@ class Worker:
 
     def _take(self, most: int) -> list[Batch]:
         taken: list[Batch] = []
-        left = max(1, min(most, self._common.limits.batch))
+        left = max(
+            1, min(most, self._common.limits.batch, self._common.allowance.most_at_once(self._expected))
+        )
         while left and self._ready:
             batch = self._ready.popleft()
             if len(batch.keys) > left:
