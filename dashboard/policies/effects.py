@@ -21,7 +21,7 @@ from dashboard.policies.types import (
     Sums,
     VersionEffect,
 )
-from dashboard.web.formats import duration, number, percent
+from dashboard.web.formats import duration, number, percent, share
 from dashboard.work import UnitOfWork
 
 LONGEST_MINUTES: Final = 30
@@ -385,7 +385,7 @@ def compare(before: Sums, after: Sums) -> tuple[EffectRow, ...]:
     if was is not None and now is not None:
         kind = "" if abs(now - was) < NOTICED else "crit" if now < was else "ok"
         rows.append(
-            EffectRow("Hit ratio", percent(was), percent(now), f"{(now - was) * 100:+.1f} points", kind)
+            EffectRow("Hit ratio", share(was), share(now), f"{(now - was) * 100:+.1f} points", kind)
         )
     rows.append(_row("Database reads/s", before.database_reads_per_s, after.database_reads_per_s, number))
     if before.load_s is not None and after.load_s is not None:

@@ -733,7 +733,8 @@ def _how_many(
         counted = use.keys(work, held.cache.id, [in_force]).get(original)
         if counted:
             return min(counted, _MOST_KEYS), KeysSource.COUNTED
-    return _ASSUMED_KEYS, KeysSource.ASSUMED
+    all_keys = monitoring.key_space(work, held.cache.id).keys
+    return min(_ASSUMED_KEYS, all_keys) if all_keys else _ASSUMED_KEYS, KeysSource.ASSUMED
 
 
 def _version_row(held: Held, version: store.Version) -> VersionRow:

@@ -8,10 +8,10 @@ import redis
 
 from dashboard.monitoring import service as monitoring
 from dashboard.policies import service, store
-from dashboard.policies.types import PolicyRow
+from dashboard.policies.types import KeysSource, PolicyRow
 from dashboard.work import Runtime
 from tests.conftest import FixedClock
-from tests.support.policies import acting, publish, stage
+from tests.support.policies import acting, fields, publish, stage
 from tests.support.polled import pass_time, poll, polled_cache
 from tests.support.some_caches import add_cache
 
@@ -101,7 +101,10 @@ def test_no_more_than_the_cache_holds_and_nothing_from_before_it_was_emptied(
         add(runtime, cache.id, now, {"other:": {"misses": 5_000, "loads": 5_000}})
         with acting(runtime) as work:
             cards = {card.tier.name: card for card in service.policies_page(work, cache.id).tiers}
+            shown = service.preview(work, cache.id, None, fields("new:"))
         assert cards["frequently-updated"].keys == held
+        # Nor does a preview assume more than there is.
+        assert shown is not None and (shown.keys, shown.source) == (held, KeysSource.ASSUMED)
         client.flushall()
         pass_time(runtime, 9)
         poll(runtime, cache)
