@@ -25,8 +25,9 @@ def create_app(runtime: Runtime) -> Flask:
     security.install(app, runtime.settings)
     context.install(app, runtime, auth_service.load_actor, auth_service.load_token)
     templating.install(app, chrome.build)
-    errors.install(app)
+    errors.install(app, auth_views.sign_in_again)
     app.before_request(security.check_origin)
+    app.before_request(guard.allow_long)
     app.before_request(security.check_text)
     app.before_request(guard.check)
     app.config.update(

@@ -90,7 +90,11 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class SignInPage:
-    """What templates/auth/sign_in.html shows."""
+    """What templates/auth/sign_in.html shows.
+
+    Args:
+        kept: hidden fields of a form that was sent after the session had ended; it is shown again after the sign-in.
+    """
 
     host: str
     version: str
@@ -100,6 +104,23 @@ class SignInPage:
     stays: bool
     tries_left: int | None = None  # None: no wrong try
     wait_s: int | None = None  # None: not closed
+    kept: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AgainPage:
+    """What templates/auth/again.html shows: a form that waited for the sign-in.
+
+    Args:
+        path: what it is sent to; fields: name and value of each.
+        is_cut: a file or a long list has to be given again.
+        back: the page it was made on, without what was typed.
+    """
+
+    path: str
+    fields: tuple[tuple[str, str], ...]
+    is_cut: bool
+    back: str
 
 
 @dataclass(frozen=True, slots=True)

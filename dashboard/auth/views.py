@@ -1,13 +1,15 @@
 """Pages of accounts: sign-in, the own account, users."""
 
+from dataclasses import replace
+
 from flask import Blueprint, Response, request
 
 from dashboard.access import Role
 from dashboard.auth import forms, service
 from dashboard.auth.redirects import local_path
-from dashboard.auth.types import Closed, Drawer, SignedIn, User, WrongPassword
+from dashboard.auth.types import AgainPage, Closed, Drawer, SignedIn, User, WrongPassword
 from dashboard.errors import Conflict, DashboardError, InvalidInput, Refused
-from dashboard.web import context
+from dashboard.web import context, kept
 from dashboard.web.context import open_work
 from dashboard.web.guard import public, requires
 from dashboard.web.htmx import notify, redirect_to
@@ -28,12 +30,20 @@ def sign_in() -> Response:
     return render("auth/sign_in.html", page)
 
 
+def sign_in_again(form: kept.Kept) -> Response:
+    """The sign-in form for somebody whose session ended before a form was sent, which goes with it."""
+    with open_work() as work:
+        page = service.sign_in_page(work, request.host, next_path=local_path(kept.came_from()))
+    return render("auth/sign_in.html", replace(page, kept=form.hidden), status=401)
+
+
 @bp.post("/sign-in")
 @public
 def sign_in_submit() -> Response:
     """Check name and password."""
     form = forms.parse_sign_in(request.form)
     next_path = local_path(request.form.get("next"))
+    waiting = kept.brought(request.form)
     with open_work() as work:
         outcome = service.sign_in(work, form.name, form.password)
         page = service.sign_in_page(
@@ -41,7 +51,11 @@ def sign_in_submit() -> Response:
         )
     if isinstance(outcome, SignedIn):
         context.start_session(outcome.user.id, outcome.user.session_version, stays=form.stays)
-        return redirect_to(next_path)
+        if waiting is None:
+            return redirect_to(next_path)
+        return render("auth/again.html", AgainPage(waiting.path, waiting.fields, waiting.is_cut, next_path))
+    if waiting is not None:
+        page = replace(page, kept=waiting.hidden)
     if isinstance(outcome, Closed):
         response = render("auth/sign_in.html", page, status=429)
         response.headers["Retry-After"] = str(outcome.wait_s)

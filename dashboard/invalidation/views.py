@@ -22,6 +22,8 @@ bp = Blueprint("invalidation", __name__, url_prefix="/caches/<int:cache_id>/inva
 _PAGE, _PURGE, _LIMITS = "invalidation/page.html", "invalidation/purge.html", "invalidation/limits.html"
 _LARGEST = 2**62
 _PIECE_BYTES = 256 * 1024
+_MOST_UPLOADED = 256 * 1024 * 1024
+"""Five million identifiers of fifty characters."""
 _LONGEST_SEARCH = 200
 _SEEN_CHARS = 4000
 _Change = Callable[..., Purge]
@@ -88,7 +90,7 @@ def report(cache_id: int, number: int) -> Response:
 
 
 @bp.post("/preview")
-@requires(Role.OPERATOR)
+@requires(Role.OPERATOR, keeps_form=True, most_bytes=_MOST_UPLOADED)
 def preview(cache_id: int) -> Response:
     """Make a draft, which a worker counts."""
     try:
@@ -145,7 +147,7 @@ def impact(cache_id: int, number: int) -> Response:
 
 
 @bp.post("/<int:number>/approve")
-@requires(Role.OPERATOR)
+@requires(Role.OPERATOR, keeps_form=True)
 def approve(cache_id: int, number: int) -> Response:
     """Let a counted purge run, now, over a while, at its time; or again and again."""
     typed = forms.typed_approval(request.form)
@@ -256,7 +258,7 @@ def limits(cache_id: int) -> Response:
 
 
 @bp.post("/limits")
-@requires(Role.ADMIN)
+@requires(Role.ADMIN, keeps_form=True)
 def set_limits(cache_id: int) -> Response:
     """Change the limits."""
     typed = forms.typed_limits(request.form)

@@ -1,19 +1,22 @@
 """The one place where an error becomes an answer."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from flask import Flask, Response, make_response, render_template, request
+from flask import Flask, Response, current_app, make_response, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from dashboard.errors import DashboardError, InvalidInput, TooManyRequests, Unauthenticated
-from dashboard.web import htmx
+from dashboard.web import htmx, kept
 from dashboard.web.context import bearer_token, is_api, request_id
 
 log = logging.getLogger(__name__)
+
+SignInAgain = Callable[[kept.Kept], Response]
+_EXTENSION = "cachewarden-sign-in-again"
 
 _WORDS = {
     400: ("That can't be read", "The request is malformed.", "Go back and try again."),
@@ -43,8 +46,13 @@ class ErrorPage:
     link: tuple[str, str] | None = None
 
 
-def install(app: Flask) -> None:
-    """Register the handlers."""
+def install(app: Flask, sign_in_again: SignInAgain) -> None:
+    """Register the handlers.
+
+    Args:
+        sign_in_again: the sign-in page for somebody whose session ended before a form was sent.
+    """
+    app.extensions[_EXTENSION] = sign_in_again
     app.register_error_handler(DashboardError, _dashboard_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
@@ -105,9 +113,14 @@ def _signed_out() -> Response:
         )
         response.headers["WWW-Authenticate"] = "Bearer"
         return response
-    back = request.full_path.rstrip("?") if request.method == "GET" else "/"
+    is_page = not (request.headers.get("HX-Request") == "true" or _wants_json())
+    form = kept.sent() if is_page else None
+    if form is not None:
+        again: SignInAgain = current_app.extensions[_EXTENSION]
+        return again(form)
+    back = request.full_path.rstrip("?") if request.method == "GET" else kept.came_from() or "/"
     url = f"/sign-in?next={quote(back, safe='')}" if back != "/" else "/sign-in"
-    if request.headers.get("HX-Request") == "true" or _wants_json():
+    if not is_page:
         # Never a sign-in page inside a panel.
         return Response(
             "Signed out.\n", 401, {"HX-Redirect": url, "Content-Type": "text/plain; charset=utf-8"}

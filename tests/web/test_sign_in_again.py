@@ -1,0 +1,114 @@
+"""A session that ends in the middle of a form: what was typed goes through the sign-in and can be sent again."""
+
+import html
+import io
+import re
+from collections.abc import Callable
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import encode_multipart
+
+from dashboard.access import Role
+from dashboard.work import Runtime
+from tests.conftest import PASSWORD
+from tests.support.some_caches import add_cache
+
+TYPED = {"by": "keys", "keys": "product:1\r\n<b>&\"'\r\n", "action": "spread", "window_s": "zwölf"}
+
+
+def hidden(page: str) -> dict[str, str]:
+    """The hidden fields, as a browser would send them."""
+    found = re.findall(r'<textarea name="([^"]*)" hidden>\n(.*?)</textarea>', page, re.DOTALL)
+    return {html.unescape(name): html.unescape(value) for name, value in found}
+
+
+def sign_in(browser: FlaskClient, fields: dict[str, str], name: str, password: str = PASSWORD) -> str:
+    data = {"name": name, "password": password, "next": "/", **fields}
+    return browser.post("/sign-in", data=data, content_type="multipart/form-data").get_data(as_text=True)
+
+
+def test_what_was_typed_comes_back_in_its_form(
+    client: FlaskClient, as_role: Callable[[Role], FlaskClient], runtime: Runtime
+) -> None:
+    cache = add_cache(runtime)
+    as_role(Role.OPERATOR)
+    path = f"/caches/{cache.id}/invalidate/preview"
+    answer = client.post(path, data=TYPED, content_type="multipart/form-data")
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == 401 and "Your session ended." in page and "<b>&" not in page
+    # A wrong password first: nothing is lost by it.
+    wrong = sign_in(client, hidden(page), "the-operator", "not the password")
+    assert "Wrong username or password." in wrong and hidden(wrong) == hidden(page)
+    again = sign_in(client, hidden(wrong), "the-operator")
+    assert f'action="{path}"' in again and hidden(again) == TYPED
+    refused = client.post(path, data=hidden(again), content_type="multipart/form-data")
+    form = refused.get_data(as_text=True)
+    assert refused.status_code == 422 and 'id="window_s-e"' in form
+    assert 'value="zwölf"' in form and "product:1\r\n&lt;b&gt;&amp;&#34;&#39;" in form
+    assert re.search(r'value="keys" checked', form) and re.search(r'value="spread" checked', form)
+
+
+def test_a_file_or_what_is_too_long_has_to_be_given_again(
+    client: FlaskClient, as_role: Callable[[Role], FlaskClient], runtime: Runtime
+) -> None:
+    cache = add_cache(runtime)
+    as_role(Role.OPERATOR)
+    path = f"/caches/{cache.id}/invalidate/preview"
+    for more in ({"ids": "7," * 200_000}, {"file": (io.BytesIO(b"1\n2\n"), "ids.txt")}):
+        data = {"by": "ids", "template": "product:{id}", **more}
+        page = client.post(path, data=data, content_type="multipart/form-data").get_data(as_text=True)
+        again = sign_in(client, hidden(page), "the-operator")
+        assert "could not be kept" in again
+        assert hidden(again) == {"by": "ids", "template": "product:{id}"}
+        client.post("/sign-out")
+
+
+def test_more_than_a_form_holds_is_not_even_read(client: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    boundary, body = encode_multipart({"by": "ids", "ids": "7," * 2_000_000})
+    answer = client.post(
+        f"/caches/{cache.id}/invalidate/preview",
+        data=body,
+        headers={"Referer": f"http://localhost/caches/{cache.id}/invalidate?by=ids"},
+        content_type=f"multipart/form-data; boundary={boundary}",
+    )
+    assert answer.status_code == 303
+    assert answer.headers["Location"] == f"/sign-in?next=%2Fcaches%2F{cache.id}%2Finvalidate%3Fby%3Dids"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "https://elsewhere.example/x",
+        "//elsewhere.example/x",
+        "/\\elsewhere.example",
+        "/users/new",
+        "/account",
+        "/nowhere",
+        "/sign-out",
+        "/" + "x" * 5000,
+        "/caches/1/invalidate",
+        "/caches/x/invalidate/preview",
+    ],
+)
+def test_leads_only_to_forms_that_asked_for_it(
+    client: FlaskClient, as_role: Callable[[Role], FlaskClient], path: str
+) -> None:
+    as_role(Role.OPERATOR)
+    fields = {"kept-path": path, "kept-.name": "x"}
+    data = {"name": "the-operator", "password": PASSWORD, "next": "/audit", **fields}
+    answer = client.post("/sign-in", data=data, content_type="multipart/form-data")
+    assert (answer.status_code, answer.headers.get("Location")) == (303, "/audit")
+
+
+def test_a_form_with_a_password_is_never_kept(client: FlaskClient) -> None:
+    answer = client.post("/users/new", data={"name": "x", "password": "a secret of mine"})
+    assert answer.status_code == 303 and "a secret of mine" not in answer.get_data(as_text=True)
+
+
+def test_a_panel_is_told_to_sign_in_as_before(client: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    headers = {"HX-Request": "true", "HX-Request-Type": "partial"}
+    answer = client.post(f"/caches/{cache.id}/invalidate/preview", data=TYPED, headers=headers)
+    assert answer.status_code == 401 and answer.headers["HX-Redirect"].startswith("/sign-in")
