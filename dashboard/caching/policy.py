@@ -16,6 +16,10 @@ The document::
 
 Everything but ``version``, ``tiers`` and ``default``, and a policy's ``prefix``, ``tier`` and ``base_ttl_s``, may
 be left out. ``default`` is a policy without a prefix.
+
+One more field may be there, for the dashboard alone; it is kept with the policies and left out of what is published::
+
+    "mappings": [{"table": "products", "column": "id", "templates": ["product:{id}", "product:{id}:reviews"]}]
 """
 
 import json
@@ -45,9 +49,16 @@ MAX_PROBLEMS: Final = 100
 """After so many the rest of the document is not looked at."""
 RESERVED: Final = b"cachewarden:"
 """Keys that start with it are this software's own."""
+MAX_MAPPINGS: Final = 500
+MAX_TEMPLATES: Final = 20
+MAX_TABLE_CHARS: Final = 200
+ROW_ID: Final = "{id}"
+"""Where a row's identifier goes in a key template."""
 
 _ESCAPED = re.compile(r"\\(?:x([0-9a-fA-F]{2})|(\\)|(.?))", re.DOTALL)
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*\Z")
+_COLUMN = re.compile(r"\w[\w$-]*\Z")
+_TABLE = re.compile(r"\w[\w$-]*(\.\w[\w$-]*){0,2}\Z")
 
 
 class Strategy(StrEnum):
@@ -153,27 +164,55 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class RowMapping:
+    """Which keys a row of the application's database is cached in, so that whoever mended rows can purge those keys.
+
+    Args:
+        table: its name, with a schema where one is needed: ``products``, ``shop.products``.
+        column: the one whose value goes into the keys.
+        templates: the keys, ROW_ID in the value's place, else written as prefixes are.
+    """
+
+    table: str
+    column: str
+    templates: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What people call it by: ``products.id``."""
+        return f"{self.table}.{self.column}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in the document."""
+        return {"table": self.table, "column": self.column, "templates": list(self.templates)}
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyDocument:
-    """A published set of policies."""
+    """A published set of policies; the mappings are kept with it and not published."""
 
     version: int
     tiers: tuple[Tier, ...]
     policies: tuple[Policy, ...]
     default: Policy
+    mappings: tuple[RowMapping, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, for JSON or YAML."""
+        mappings = [mapping.to_dict() for mapping in self.mappings]
         return {
             "schema": SCHEMA,
             "version": self.version,
             "tiers": [tier.to_dict() for tier in self.tiers],
             "policies": [policy.to_dict() for policy in self.policies],
             "default": self.default.to_dict(),
-        }
+        } | ({"mappings": mappings} if mappings else {})
 
     def to_json(self) -> bytes:
-        """As it is published."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":")).encode()
+        """As it is published: without the mappings, which no application reads and earlier libraries refuse."""
+        published = self.to_dict()
+        published.pop("mappings", None)
+        return json.dumps(published, ensure_ascii=False, separators=(",", ":")).encode()
 
     def find(self, key: bytes | str) -> Policy:
         """The policy that applies to ``key``; for many keys make a ``PolicyTable`` once."""
@@ -287,6 +326,22 @@ def parse_tier(source: Mapping[str, Any], *, path: str = "") -> Tier:
     if found.items or tier is None:
         raise PolicyError(found.items)
     return tier
+
+
+def parse_mapping(source: Mapping[str, Any], *, path: str = "") -> RowMapping:
+    """Check one mapping, e.g. a form's.
+
+    Raises:
+        PolicyError: with every problem found.
+    """
+    found = _Problems()
+    try:
+        mapping = _mapping(source, _At(found, path))
+    except _Enough:
+        mapping = None
+    if found.items or mapping is None:
+        raise PolicyError(found.items)
+    return mapping
 
 
 Item = TypeVar("Item")
@@ -435,9 +490,8 @@ def _document(source: object, found: _Problems) -> PolicyDocument | None:
             f"The document has schema {schema}, this version understands up to {SCHEMA}. Update the library."
         )
         return None
-    _known(
-        source, top, {"schema", "version", "tiers", "policies", "default"}, {"version", "tiers", "default"}
-    )
+    known = {"schema", "version", "tiers", "policies", "default", "mappings"}
+    _known(source, top, known, {"version", "tiers", "default"})
     version = _integer(source, "version", top, 0, 2**53) if "version" in source else None
 
     tiers: dict[str, Tier] = {}
@@ -461,9 +515,14 @@ def _document(source: object, found: _Problems) -> PolicyDocument | None:
     default = (
         _policy(source["default"], tiers, top / "default", is_default=True) if "default" in source else None
     )
+    mappings: dict[str, RowMapping] = {}
+    for at, item in _list(source, "mappings", top, MAX_MAPPINGS):
+        mapping = _mapping(item, at)
+        if mapping is not None and mappings.setdefault(mapping.name, mapping) is not mapping:
+            (at / "table").say(f"The mapping of {mapping.name} is there already.")
     if version is None or default is None:
         return None
-    return PolicyDocument(version, tuple(tiers.values()), tuple(policies), default)
+    return PolicyDocument(version, tuple(tiers.values()), tuple(policies), default, tuple(mappings.values()))
 
 
 def _tier(source: object, at: _At) -> Tier | None:
@@ -604,6 +663,62 @@ def _prefix(source: Mapping[str, Any], at: _At) -> bytes | None:
         at.say(f'"{RESERVED.decode()}" is reserved for the policies and counters themselves.', Wrong.RESERVED)
         return None
     return prefix
+
+
+def _mapping(source: object, at: _At) -> RowMapping | None:
+    if not isinstance(source, Mapping):
+        at.say(f"Must be an object, not {_type(source)}.")
+        return None
+    fields = {"table", "column", "templates"}
+    is_complete = _known(source, at, fields, fields)
+    names = []
+    for name, pattern, example in (("table", _TABLE, "products or shop.products"), ("column", _COLUMN, "id")):
+        text = _text(source, name, at, "", 1, MAX_TABLE_CHARS) if name in source else None
+        if text is not None and not pattern.match(text):
+            (at / name).say(f"Write a name such as {example}.", Wrong.CHARACTERS)
+            text = None
+        names.append(text)
+    templates: list[str] = []
+    items = list(_list(source, "templates", at, MAX_TEMPLATES))
+    for where, item in items:
+        template = _template(item, where)
+        if template is not None and template in templates:
+            where.say(f"{template} is there already.")
+        elif template is not None:
+            templates.append(template)
+    if isinstance(source.get("templates"), list | tuple) and not source["templates"]:
+        (at / "templates").say(f"At least one is needed, such as product:{ROW_ID}.", Wrong.MISSING)
+    table, column = names
+    if not is_complete or table is None or column is None or not templates or len(templates) < len(items):
+        return None
+    return RowMapping(table, column, tuple(templates))
+
+
+def _template(text: object, at: _At) -> str | None:
+    if not isinstance(text, str):
+        at.say(f"Must be text, not {_type(text)}.")
+        return None
+    if text != text.strip():
+        at.say(
+            "Leave out the space at its ends; one that belongs to the key is written \\x20.", Wrong.CHARACTERS
+        )
+        return None
+    if ROW_ID not in text:
+        at.say(f"{ROW_ID} is missing: it stands where the identifier goes, as in product:{ROW_ID}.")
+        return None
+    try:
+        # Split first: {id} that is written with an escape is part of the key.
+        parts = [prefix_from_text(part) for part in text.split(ROW_ID)]
+    except ValueError:
+        at.say(r"Write a backslash as \\ and a byte that is no text as \xHH.", Wrong.ESCAPE)
+        return None
+    if sum(map(len, parts)) > MAX_PREFIX_BYTES:
+        at.say(f"Must have at most {MAX_PREFIX_BYTES} bytes.", Wrong.LENGTH, 1, MAX_PREFIX_BYTES)
+        return None
+    if parts[0].startswith(RESERVED):
+        at.say(f'"{RESERVED.decode()}" is reserved for the policies and counters themselves.', Wrong.RESERVED)
+        return None
+    return ROW_ID.join(prefix_to_text(part).replace(ROW_ID, r"\x7bid}") for part in parts)
 
 
 def _known(source: Mapping[Any, Any], at: _At, known: set[str], needed: set[str]) -> bool:

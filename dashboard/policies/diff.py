@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from dashboard.caching.policy import Policy, PolicyDocument, Tier
+from dashboard.caching.policy import Policy, PolicyDocument, RowMapping, Tier
 from dashboard.policies import documents, words
 from dashboard.policies.types import ChangeKind, Diff, FieldChange, ItemChange, ItemKind
 
-Item = Policy | Tier
+Item = Policy | Tier | RowMapping
 Field = tuple[str, str, str]  # name, label, value in words
 
 _SHOWN_IN_SUMMARY: Final = 3
@@ -21,6 +21,7 @@ def diff(before: PolicyDocument, after: PolicyDocument) -> Diff:
             *_tiers(before, after),
             *_policies(before, after),
             *_changed(ItemKind.DEFAULT, "", before.default, after.default, after),
+            *_mappings(before, after),
         )
     )
 
@@ -98,6 +99,12 @@ def _policies(before: PolicyDocument, after: PolicyDocument) -> Iterator[ItemCha
             yield found
 
 
+def _mappings(before: PolicyDocument, after: PolicyDocument) -> Iterator[ItemChange]:
+    old, new = {each.name: each for each in before.mappings}, {each.name: each for each in after.mappings}
+    for name in sorted(old.keys() | new.keys()):
+        yield from _changed(ItemKind.MAPPING, name, old.get(name), new.get(name), after)
+
+
 def _changed(
     kind: ItemKind, name: str, before: Item | None, after: Item | None, document: PolicyDocument
 ) -> Iterator[ItemChange]:
@@ -113,12 +120,18 @@ def _labels(before: PolicyDocument, after: PolicyDocument) -> dict[str, Tier]:
 def _essence(item: Item | None, tiers: Mapping[str, Tier]) -> str:
     if isinstance(item, Tier):
         return words.range_text(item)
+    if isinstance(item, RowMapping):
+        return ", ".join(item.templates)
     assert item is not None
     return f"{_tier(item.tier, tiers)}, {words.ttl_text(item)}"
 
 
 def _summary(before: Item, after: Item, old: list[Field], new: list[Field]) -> str:
     parts = []
+    if isinstance(before, RowMapping) and isinstance(after, RowMapping):
+        parts = [f"adds {each}" for each in after.templates if each not in before.templates]
+        parts += [f"drops {each}" for each in before.templates if each not in after.templates]
+        return "; ".join(parts) or "in another order"
     rest = [(a, b) for a, b in zip(old, new, strict=True) if a != b]
     if isinstance(before, Policy) and isinstance(after, Policy):
         if words.ttl_text(before) != words.ttl_text(after):
@@ -163,6 +176,9 @@ def _fields(item: Item, tiers: Mapping[str, Tier]) -> Iterator[Field]:
         yield "label", "Name", item.label
         yield "min_ttl_s", "Shortest TTL", _optional(item.min_ttl_s, words.seconds, words.NOT_CACHED)
         yield "max_ttl_s", "Longest TTL", _optional(item.max_ttl_s, words.seconds, words.NOT_CACHED)
+        return
+    if isinstance(item, RowMapping):
+        yield "templates", "Keys", ", ".join(item.templates)
         return
     protection = item.protection
     yield "tier", "Tier", _tier(item.tier, tiers)

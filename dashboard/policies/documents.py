@@ -18,6 +18,7 @@ from dashboard.caching.policy import (
     Policy,
     PolicyDocument,
     Protection,
+    RowMapping,
     Strategy,
     Tier,
     parse_document,
@@ -32,6 +33,8 @@ ABSENT: Final = "none"
 _MOST_DEPTH: Final = 20
 
 Value = dict[str, Any]
+Item = Policy | Tier | RowMapping
+"""What is edited one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Edit:
     """One staged item.
 
     Args:
-        name: the prefix as text, the tier's name; empty for the default.
+        name: the prefix as text, the tier's or the mapping's name; empty for the default.
         value: what it shall be, as in the document; None: removed.
         base: what was published when it was staged; None: nothing.
     """
@@ -64,10 +67,11 @@ def load(stored: Mapping[str, Any]) -> PolicyDocument:
         tuple(Tier(**tier) for tier in stored["tiers"]),
         tuple(_policy(policy) for policy in stored["policies"]),
         _policy(stored["default"]),
+        tuple(_mapping(mapping) for mapping in stored.get("mappings", ())),
     )
 
 
-def value_of(item: Policy | Tier | None) -> Value | None:
+def value_of(item: Item | None) -> Value | None:
     """An item as it is staged: as in the document, without the bypass, which is no matter of editing."""
     if item is None:
         return None
@@ -76,7 +80,7 @@ def value_of(item: Policy | Tier | None) -> Value | None:
     return value
 
 
-def revision_of(item: Policy | Tier | None) -> str:
+def revision_of(item: Item | None) -> str:
     """Changes whenever the item does: what a form was opened on."""
     value = value_of(item)
     if value is None:
@@ -84,13 +88,15 @@ def revision_of(item: Policy | Tier | None) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def find_item(document: PolicyDocument, kind: ItemKind, name: str) -> Policy | Tier | None:
+def find_item(document: PolicyDocument, kind: ItemKind, name: str) -> Item | None:
     """An item of a document, None when it is not there."""
     match kind:
         case ItemKind.TIER:
             return next((tier for tier in document.tiers if tier.name == name), None)
         case ItemKind.DEFAULT:
             return document.default
+        case ItemKind.MAPPING:
+            return next((mapping for mapping in document.mappings if mapping.name == name), None)
         case ItemKind.POLICY:
             try:
                 prefix = prefix_from_text(name)
@@ -99,13 +105,12 @@ def find_item(document: PolicyDocument, kind: ItemKind, name: str) -> Policy | T
             return next((policy for policy in document.policies if policy.prefix == prefix), None)
 
 
-def items(document: PolicyDocument) -> dict[tuple[ItemKind, str], Policy | Tier]:
+def items(document: PolicyDocument) -> dict[tuple[ItemKind, str], Item]:
     """All items of a document by kind and name, to look many of them up."""
-    found: dict[tuple[ItemKind, str], Policy | Tier] = {
-        (ItemKind.TIER, tier.name): tier for tier in document.tiers
-    }
+    found: dict[tuple[ItemKind, str], Item] = {(ItemKind.TIER, tier.name): tier for tier in document.tiers}
     found |= {(ItemKind.POLICY, policy.prefix_text): policy for policy in document.policies}
     found[ItemKind.DEFAULT, ""] = document.default
+    found |= {(ItemKind.MAPPING, mapping.name): mapping for mapping in document.mappings}
     return found
 
 
@@ -113,6 +118,7 @@ def staged(published: PolicyDocument, edits: Iterable[Edit]) -> PolicyDocument:
     """The published document with the edits in it; whether it is valid is another question, see ``problems``."""
     tiers = {tier.name: tier for tier in published.tiers}
     policies = {policy.prefix: policy for policy in published.policies}
+    mappings = {mapping.name: mapping for mapping in published.mappings}
     default = published.default
     for edit in edits:
         if edit.kind is ItemKind.TIER:
@@ -120,6 +126,11 @@ def staged(published: PolicyDocument, edits: Iterable[Edit]) -> PolicyDocument:
                 tiers.pop(edit.name, None)
             else:
                 tiers[edit.name] = Tier(**edit.value)
+        elif edit.kind is ItemKind.MAPPING:
+            if edit.value is None:
+                mappings.pop(edit.name, None)
+            else:
+                mappings[edit.name] = _mapping(edit.value)
         elif edit.kind is ItemKind.DEFAULT:
             if edit.value is not None:
                 default = _with_bypass_of(_policy(edit.value), published.default)
@@ -129,7 +140,8 @@ def staged(published: PolicyDocument, edits: Iterable[Edit]) -> PolicyDocument:
             prefix = prefix_from_text(edit.name)
             policies[prefix] = _with_bypass_of(_policy(edit.value), policies.get(prefix))
     ordered = tuple(policies[prefix] for prefix in sorted(policies))
-    return PolicyDocument(published.version, tuple(tiers.values()), ordered, default)
+    named = tuple(mappings[name] for name in sorted(mappings))
+    return PolicyDocument(published.version, tuple(tiers.values()), ordered, default, named)
 
 
 def problems(document: PolicyDocument) -> tuple[tuple[str, str], ...]:
@@ -193,6 +205,8 @@ def export(document: PolicyDocument, name: str, format: str) -> Export:
         "policies": [value_of(policy) for policy in document.policies],
         "default": value_of(document.default),
     }
+    if document.mappings:
+        content["mappings"] = [mapping.to_dict() for mapping in document.mappings]
     if format == "json":
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         return Export(document.version, f"{name}.json", "application/json", text.encode())
@@ -286,6 +300,11 @@ def _policy(value: Mapping[str, Any]) -> Policy:
         protection=Protection(**fields.pop("protection")),
         **fields,
     )
+
+
+def _mapping(value: Mapping[str, Any]) -> RowMapping:
+    """A mapping from what was checked before."""
+    return RowMapping(value["table"], value["column"], tuple(value["templates"]))
 
 
 def _with_bypass_of(policy: Policy, published: Policy | None) -> Policy:

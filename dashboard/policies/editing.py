@@ -9,7 +9,9 @@ from dashboard.caching.errors import PolicyError, Problem
 from dashboard.caching.policy import (
     Policy,
     PolicyDocument,
+    RowMapping,
     Tier,
+    parse_mapping,
     parse_policy,
     parse_tier,
     prefix_from_text,
@@ -17,7 +19,7 @@ from dashboard.caching.policy import (
 )
 from dashboard.errors import InvalidInput, NotFound
 from dashboard.policies import diff, documents, state, store, use, words
-from dashboard.policies.documents import Edit, Value
+from dashboard.policies.documents import Edit, Item, Value
 from dashboard.policies.state import Held
 from dashboard.policies.types import (
     ChangeKind,
@@ -123,6 +125,48 @@ def stage_tier_removal(work: UnitOfWork, cache_id: int, name: str, *, seen: str)
         more = f" and {len(users) - 3} more" if len(users) > 3 else ""
         raise InvalidInput(f"It is used by {', '.join(users[:3])}{more}; move those to another tier first.")
     return _stage(work, held, [(ItemKind.TIER, name, None)])
+
+
+def stage_mapping(
+    work: UnitOfWork, cache_id: int, values: Mapping[str, Any], *, original: str | None, seen: str
+) -> Staged:
+    """Stage a mapping from rows to keys.
+
+    Args:
+        values: its fields as in the document.
+        original: the name the form was opened on; None: a new one.
+        seen: the revision the form was opened on.
+
+    Raises:
+        as ``stage_policy``.
+    """
+    require(work.actor, Role.OPERATOR)
+    held = state.lock(work, cache_id)
+    mapping = parse_mapping_values(values)
+    if (
+        mapping.name != original
+        and documents.find_item(held.draft, ItemKind.MAPPING, mapping.name) is not None
+    ):
+        message = f"Rows of {mapping.name} are mapped already; edit that mapping."
+        raise InvalidInput(message, fields={"table": message})
+    edits = [(ItemKind.MAPPING, mapping.name, documents.value_of(mapping))]
+    if original is not None:
+        _check_seen(held, ItemKind.MAPPING, original, seen, mapping)
+        if original != mapping.name:
+            edits.append((ItemKind.MAPPING, original, None))
+    return _stage(work, held, edits)
+
+
+def stage_mapping_removal(work: UnitOfWork, cache_id: int, name: str, *, seen: str) -> Staged:
+    """Stage the removal of a mapping; schedules that were made with it keep their keys.
+
+    Raises:
+        as ``stage_policy``.
+    """
+    require(work.actor, Role.OPERATOR)
+    held = state.lock(work, cache_id)
+    _check_seen(held, ItemKind.MAPPING, name, seen, None)
+    return _stage(work, held, [(ItemKind.MAPPING, name, None)])
 
 
 def stage_import(
@@ -289,6 +333,18 @@ def parse_tier_values(values: Mapping[str, Any]) -> Tier:
         raise _invalid(error) from None
 
 
+def parse_mapping_values(values: Mapping[str, Any]) -> RowMapping:
+    """A mapping from a form.
+
+    Raises:
+        InvalidItem: a message per field.
+    """
+    try:
+        return parse_mapping(values)
+    except PolicyError as error:
+        raise _invalid(error) from None
+
+
 def canonical(prefix: str | None) -> str | None:
     """A prefix in its one spelling, so that it is found however it was written.
 
@@ -312,7 +368,7 @@ def _invalid(error: PolicyError) -> InvalidItem:
     return InvalidItem(message, problems=error.problems)
 
 
-def _check_seen(held: Held, kind: ItemKind, name: str, seen: str, mine: Policy | Tier | None) -> None:
+def _check_seen(held: Held, kind: ItemKind, name: str, seen: str, mine: Item | None) -> None:
     item = documents.find_item(held.draft, kind, name)
     revision = documents.revision_of(item)
     if item is None and mine is None:
@@ -335,8 +391,8 @@ def _theirs(
     held: Held,
     kind: ItemKind,
     name: str,
-    item: Policy | Tier | None,
-    mine: Policy | Tier | None,
+    item: Item | None,
+    mine: Item | None,
     edit: Edit | None,
 ) -> ItemChange:
     """How what is there differs from what was typed: each field's ``before`` is theirs, ``after`` is mine."""
@@ -400,4 +456,4 @@ def _misfits(work: UnitOfWork, cache_id: int) -> tuple[str, ...]:
 
 
 def _gone(name: str) -> NotFound:
-    return NotFound(f"There is no policy or tier {name} (any more).", what_to_do="Go back to the list.")
+    return NotFound(f"There is no {name} (any more).", what_to_do="Go back to the list.")

@@ -55,6 +55,15 @@ class TypedTier:
     high_unit: str = "s"
 
 
+@dataclass(frozen=True, slots=True)
+class TypedMapping:
+    """What stands in the fields of a mapping's form; ``templates``: one on each line."""
+
+    table: str = ""
+    column: str = ""
+    templates: str = ""
+
+
 def typed_policy(form: Mapping[str, str]) -> TypedPolicy:
     """The form as it was sent."""
     get = form.get
@@ -161,6 +170,28 @@ def tier_values(typed: TypedTier) -> dict[str, Any]:
         "label": typed.label.strip(),
         "min_ttl_s": _seconds(typed.low, typed.low_unit, empty="") if typed.is_cached else None,
         "max_ttl_s": _seconds(typed.high, typed.high_unit, empty="") if typed.is_cached else None,
+    }
+
+
+def typed_mapping(form: Mapping[str, str]) -> TypedMapping:
+    """The form as it was sent."""
+    return TypedMapping(form.get("table", ""), form.get("column", ""), form.get("templates", ""))
+
+
+def shown_mapping(values: Mapping[str, Any]) -> TypedMapping:
+    """The form of a mapping as the document has it."""
+    return TypedMapping(
+        _text(values.get("table")), _text(values.get("column")), "\n".join(values["templates"])
+    )
+
+
+def mapping_values(typed: TypedMapping) -> dict[str, Any]:
+    """The document's fields of a typed mapping, for the validator."""
+    lines = (line.strip() for line in typed.templates.splitlines())
+    return {
+        "table": typed.table.strip(),
+        "column": typed.column.strip(),
+        "templates": [line for line in lines if line],
     }
 
 

@@ -28,6 +28,8 @@ from dashboard.policies.types import (
     ItemChange,
     ItemKind,
     KeysSource,
+    MappingEditor,
+    MappingRow,
     NoVersion,
     PoliciesPage,
     PolicyRow,
@@ -97,6 +99,7 @@ def policies_page(work: UnitOfWork, cache_id: int, *, with_use: bool = True) -> 
         publication=_publication(work, held),
         instances=instances.count(_instances(work, held)),
         covered_ratio=use.covered_ratio(uses),
+        mappings=_mappings(held, staged),
     )
 
 
@@ -175,6 +178,37 @@ def typed_tier_editor(
     require(work.actor, Role.VIEWER)
     held = state.look(work, cache_id)
     return _tier_editor(work, held, original, values, errors=errors or {}, seen=seen, theirs=theirs)
+
+
+def mapping_editor(work: UnitOfWork, cache_id: int, original: str | None) -> MappingEditor:
+    """The form of a mapping; None: a new one.
+
+    Raises:
+        NotFound: there is no such cache or mapping.
+    """
+    require(work.actor, Role.VIEWER)
+    held = state.look(work, cache_id)
+    values: dict[str, Any] = {"table": "", "column": "id", "templates": []}
+    seen = documents.ABSENT
+    if original is not None:
+        values, seen = _opened(held, ItemKind.MAPPING, original)
+    return _mapping_editor(work, held, original, values, errors={}, seen=seen, theirs=None)
+
+
+def typed_mapping_editor(
+    work: UnitOfWork,
+    cache_id: int,
+    original: str | None,
+    values: Mapping[str, Any],
+    *,
+    errors: Mapping[str, str] | None = None,
+    seen: str,
+    theirs: ItemChange | None = None,
+) -> MappingEditor:
+    """The mapping's form as it was sent; see ``typed_editor``."""
+    require(work.actor, Role.VIEWER)
+    held = state.look(work, cache_id)
+    return _mapping_editor(work, held, original, values, errors=errors or {}, seen=seen, theirs=theirs)
 
 
 def tiers(work: UnitOfWork, cache_id: int) -> tuple[Tier, ...]:
@@ -510,6 +544,11 @@ def _card(
     )
 
 
+def _mappings(held: Held, staged: Mapping[tuple[ItemKind, str], ItemChange]) -> tuple[MappingRow, ...]:
+    known = {mapping.name: mapping for mapping in (*held.published.mappings, *held.draft.mappings)}
+    return tuple(MappingRow(known[name], staged.get((ItemKind.MAPPING, name))) for name in sorted(known))
+
+
 def _bypasses(work: UnitOfWork, held: Held) -> list[Bypass]:
     now, found = work.now.timestamp(), []
     for policy in documents.every(held.published):
@@ -603,7 +642,7 @@ def _opened(held: Held, kind: ItemKind, name: str) -> tuple[dict[str, Any], str]
     item = documents.find_item(held.draft, kind, name)
     value = documents.value_of(item)
     if value is None:
-        what = "tier" if kind is ItemKind.TIER else "policy"
+        what = {ItemKind.TIER: "tier", ItemKind.MAPPING: "mapping"}.get(kind, "policy")
         raise NotFound(f"There is no {what} {name} (any more).", what_to_do="Go back to the list.")
     return value, documents.revision_of(item)
 
@@ -669,6 +708,28 @@ def _tier_editor(
     )
 
 
+def _mapping_editor(
+    work: UnitOfWork,
+    held: Held,
+    original: str | None,
+    values: Mapping[str, Any],
+    *,
+    errors: Mapping[str, str],
+    seen: str,
+    theirs: ItemChange | None,
+) -> MappingEditor:
+    return MappingEditor(
+        frame=_frame(work, held),
+        original=original,
+        values=dict(values),
+        errors=dict(errors),
+        seen=seen,
+        staged=_staged(held, ItemKind.MAPPING, original),
+        next_version=held.version + 1,
+        theirs=theirs,
+    )
+
+
 def _prefix_versions(work: UnitOfWork, held: Held, kind: ItemKind, name: str) -> tuple[PrefixVersion, ...]:
     found = store.list_versions_of(work.session, held.cache.id, f"{kind}:{name}", limit=_VERSIONS_SHOWN)
     numbers = {number for version in found for number in (version.version, version.version - 1)}
@@ -705,7 +766,7 @@ def _preview(
     kind = ItemKind.DEFAULT if original == "" else ItemKind.POLICY
     now = None if original is None else documents.find_item(held.published, kind, original)
     is_waiting = False
-    policy: Policy | Tier | None
+    policy: documents.Item | None
     try:
         # The prefix is no matter here, and may not be typed yet.
         policy = editing.parse(held.draft, values, is_default=True)

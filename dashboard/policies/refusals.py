@@ -3,7 +3,7 @@
 The validator (``caching.policy``) decides and says kind and bounds of a problem in seconds; nothing is decided here.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -43,6 +43,9 @@ LABELS: Final = {
     "label": "Label",
     "min_ttl_s": "Shortest TTL",
     "max_ttl_s": "Longest TTL",
+    "table": "Table",
+    "column": "Column",
+    "templates": "Keys",
 }
 """Fields as the forms call them."""
 _LONGEST_ECHO: Final = 30
@@ -113,6 +116,24 @@ def of_tier(problems: Iterable[Problem], typed: TypedTier) -> dict[str, str]:
     )
 
 
+def of_mapping(problems: Iterable[Problem], templates: Sequence[str]) -> dict[str, str]:
+    """The same of a mapping's form, whose templates are one field.
+
+    Args:
+        templates: as they were given.
+    """
+    fields: dict[str, str] = {}
+    for problem in problems:
+        field, _, index = problem.path.partition("[")
+        message = problem.message
+        if field in ("table", "column") and problem.code is Wrong.LENGTH:
+            message = f"Enter a name of up to {problem.high:,.0f} characters."
+        elif index:
+            message = f"{_short(templates[int(index.rstrip(']'))])}: {message}"
+        fields.setdefault(field, message)
+    return fields
+
+
 def of_document(problems: Iterable[Problem], document: PolicyDocument) -> tuple[tuple[str, str], ...]:
     """Why a staged document can't be published: (policy or tier, the field and what is wrong with it)."""
     found = []
@@ -126,6 +147,10 @@ def of_document(problems: Iterable[Problem], document: PolicyDocument) -> tuple[
             policy = document.policies[int(index)]
             title, typed = policy.prefix_text, shown_policy(policy.to_dict())
             said = of_policy([problem._replace(path=rest)], typed, document.tiers)
+        elif field == "mappings" and index.isdigit():
+            mapping = document.mappings[int(index)]
+            title, said = mapping.name, of_mapping([problem._replace(path=rest)], mapping.templates)
+            rest = next(iter(said))
         elif problem.path.startswith("default."):
             rest = problem.path.removeprefix("default.")
             title, typed = words.OTHER_KEYS, shown_policy(document.default.to_dict())

@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
-from dashboard.policies.forms import TypedPolicy, TypedTier
+from dashboard.policies.forms import TypedMapping, TypedPolicy, TypedTier
 from dashboard.policies.types import (
     Diff,
     Editor,
     Frame,
     InstanceRow,
     ItemChange,
+    MappingEditor,
     PoliciesPage,
     PolicyRow,
     Preview,
@@ -74,6 +75,7 @@ class PolicyScreen:
         is_outdated: what is in force or staged changed since the page was made.
         editor, typed: the open form of a policy and what stands in it.
         tier_editor, typed_tier: the same of a tier.
+        mapping_editor, typed_mapping: the same of a mapping from rows to keys.
         test: the answer to "which policy applies to this key?"; asked: the key; test_error: why there is none.
         bypass_row: the policy that the bypass form is open for.
     """
@@ -89,6 +91,8 @@ class PolicyScreen:
     typed: TypedPolicy | None = None
     tier_editor: TierEditor | None = None
     typed_tier: TypedTier | None = None
+    mapping_editor: MappingEditor | None = None
+    typed_mapping: TypedMapping | None = None
     test: Test | None = None
     asked: str = ""
     test_error: str = ""

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from dashboard.caching.errors import Problem
-from dashboard.caching.policy import Policy, PolicyDocument, Tier
+from dashboard.caching.policy import Policy, PolicyDocument, RowMapping, Tier
 from dashboard.errors import Conflict, InvalidInput, NotFound
 
 MANY_KEYS = 1_000
@@ -32,6 +32,8 @@ class ItemKind(StrEnum):
     TIER = "tier"
     POLICY = "policy"
     DEFAULT = "default"
+    MAPPING = "mapping"
+    """From rows of the database to keys."""
 
 
 class ChangeKind(StrEnum):
@@ -63,7 +65,7 @@ class ItemChange:
     """How one item differs.
 
     Args:
-        name: the prefix, the tier's name; empty for the default.
+        name: the prefix, the tier's or mapping's name; empty for the default.
         title: how people call it: ``news:``, "Hot", "Other keys".
         summary: the change in one line: "2 h + up to 12 m to 1 h, no jitter".
         by, at: who staged it and when; empty and None outside a draft.
@@ -83,7 +85,7 @@ class ItemChange:
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """All differences between two documents, tiers first, then policies by prefix, then the default."""
+    """All differences between two documents: tiers, then policies by prefix, the default, and mappings."""
 
     items: tuple[ItemChange, ...]
 
@@ -633,6 +635,18 @@ class PolicyRow:
 
 
 @dataclass(frozen=True, slots=True)
+class MappingRow:
+    """A mapping from rows to keys, as staged; removed ones stay until that is published.
+
+    Args:
+        staged: the staged change, if any.
+    """
+
+    mapping: RowMapping
+    staged: ItemChange | None
+
+
+@dataclass(frozen=True, slots=True)
 class DraftSummary:
     """The staged edits of a cache, shared by all operators.
 
@@ -663,6 +677,7 @@ class PoliciesPage:
     instances: InstanceCounts
     covered_ratio: float | None
     """Share of the reads of the last 24 hours that fell under a policy with a prefix; None when nobody counted."""
+    mappings: tuple[MappingRow, ...] = ()
 
 
 class KeysSource(StrEnum):
@@ -773,6 +788,20 @@ class TierEditor:
     seen: str
     staged: ItemChange | None
     used_by: tuple[str, ...]
+    next_version: int
+    theirs: ItemChange | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MappingEditor:
+    """templates/policies/_rows.html: the form of one mapping; arguments as in ``Editor``."""
+
+    frame: Frame
+    original: str | None
+    values: Mapping[str, Any]
+    errors: Mapping[str, str]
+    seen: str
+    staged: ItemChange | None
     next_version: int
     theirs: ItemChange | None = None
 
@@ -942,6 +971,7 @@ class Published:
 #   editor(work, cache_id, original: str | None) -> Editor            None: add; "": the default; NotFound
 #   typed_editor(work, cache_id, original, values, *, errors, seen, theirs=None) -> Editor   after a refusal
 #   tier_editor(work, cache_id, original: str | None) -> TierEditor   and typed_tier_editor alike
+#   mapping_editor, typed_mapping_editor: the same of a mapping from rows to keys
 #   preview(work, cache_id, original: str | None, values, *, keys: int | None = None) -> Preview | None
 #   draft_page(work, cache_id, *, reason="", errors=None, meanwhile=()) -> DraftPage
 #   history_page(work, cache_id, *, before: int | None = None) -> HistoryPage
@@ -957,6 +987,7 @@ class Published:
 #   stage_removal(work, cache_id, prefix: str, *, seen: str) -> Staged
 #   stage_tier(work, cache_id, values, *, original: str | None, seen: str) -> Staged
 #   stage_tier_removal(work, cache_id, name: str, *, seen: str) -> Staged
+#   stage_mapping(work, cache_id, values, *, original: str | None, seen: str) -> Staged    and stage_mapping_removal
 #   stage_import(work, cache_id, data: bytes, format, *, revision, version) -> Diff: the draft becomes the file
 #   unstage(work, cache_id, kind: ItemKind, name: str, *, revision) -> None        one item back to as published
 #   discard_draft(work, cache_id, *, revision: int) -> None

@@ -15,6 +15,7 @@ from dashboard.policies.types import (
     Editor,
     InvalidItem,
     ItemKind,
+    MappingEditor,
     NoVersion,
     PublishConflict,
     TierEditor,
@@ -31,6 +32,7 @@ from dashboard.work import UnitOfWork
 bp = Blueprint("policies", __name__, url_prefix="/caches/<int:cache_id>/policies")
 
 _PAGE, _TABLE, _TIERS = "policies/page.html", "policies/_table.html", "policies/_tiers.html"
+_ROWS = "policies/_rows.html"
 _FORMATS = ("yaml", "json")
 _LARGEST = 2**31
 
@@ -384,6 +386,93 @@ def _stage_tier(cache_id: int, original: str | None) -> Response:
     return render(_PAGE, page, fragment=_TIERS, status=status)
 
 
+# --- mappings from rows to keys ---------------------------------------------------------------------------------
+
+
+@bp.get("/rows/add")
+@requires(Role.OPERATOR)
+def add_mapping_form(cache_id: int) -> Response:
+    """The form of a new mapping."""
+    return _mapping_form(cache_id, None)
+
+
+@bp.get("/rows/edit")
+@requires(Role.OPERATOR)
+def edit_mapping_form(cache_id: int) -> Response:
+    """The form of the mapping of ``?name=``."""
+    return _mapping_form(cache_id, _mapping_name())
+
+
+@bp.post("/rows/add")
+@requires(Role.OPERATOR)
+def add_mapping(cache_id: int) -> Response:
+    """Stage a new mapping."""
+    return _stage_mapping(cache_id, None)
+
+
+@bp.post("/rows/edit")
+@requires(Role.OPERATOR)
+def edit_mapping(cache_id: int) -> Response:
+    """Stage a change of a mapping."""
+    return _stage_mapping(cache_id, _mapping_name())
+
+
+@bp.post("/rows/remove")
+@requires(Role.OPERATOR)
+def remove_mapping(cache_id: int) -> Response:
+    """Stage the removal of a mapping."""
+    name, seen = _mapping_name(), request.form.get("seen", "")
+    try:
+        with open_work() as work:
+            staged = service.stage_mapping_removal(work, cache_id, name, seen=seen)
+    except EditConflict as conflict:
+        with open_work() as work:
+            editor = replace(service.mapping_editor(work, cache_id, name), theirs=conflict.theirs)
+            page = _with_mapping_editor(_screen(work, cache_id), editor)
+        return render(_PAGE, page, fragment=_ROWS, status=conflict.status)
+    if staged.change is None:
+        notify("ok", f"The mapping of {name} is gone: it was staged only.")
+    else:
+        notify("ok", f"The removal of the mapping of {name} is staged. It stays until that is published.")
+    return redirect_to(_base(cache_id))
+
+
+def _mapping_name() -> str:
+    return text_arg("name", longest=500)
+
+
+def _mapping_form(cache_id: int, name: str | None) -> Response:
+    with open_work() as work:
+        editor = service.mapping_editor(work, cache_id, name)
+        page = _with_mapping_editor(_screen(work, cache_id), editor)
+    return render(_PAGE, page, fragment=_ROWS)
+
+
+def _stage_mapping(cache_id: int, original: str | None) -> Response:
+    typed = forms.typed_mapping(request.form)
+    values, seen = forms.mapping_values(typed), request.form.get("seen", "")
+    errors: Mapping[str, str] = {}
+    theirs = None
+    try:
+        with open_work() as work:
+            staged = service.stage_mapping(work, cache_id, values, original=original, seen=seen)
+    except InvalidInput as error:
+        status, errors = error.status, _said(error)
+        if isinstance(error, InvalidItem):
+            errors = refusals.of_mapping(error.problems, values["templates"])
+    except EditConflict as conflict:
+        theirs, seen, status = conflict.theirs, conflict.seen, conflict.status
+    else:
+        notify("ok", "The mapping is staged, not yet in force." if staged.change else "Nothing is staged.")
+        return redirect_to(_base(cache_id))
+    with open_work() as work:
+        editor = service.typed_mapping_editor(
+            work, cache_id, original, values, errors=errors, seen=seen, theirs=theirs
+        )
+        page = _with_mapping_editor(_screen(work, cache_id), editor, typed)
+    return render(_PAGE, page, fragment=_ROWS, status=status)
+
+
 # --- the draft, publishing --------------------------------------------------------------------------------------
 
 
@@ -606,6 +695,12 @@ def _with_tier_editor(
     page: screen.PolicyScreen, editor: TierEditor, typed: forms.TypedTier | None = None
 ) -> screen.PolicyScreen:
     return replace(page, tier_editor=editor, typed_tier=typed or forms.shown_tier(editor.values))
+
+
+def _with_mapping_editor(
+    page: screen.PolicyScreen, editor: MappingEditor, typed: forms.TypedMapping | None = None
+) -> screen.PolicyScreen:
+    return replace(page, mapping_editor=editor, typed_mapping=typed or forms.shown_mapping(editor.values))
 
 
 def _with_bypass(

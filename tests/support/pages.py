@@ -51,6 +51,7 @@ def pages(cache_id: int) -> dict[str, str]:
         "add-policy": f"{cache}/policies/add",
         "edit-default-policy": f"{cache}/policies/edit?prefix=",
         "edit-tier": f"{cache}/policies/tiers/edit?name=hot",
+        "map-rows": f"{cache}/policies/rows/add",
         "test-key": f"{cache}/policies/test?key=product:1",
         "policies-draft": f"{cache}/policies/draft",
         "policy-versions": f"{cache}/policies/versions",
