@@ -6,14 +6,13 @@ that another worker may have it, and this one stops.
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Final, TypeVar
 
 from dashboard.access import Actor, Role
 from dashboard.caches import service as caches
 from dashboard.errors import StoreUnavailable
-from dashboard.invalidation import engine, store, trail
-from dashboard.invalidation.engine import Segment
+from dashboard.invalidation import signals, store, trail
+from dashboard.invalidation.signals import Segment
 from dashboard.invalidation.types import Progress, Purge
 from dashboard.jobs import service as jobs
 from dashboard.jobs import types as asked
@@ -47,7 +46,7 @@ def patiently(runtime: Runtime, control: asked.Control, do: Callable[[UnitOfWork
 
 
 class EngineControl:
-    """``engine.Control``: the lease and the wishes, in the engine's words; counts lookups until they are stored."""
+    """``signals.Control``: the lease and the wishes, in the engine's words; counts lookups until they are stored."""
 
     def __init__(self, control: asked.Control) -> None:
         self._control = control
@@ -56,25 +55,25 @@ class EngineControl:
         self._halted = threading.Event()
 
     def check(self) -> None:
-        """See ``engine.Control``."""
+        """See ``signals.Control``."""
         if self._halted.is_set() and self._control.is_ours:
-            raise engine.Paused
+            raise signals.Paused
         try:
             self._control.check()
         except asked.LeaseLost:
-            raise engine.LeaseLost from None
+            raise signals.LeaseLost from None
         except asked.CancelAsked:
-            raise engine.Cancelled from None
+            raise signals.Cancelled from None
         except (asked.PauseAsked, asked.Stopping):
-            raise engine.Paused from None
+            raise signals.Paused from None
 
     def wait(self, seconds: float) -> None:
-        """See ``engine.Control``."""
+        """See ``signals.Control``."""
         if not self._halted.is_set():
             self._control.wait(seconds)
 
     def looked_up(self, hits: int, misses: int) -> None:
-        """See ``engine.Control``."""
+        """See ``signals.Control``."""
         with self._lock:
             self._hits += hits
             self._misses += misses
@@ -92,7 +91,7 @@ class EngineControl:
 
 
 class PurgeJournal:
-    """``engine.Journal`` of one purge in one worker.
+    """``signals.Journal`` of one purge in one worker.
 
     Args:
         purge: as it stood when this worker began.
@@ -108,15 +107,15 @@ class PurgeJournal:
         self.is_read_only = False
 
     def pending(self) -> Sequence[Segment]:
-        """See ``engine.Journal``."""
+        """See ``signals.Journal``."""
         return self._do(lambda work: store.open_segments(work.session, self._purge.number))
 
     def next_number(self) -> int:
-        """See ``engine.Journal``."""
+        """See ``signals.Journal``."""
         return self._do(lambda work: store.next_segment(work.session, self._purge.number))
 
     def commit(self, progress: Progress, begun: Sequence[Segment], finished: Sequence[int]) -> None:
-        """See ``engine.Journal``."""
+        """See ``signals.Journal``."""
         lookups = self._control.take_lookups()
         try:
             self._saved = self._do(lambda work: self._commit(work, progress, begun, finished, lookups))
@@ -137,9 +136,7 @@ class PurgeJournal:
         purge, session = self._purge, work.session
         store.commit_soon(session)
         assert purge.started_at is not None  # it runs
-        progress = replace(
-            trail.follow(progress, self._saved, purge.started_at, work.now), updated_at=work.now
-        )
+        progress = trail.follow(progress, self._saved, purge.started_at, work.now)
         # The purge's row before the job's, as everybody does.
         store.save_progress(
             session, purge.number, progress, max((segment.number + 1 for segment in begun), default=0)
@@ -155,11 +152,11 @@ class PurgeJournal:
         try:
             return patiently(self._runtime, self._job, do)
         except asked.LeaseLost:
-            raise engine.LeaseLost from None
+            raise signals.LeaseLost from None
 
 
 class StoredInput:
-    """``engine.Input``: the list beside a purge, read chunk by chunk, each in a transaction of its own."""
+    """``signals.Input``: the list beside a purge, read chunk by chunk, each in a transaction of its own."""
 
     def __init__(self, runtime: Runtime, job: asked.Control, number: int) -> None:
         self._runtime = runtime
@@ -167,7 +164,7 @@ class StoredInput:
         self._number = number
 
     def chunks(self, first: int) -> Iterator[Sequence[bytes]]:
-        """See ``engine.Input``."""
+        """See ``signals.Input``."""
         index = first
         while (found := self._read(index)) is not None:
             start, items = found
@@ -182,7 +179,7 @@ class StoredInput:
                 lambda work: store.input_chunk(work.session, self._number, index),
             )
         except asked.LeaseLost:
-            raise engine.LeaseLost from None
+            raise signals.LeaseLost from None
 
 
 def store_lookups(work: UnitOfWork, cache_id: int, lookups: tuple[int, int]) -> None:

@@ -9,7 +9,6 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from dashboard.invalidation import stored
-from dashboard.invalidation.engine import Segment
 from dashboard.invalidation.models import (
     PurgeInputRow,
     PurgeLimitsRow,
@@ -18,6 +17,7 @@ from dashboard.invalidation.models import (
     PurgeScheduleRow,
     PurgeSegmentRow,
 )
+from dashboard.invalidation.signals import Segment
 from dashboard.invalidation.types import Limits, Plan, Preview, Progress, Purge, Schedule, State
 
 __all__ = ["Session"]

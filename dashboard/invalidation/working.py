@@ -297,11 +297,17 @@ class Worker:
     # --- keys on their way --------------------------------------------------------------------------------------
 
     def _may_find(self) -> bool:
-        """Whether to look for more: not while the journal, or the acting, lies two segments behind."""
+        """Whether to look for more: not while the journal, or the acting, lies behind."""
         if self._is_draining or self._at.cursor is None:
             return False
         behind = self._ready_keys + sum(len(begun.segment.keys) for begun in self._unsaved)
-        return behind < 2 * SEGMENT_KEYS
+        return behind < min(2 * SEGMENT_KEYS, self._ahead)
+
+    @property
+    def _ahead(self) -> int:
+        """How many keys to be ahead of the acting: what is begun is finished when somebody pauses or cancels, so no
+        more than the limits let through in a second or two."""
+        return self._common.allowance.most_at_once(self._expected) * 10
 
     def _keep(self, keys: list[bytes], cursor: int | None, looked_at: int) -> None:
         """Take what was found; the place behind it is saved with the segment that the keys go into."""
@@ -323,7 +329,7 @@ class Worker:
             saver.moved(self._at)
             return
         is_due = (
-            len(self._found) >= SEGMENT_KEYS
+            len(self._found) >= min(SEGMENT_KEYS, self._ahead)
             or self._found_bytes >= SEGMENT_BYTES
             or self._at.cursor is None
             or self._common.clock.monotonic() - self._found_since_s >= SEGMENT_S

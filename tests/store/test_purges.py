@@ -14,7 +14,7 @@ from dashboard.caches import service as caches
 from dashboard.caches.types import Cache, Environment
 from dashboard.errors import Conflict, DashboardError, Forbidden, InvalidInput, NotFound, Refused
 from dashboard.invalidation import jobs, purges, report, service, store
-from dashboard.invalidation.engine import Segment
+from dashboard.invalidation.signals import Segment
 from dashboard.invalidation.states import Verb
 from dashboard.invalidation.types import (
     Action,
