@@ -84,12 +84,14 @@ __all__ = [
 
 PARALLEL: Final = 8
 """Nodes that are worked on at a time."""
-MOST_PASSES: Final = 30
+MOST_PASSES: Final = 25
 LOOK_S: Final = 1.0
 """How often the database's load is looked at."""
 BASELINE_S: Final = 2.5
 """How long before a purge that could burden the database: the applications add to their counters once a second."""
 BETWEEN_PASSES_S: Final = 2.0
+LONGEST_BETWEEN_S: Final = 60.0
+"""Pauses between passes grow: all of them together are some twenty minutes."""
 _TAG_NEEDS: Final = (
     "EVALSHA",
     "EVAL",
@@ -252,10 +254,13 @@ class _Run:
         if self._common.is_exact:
             self._one_source()
             return
+        pause_s = BETWEEN_PASSES_S
         for _ in range(MOST_PASSES):
             if self._pass():
                 return
-            self._control.wait(BETWEEN_PASSES_S)
+            self._saver.change(waits_for="Keys are being moved between nodes; they are looked for once more.")
+            self._rest(pause_s)
+            pause_s = min(LONGEST_BETWEEN_S, pause_s * 1.5)
         raise Halted(
             f"After {MOST_PASSES} passes the cache's nodes, or the slots they have, still change.",
             what_to_do="Resume when no slots are being moved and no server restarts.",
@@ -291,10 +296,7 @@ class _Run:
         if not self._loads.is_counted or budget is None or not is_fresh or self._cap <= budget:
             return
         # So many keys could be too much at once: first see what the database bears without us.
-        end_s = self._clock.monotonic() + BASELINE_S
-        while (left_s := end_s - self._clock.monotonic()) > 0:
-            self._common.check()
-            self._control.wait(left_s)
+        self._rest(BASELINE_S)
         load = self._loads.read(self._clock.monotonic())
         if load is not None:
             self._saver.change(
@@ -442,6 +444,12 @@ class _Run:
                 self._allowance.loaded(load.loads_per_s - (self._saver.progress.loads_before_per_s or 0.0))
 
     # --- patience -----------------------------------------------------------------------------------------------
+
+    def _rest(self, seconds: float) -> None:
+        end_s = self._clock.monotonic() + seconds
+        while (left_s := end_s - self._clock.monotonic()) > 0:
+            self._common.check()
+            self._control.wait(left_s)
 
     def _patiently(self, ask: Callable[[], Found]) -> Found:
         """Ask again and again, with growing pauses, until the cache answers."""
