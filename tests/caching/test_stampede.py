@@ -11,6 +11,8 @@ from pathlib import Path
 import redis
 
 from dashboard.caching import Cache
+from tests.soak.expiry import burst
+from tests.support.servers import redis_server
 
 MakeCache = Callable[..., Cache]
 
@@ -32,6 +34,17 @@ def test_two_processes_of_64_threads_load_once(
     assert len(took_ms) == 128
     assert log.read_text() == "loaded\n"
     assert raw.get("k") == b'"value"'
+
+
+def test_a_server_removes_a_jittered_burst_evenly() -> None:
+    """A fortieth of 10,000 keys within a fortieth of 300 s; ``make soak`` takes all of it."""
+    with redis_server() as port:
+        url = f"redis://127.0.0.1:{port}/0"
+        spread = burst(url, keys=250, jitter_s=7)
+        assert spread.total == 250
+        assert spread.most <= 70
+        together = burst(url, keys=250, jitter_s=0)
+        assert together.most > 70, "the same measurement sees a burst where there is one"
 
 
 def test_a_burst_of_10_000_keys_does_not_expire_at_once(make_cache: MakeCache, redis7_url: str) -> None:

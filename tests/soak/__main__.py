@@ -6,33 +6,79 @@
 import random
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from dashboard.embedded import valkey
-from tests.soak import harness, scheduled
+from tests.soak import expiry, harness, scheduled
+from tests.soak.flaky import flaky
 from tests.support.servers import redis_server
 
 OTHERS = ("plain", "dogpile.cache", "Flask-Caching")
+KINDS = {"plain keys": scheduled.PLAIN, "tagged keys": scheduled.TAGGED, "held keys": scheduled.HELD}
+FAILS = 0.02
+"""So many commands of threads and processes fail where they do."""
+BURST = 10_000
+JITTER_S = 300
+MOST_PER_S = 70
 
 
 def main(minutes: float) -> int:
     """Run; returns the exit status."""
     seed = random.randrange(2**31)
     say(f"seed {seed}")
-    half_s = minutes * 60 / 2
     failures: list[str] = []
-    with redis_server() as port, valkey.start() as newer:
-        urls = {"Redis 7": f"redis://127.0.0.1:{port}/0", "Valkey": newer.url}
+    with redis_server() as quiet, ThreadPoolExecutor(1) as beside:
+        # What a burst needs is time, most of it idle.
+        jitter_s = min(JITTER_S, int(minutes * 45))
+        keys = BURST * jitter_s // JITTER_S
+        burst = beside.submit(expiry.burst, f"redis://127.0.0.1:{quiet}/0", keys=keys, jitter_s=jitter_s)
+        interleave(minutes * 60, seed, failures)
+        compare(seed, failures)
+        expired = burst.result()
+        say(f"{keys} keys written in a burst with {jitter_s} s of jitter: {expired}")
+        if expired.most > MOST_PER_S or expired.total < keys:
+            failures.append("the burst")
+    say("FAILED: " + "; ".join(failures) if failures else "nothing stale was left behind")
+    return bool(failures)
+
+
+def interleave(seconds: float, seed: int, failures: list[str]) -> None:
+    """This library, on every server, as long as was asked for."""
+    with (
+        redis_server() as port,
+        redis_server("--rename-command", "PEXPIRETIME", "") as old,
+        valkey.start() as newer,
+    ):
+        urls = {
+            "Redis 7": f"redis://127.0.0.1:{port}/0",
+            "Valkey": newer.url,
+            "Redis without PEXPIRETIME": f"redis://127.0.0.1:{old}/0",
+        }
+        each_s = seconds / 2 / len(urls)
         for server, url in urls.items():
-            for name, kinds in (("plain keys", scheduled.PLAIN), ("tagged keys", scheduled.TAGGED)):
-                steps = scheduled.run(url, kinds, seconds=half_s / 4, seed=seed)
+            for name, kinds in KINDS.items():
+                is_old = url.endswith(f":{old}/0")
+                steps = scheduled.run(url, kinds, seconds=each_s / len(KINDS), seed=seed, is_old=is_old)
                 say(f"scheduled steps, {name}, {server}: {steps}")
                 if steps.stale or not steps.kept:
                     failures.append(f"{name} on {server}")
-            rows = harness.run("cachewarden", url, seconds=half_s / 2, seed=seed)
-            say(f"threads and processes, {server}: {rows}")
-            if rows.stale or not rows.stored:
-                failures.append(f"threads and processes on {server}")
-        url = urls["Redis 7"]
+            for how in ("", ", failing"):
+                behind = int(url.rpartition(":")[2].partition("/")[0])
+                with flaky(behind, FAILS if how else 0.0, seed) as proxy:
+                    through = url.replace(f":{behind}/", f":{proxy.port}/") if how else None
+                    rows = harness.run("cachewarden", url, seconds=each_s / 2, seed=seed, through=through)
+                say(
+                    f"threads and processes, {server}{how}: {rows}"
+                    + (f", {proxy.failures} failures" if how else "")
+                )
+                if rows.stale or not rows.stored:
+                    failures.append(f"threads and processes on {server}{how}")
+
+
+def compare(seed: int, failures: list[str]) -> None:
+    """What the same finds in the plain recipe and in others."""
+    with redis_server() as port:
+        url = f"redis://127.0.0.1:{port}/0"
         naive = scheduled.run(url, scheduled.NAIVE, seconds=10, seed=seed)
         say(f"scheduled steps, GET / SETEX / DEL: {naive}")
         if not naive.stale:
@@ -42,8 +88,6 @@ def main(minutes: float) -> int:
             say(f"threads and processes, {other}: {rows}")
             if not rows.stale:
                 failures.append(f"the harness finds nothing in {other}")
-    say("FAILED: " + "; ".join(failures) if failures else "nothing stale was left behind")
-    return bool(failures)
 
 
 def say(text: str) -> None:

@@ -36,7 +36,14 @@ class Tally:
 
 
 def run(
-    adapter: str, url: str, *, seconds: float, rate: int = 250, kills: bool = True, seed: int | None = None
+    adapter: str,
+    url: str,
+    *,
+    seconds: float,
+    rate: int = 250,
+    kills: bool = True,
+    seed: int | None = None,
+    through: str | None = None,
 ) -> Tally:
     """Let the processes loose for about ``seconds``.
 
@@ -47,6 +54,7 @@ def run(
         rate: rows per second that all meet at.
         kills: whether processes are killed (and replaced) meanwhile.
         seed: of the processes' chance.
+        through: another way to the same server, which the caches take; it may fail.
     """
     flush(url)
     chance = random.Random(seed)
@@ -58,7 +66,8 @@ def run(
         settings = {
             "adapter": adapter,
             "is_ours": adapter == "cachewarden",
-            "url": url,
+            "url": through or url,
+            "direct": url,
             "path": str(path),
             "rows": rows,
             "rate": rate,

@@ -24,7 +24,7 @@ def main(settings: dict[str, Any]) -> None:
     database = Database(Path(settings["path"]), settings["rows"])
     adapter = ADAPTERS[settings["adapter"]](settings["url"])
     settings["start"] = when(Path(settings["path"]))
-    with redis.Redis.from_url(settings["url"]) as raw:
+    with redis.Redis.from_url(settings["direct"]) as raw:
         counts = [0] * settings["threads"]
         with ThreadPoolExecutor(settings["threads"]) as pool:
             for done in [
