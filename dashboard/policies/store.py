@@ -488,9 +488,7 @@ def stored_since(
 class DayOfPrefix:
     """Sums of one prefix over some hours; ``ratios``: the hit ratio by number of the hour, of those asked for."""
 
-    hits: int
-    misses: int
-    bypasses: int
+    counts: Mapping[str, int]
     ratios: Mapping[int, float | None]
 
 
@@ -502,9 +500,10 @@ def sum_hours(
     Args:
         lines: prefixes whose hit ratio is wanted hour by hour.
     """
+    names = ("hits", "misses", "bypasses", "loads", "load_errors")
     rows = session.execute(
         text(
-            "SELECT counted.prefix, sum(hits)::bigint, sum(misses)::bigint, sum(bypasses)::bigint,"
+            f"SELECT counted.prefix, {', '.join(f'sum({name})::bigint' for name in names)},"
             " array_agg((extract(epoch FROM bucket - :since) / 3600)::int) FILTER (WHERE wanted.prefix IS NOT NULL),"
             " array_agg(hits::float8 / nullif(hits + misses, 0)) FILTER (WHERE wanted.prefix IS NOT NULL)"
             " FROM prefix_hour AS counted LEFT JOIN unnest(CAST(:lines AS text[])) AS wanted (prefix)"
@@ -514,8 +513,10 @@ def sum_hours(
         {"cache_id": cache_id, "since": since, "lines": list(lines)},
     )
     return {
-        prefix: DayOfPrefix(hits, misses, bypasses, dict(zip(hours or (), ratios or (), strict=True)))
-        for prefix, hits, misses, bypasses, hours, ratios in rows
+        prefix: DayOfPrefix(
+            dict(zip(names, counts, strict=True)), dict(zip(hours or (), ratios or (), strict=True))
+        )
+        for prefix, *counts, hours, ratios in rows
     }
 
 

@@ -54,7 +54,7 @@ def last_day(
         uses[name] = PrefixUse(
             prefix=name,
             window_s=max(60.0, (work.now - began).total_seconds()),
-            counts=MappingProxyType({"hits": day.hits, "misses": day.misses, "bypasses": day.bypasses}),
+            counts=MappingProxyType(day.counts),
             hit_ratio_line=tuple(map(day.ratios.get, range(24))) if prefix in counted_since else (),
         )
     return uses
