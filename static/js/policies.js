@@ -29,7 +29,7 @@
   const ends = new WeakMap();
   setInterval(() => document.querySelectorAll('[data-left]').forEach(e => {
     if (ends.get(e)?.said !== e.dataset.left) ends.set(e, { said: e.dataset.left, at: performance.now() + 1e3 * e.dataset.left });
-    const s = Math.max(0, Math.floor((ends.get(e).at - performance.now()) / 1e3)), h = Math.floor(s / 3600), m = Math.floor(s % 3600 / 60);
+    const s = Math.max(0, Math.ceil((ends.get(e).at - performance.now()) / 1e3)), h = Math.floor(s / 3600), m = Math.floor(s % 3600 / 60);
     const text = [h && `${h} h`, m && `${m} m`, !h && (s % 60 || !m) && `${s % 60} s`].filter(Boolean).join(' ');
     if (text === e.textContent) return;
     e.textContent = text; if (!s) document.dispatchEvent(new Event('live'));
