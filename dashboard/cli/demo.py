@@ -23,7 +23,7 @@ from dashboard.auth import service as auth
 from dashboard.caches import service as caches
 from dashboard.caches.types import CacheForm, Environment
 from dashboard.config import Settings, load_settings
-from dashboard.demo.policies import DOCUMENT, REASON
+from dashboard.demo.policies import FILE, REASON
 from dashboard.demo.traffic import Traffic
 from dashboard.embedded import postgres, process, valkey
 from dashboard.errors import ConfigError, NotFound
@@ -184,7 +184,7 @@ def _ensure_policies(runtime: Runtime, cache_id: int) -> None:
     with unit_of_work(runtime, ACTOR) as work:
         page = policies.policies_page(work, cache_id)
         if page.frame.version == 0 and page.draft is None and not page.frame.is_read_only:
-            policies.apply(work, cache_id, DOCUMENT.to_json(), "json", reason=REASON)
+            policies.apply(work, cache_id, FILE, "json", reason=REASON)
 
 
 def _announce(url: str, signing_in: str, folder: Path) -> None:

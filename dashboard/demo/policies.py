@@ -1,8 +1,9 @@
 """The policies that the demo's shop starts with: what an operator of it would have set up."""
 
+import json
 from typing import Final
 
-from dashboard.caching.policy import TIERS, Policy, PolicyDocument, Strategy
+from dashboard.caching.policy import TIERS, Policy, PolicyDocument, RowMapping, Strategy
 
 REASON: Final = "First policies of the demo's shop"
 _HOUR, _MINUTE = 3600, 60
@@ -19,4 +20,6 @@ DOCUMENT: Final = PolicyDocument(
         Policy(b"wallet:", _HOT, 60, 15, Strategy.WRITE_THROUGH, note="Written with each booking."),
     ),
     default=Policy(b"", _HOT, 60, 15),
+    mappings=(RowMapping("products", "id", ("product:{id}", "inventory:{id}")),),
 )
+FILE: Final = json.dumps(DOCUMENT.to_dict()).encode()

@@ -12,7 +12,7 @@ from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
 from dashboard.caching.policy import PolicyDocument
 from dashboard.errors import InvalidInput, NotFound
-from dashboard.invalidation import forms, impact, limits, purges, schedules, screen, store
+from dashboard.invalidation import forms, impact, limits, purges, rows, schedules, screen, store
 from dashboard.invalidation.forms import TypedApproval, TypedLimits, TypedPurge
 from dashboard.invalidation.impact import Load, Stream
 from dashboard.invalidation.screen import (
@@ -81,7 +81,10 @@ def purges_page(
         notices=_notices(work, cache),
         typed=typed,
         types=forms.types(typed.type),
-        mappings=tuple((name, ", ".join(templates)) for name, templates in mappings(work, cache_id).items()),
+        mappings=tuple(
+            (name, f"{name}: {', '.join(templates)}")
+            for name, templates in rows.row_mappings(work, cache_id).items()
+        ),
         jobs=jobs,
         coming=_coming(work, cache_id, here, allowed, frame),
         limits=allowed,
@@ -216,11 +219,6 @@ def kept_items(work: UnitOfWork, cache_id: int, number: int) -> Iterator[bytes]:
         first, items = chunk
         yield from items
         index = first + len(items)
-
-
-def mappings(work: UnitOfWork, cache_id: int) -> Mapping[str, Sequence[str]]:
-    """The mappings from rows of the database to keys: their name, and the key templates an identifier goes into."""
-    return {}
 
 
 # --- parts ------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from dashboard.audit import service as audit
 from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
 from dashboard.errors import Conflict, InvalidInput, Refused
-from dashboard.invalidation import changing, friction, selection, store
+from dashboard.invalidation import changing, friction, rows, selection, store
 from dashboard.invalidation.limits import limits
 from dashboard.invalidation.states import Verb
 from dashboard.invalidation.types import (
@@ -42,7 +42,8 @@ def create(
     """Make a draft, which a worker then counts; nothing in Redis is changed before ``approve``.
 
     Args:
-        plan: what, with which action and when; all but what is selected can still be changed when it is approved.
+        plan: what, with which action and when; all but what is selected can still be changed when it is approved. The
+            templates of ROWS are those of the mapping in force.
         keys: for KEYS the keys, for IDS and ROWS the identifiers, in any number up to MOST_IDS; read once.
         reason: a first word on why; ``approve`` may replace it.
 
@@ -59,6 +60,7 @@ def create(
     access.require(work.actor, Role.OPERATOR)
     cache = caches.get_cache(work, cache_id)
     caches.require_writable(cache)
+    plan = replace(plan, selection=rows.resolved(work, cache.id, plan.selection))
     number = store.insert_purge(
         work.session,
         cache_id=cache.id,

@@ -450,7 +450,7 @@ def job_view(purge: Purge, limits: Limits, frame: Frame) -> JobView:
         word = {"pause": "Pausing", "cancel": "Cancelling"}[purge.wish]
     expected = preview.keys if preview else 0
     is_estimate = bool(preview and preview.keys_error)
-    share = _share(purge)
+    share = purge.share
     left_s = _left_s(purge, share, frame.now) if purge.state is State.RUNNING else None
     notes = [each for each in (purge.problem, progress.waits_for) if each]
     if purge.state is State.RUNNING and not progress.waits_for and _SLOWED.get(progress.slowed_by):
@@ -478,19 +478,6 @@ def job_view(purge: Purge, limits: Limits, frame: Frame) -> JobView:
         verbs=_verbs(purge) if frame.may_purge else (),
         keeps_text=f"Cancel keeps the {keys(left)} left." if purge.state.is_active and expected else "",
     )
-
-
-def _share(purge: Purge) -> float | None:
-    progress, preview = purge.progress, purge.preview
-    if purge.state is State.DONE:
-        return 1.0
-    if purge.state is State.WAITING and not progress.scanned:
-        return 0.0
-    if progress.expected_scans:
-        return min(1.0, progress.scanned / progress.expected_scans)
-    if preview and preview.keys:
-        return min(1.0, (progress.touched + progress.skipped) / preview.keys)
-    return None
 
 
 def _left_s(purge: Purge, share: float | None, now: datetime) -> float | None:

@@ -15,6 +15,7 @@ from dashboard.invalidation.purges import (
     under_way,
 )
 from dashboard.invalidation.report import report_chunks
+from dashboard.invalidation.rows import row_mappings
 from dashboard.invalidation.schedules import (
     create_schedule,
     list_schedules,
@@ -43,6 +44,7 @@ __all__ = [
     "report_chunks",
     "resume",
     "resume_schedule",
+    "row_mappings",
     "set_limits",
     "under_way",
 ]

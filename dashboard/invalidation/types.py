@@ -363,6 +363,20 @@ class Purge:
     revision: int
     needs_count: bool = False
 
+    @property
+    def share(self) -> float | None:
+        """How much of the way is behind it, 0..1; None: not known."""
+        progress = self.progress
+        if self.state is State.DONE:
+            return 1.0
+        if self.state is State.WAITING and not progress.scanned:
+            return 0.0
+        if progress.expected_scans:
+            return min(1.0, progress.scanned / progress.expected_scans)
+        if self.preview is not None and self.preview.keys:
+            return min(1.0, (progress.touched + progress.skipped) / self.preview.keys)
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Friction:

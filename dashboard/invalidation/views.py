@@ -96,7 +96,7 @@ def preview(cache_id: int) -> Response:
     try:
         with open_work() as work:
             typed = _typed(work, cache_id)
-            asked = forms.parse_purge(typed, _upload(), pages.mappings(work, cache_id))
+            asked = forms.parse_purge(typed, _upload(), service.row_mappings(work, cache_id))
             items = asked.items
             if asked.list_of is not None:
                 items = pages.kept_items(work, cache_id, asked.list_of)

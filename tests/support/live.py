@@ -16,7 +16,7 @@ from dashboard.auth import service as auth
 from dashboard.caches import service as caches
 from dashboard.caches.types import CacheForm, Environment
 from dashboard.config import load_settings
-from dashboard.demo.policies import DOCUMENT, REASON
+from dashboard.demo.policies import FILE, REASON
 from dashboard.demo.traffic import Traffic
 from dashboard.embedded import postgres, valkey
 from dashboard.fleet.url import parse_url
@@ -73,7 +73,7 @@ def demonstration(folder: Path) -> Iterator[Live]:
     with dashboard(folder) as live:
         with unit_of_work(live.runtime, ACTOR) as work:
             cache = caches.create_cache(work, cache_form(live, "demo-store"))
-            policies.apply(work, cache.id, DOCUMENT.to_json(), "json", reason=REASON)
+            policies.apply(work, cache.id, FILE, "json", reason=REASON)
         traffic = Traffic(live.valkey_url)
         traffic.start()
         try:
