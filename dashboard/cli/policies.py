@@ -12,7 +12,7 @@ from dashboard.caches import service as caches
 from dashboard.cli.acting import opened_runtime, unit
 from dashboard.errors import InvalidInput, NotFound
 from dashboard.policies import service
-from dashboard.policies.types import MAX_IMPORT_BYTES, Diff
+from dashboard.policies.types import MAX_IMPORT_BYTES, Diff, Published
 from dashboard.work import UnitOfWork
 
 DIFFERS = 1
@@ -61,7 +61,7 @@ def diff(cache_name: str, given_format: str | None, file: Path) -> None:
     """Show what FILE would change in what is published; exit code 1 when it would."""
     data, format = _read(file), _format(file, given_format)
     with opened_runtime() as runtime, unit(runtime) as work:
-        found = _checked(work, cache_name, file, data, format)
+        found = _checked(work, cache_name, file, data, format).diff
     _show(found)
     if not found.is_empty:
         sys.exit(DIFFERS)
@@ -82,7 +82,8 @@ def apply(cache_name: str, given_format: str | None, check: bool, reason: str, f
     data, format = _read(file), _format(file, given_format)
     with opened_runtime() as runtime:
         with unit(runtime) as work:
-            found = _checked(work, cache_name, file, data, format)
+            checked = _checked(work, cache_name, file, data, format)
+        found = checked.diff
         if check:
             _show(found)
             if not found.is_empty:
@@ -92,7 +93,14 @@ def apply(cache_name: str, given_format: str | None, check: bool, reason: str, f
             raise InvalidInput("A reason is needed.", what_to_do='Say it with --reason "…".')
         with unit(runtime) as work:
             cache_id = _cache_id(work, cache_name)
-            done = service.apply(work, cache_id, data, format, reason=reason.strip() or "Applied from a file")
+            done = service.apply(
+                work,
+                cache_id,
+                data,
+                format,
+                reason=reason.strip() or "Applied from a file",
+                version=checked.version,
+            )
     if not done.is_new:
         click.echo(f"Nothing to do: v{done.version} says the same.")
         return
@@ -101,11 +109,11 @@ def apply(cache_name: str, given_format: str | None, check: bool, reason: str, f
         click.echo(f"Warning: {warning}", err=True)
 
 
-def _checked(work: UnitOfWork, cache_name: str, file: Path, data: bytes, format: str) -> Diff:
-    """What the file differs in; its problems are said one in a line."""
+def _checked(work: UnitOfWork, cache_name: str, file: Path, data: bytes, format: str) -> Published:
+    """The version in force and what the file differs in; its problems are said one in a line."""
     cache_id = _cache_id(work, cache_name)
     try:
-        return service.diff_import(work, cache_id, data, format)
+        return service.check(work, cache_id, data, format)
     except InvalidInput as error:
         for line in error.fields.get("file", error.message).splitlines():
             click.echo(f"cachewarden: {file}: {line}", err=True)

@@ -26,17 +26,21 @@ MOST_CROWDED_BYTES: Final = 64_000_000
 """Of a hash that is looked through page by page."""
 
 _PUBLISH: Final = f"""
-local held = redis.pcall('GETRANGE', KEYS[1], 0, {MAX_DOCUMENT_BYTES})
-if type(held) == 'string' and redis.sha1hex(held) ~= ARGV[3] then
-  local there = string.match(held, '"version"%s*:%s*(%d+)')
-  if there and tonumber(there) > tonumber(ARGV[2]) then return {{1, there}} end
+local held = redis.pcall('GETRANGE', KEYS[1], 0, 200)
+local hits = held == '' and 0 or 1
+local there = type(held) == 'string' and string.match(held, '"version"%s*:%s*(%d+)')
+if there and tonumber(there) > tonumber(ARGV[2]) then
+  hits = 2
+  if redis.sha1hex(redis.call('GETRANGE', KEYS[1], 0, {MAX_DOCUMENT_BYTES})) ~= ARGV[3] then
+    return {{hits, there}}
+  end
 end
 local done = redis.pcall('SET', KEYS[1], ARGV[1])
 if done.err then return done end
 redis.pcall('PUBLISH', ARGV[4], ARGV[2])
-return {{held == '' and 0 or 1}}
+return {{hits}}
 """
-# The first "version" of a document is its own: quotes within its texts are escaped. What is no string is replaced.
+# A document begins with its schema and its version. What does not, or is no string, is replaced.
 # Whoever misses the message reads the document within seconds, so only SET's answer counts.
 
 
@@ -117,7 +121,7 @@ def publish(
     seen = "" if replaces is None else hashlib.sha1(replaces, usedforsecurity=False).hexdigest()
     command = ("EVAL", _PUBLISH, 1, POLICIES_KEY, document, str(version), seen, POLICIES_CHANNEL)
     ((hits, *newer),) = _run(connection, POLICIES_KEY, [command])
-    return Written(int(newer[0]) if newer else None, hits, 1 - hits)
+    return Written(int(newer[0]) if newer else None, hits, 0 if hits else 1)
 
 
 def read_instances(connection: Connection) -> Fields:
