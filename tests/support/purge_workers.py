@@ -75,7 +75,8 @@ class Workers:
 
         Args:
             dies: when it kills itself: "running:before" and "running:after" the commit of that state of a purge,
-                "journal 3:before" the third commit of the journal; empty: it does not.
+                "journal 3:before" the third commit of the journal, "working:0.25" so many seconds after it first wrote
+                the journal; empty: it does not.
             lease_s: how long it owns what it claims without a sign of life.
         """
         pid = self._mother.fork({**self._settings, "dies": dies, "lease_s": lease_s})
@@ -147,10 +148,12 @@ def _arm(what: str, moment: str) -> None:
         connection: Connection, cursor: object, statement: str, parameters: Any, context: object, many: bool
     ) -> None:
         nonlocal seen
-        if name == "journal":
+        if name in ("journal", "working"):
             if statement.startswith("INSERT INTO purge_segment"):
                 seen += 1
-                here.is_next = seen == int(number)
+                if name == "working" and seen == 1:
+                    threading.Timer(float(moment), os.kill, [os.getpid(), signal.SIGKILL]).start()
+                here.is_next = seen == int(number or 0)
         elif statement.startswith("UPDATE purge SET") and parameters.get("state") == name:
             here.is_next = True
 
