@@ -166,7 +166,7 @@ def shown_purge(purge: Purge, items: Sequence[bytes] = ()) -> TypedPurge:
     idle, idle_unit = _split(filters.idle_min_s, TIME_UNITS)
     low, low_unit = _split(filters.size_min_bytes, SIZE_UNITS)
     high, high_unit = _split(filters.size_max_bytes, SIZE_UNITS)
-    written = "\n".join(map(key_line if by is SelectBy.KEYS else id_line, items))
+    written = "\n".join(map(key_line, items) if by is SelectBy.KEYS else id_lines(items))
     return TypedPurge(
         by=by.value,
         keys=written if by is SelectBy.KEYS else "",
@@ -374,6 +374,18 @@ def key_line(key: bytes) -> str:
     return text if not text.endswith('"') else text[:-1] + "\\x22"
 
 
+def id_lines(items: Iterable[bytes]) -> Iterator[str]:
+    """Identifiers as lines of the field for identifiers; numbers that follow each other as a range."""
+    run: list[bytes] = []
+    for item in items:
+        if run and _follows(run[-1], item):
+            run.append(item)
+            continue
+        yield from _run(run)
+        run = [item]
+    yield from _run(run)
+
+
 def id_line(item: bytes) -> str:
     """An identifier as one line of the field for identifiers."""
     text = item.decode("utf-8", "replace")
@@ -387,6 +399,20 @@ def types(chosen: str) -> tuple[tuple[str, str], ...]:
     """The choices of the filter by type; a module's type that was typed stays one."""
     named = (("", "Any type"), *((name, name.capitalize()) for name in _TYPES))
     return named if chosen in ("", *_TYPES) else (*named, (chosen, chosen))
+
+
+def _follows(one: bytes, other: bytes) -> bool:
+    # Zeros in front would need a range of their width.
+    if not (one.isdigit() and other.isdigit() and len(other) < 18 and one[:1] != b"0" != other[:1]):
+        return False
+    return int(other) == int(one) + 1
+
+
+def _run(run: Sequence[bytes]) -> Iterator[str]:
+    if len(run) > 2:
+        yield f"{run[0].decode()}-{run[-1].decode()}"
+    else:
+        yield from map(id_line, run)
 
 
 def _selected(

@@ -14,6 +14,8 @@ EXCEEDED_BY: Final = 0.2
 """A purge that would touch more than this share beyond what was approved stops and asks again."""
 CONFIRM_UP_TO: Final = 1_000
 """Up to so many keys a confirmation with the count is enough."""
+ALMOST: Final = 0.999
+"""As much is done at most of a purge that is not over."""
 LARGE_SHARE: Final = 0.05
 """Of the keyspace; more asks for the typed confirmation."""
 
@@ -371,11 +373,13 @@ class Purge:
             return 1.0
         if self.state is State.WAITING and not progress.scanned:
             return 0.0
+        # Keys that go by themselves are never touched, those looked at first may hold few: the larger is nearer.
+        known = []
         if progress.expected_scans:
-            return min(1.0, progress.scanned / progress.expected_scans)
+            known.append(progress.scanned / progress.expected_scans)
         if self.preview is not None and self.preview.keys:
-            return min(1.0, (progress.touched + progress.skipped) / self.preview.keys)
-        return None
+            known.append((progress.touched + progress.skipped) / self.preview.keys)
+        return min(ALMOST, max(known)) if known else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,9 +36,11 @@ def test_the_form_offers_what_is_published(operator: FlaskClient, cache: Cache) 
     assert "users.id" not in page
 
 
-def test_without_mappings_it_is_no_choice(operator: FlaskClient, runtime: Runtime) -> None:
-    page = operator.get(f"/caches/{add_cache(runtime).id}/invalidate").get_data(as_text=True)
-    assert 'value="rows"' not in page and 'id="mapping"' not in page
+def test_without_mappings_it_says_how_to_get_one(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    page = operator.get(f"/caches/{cache.id}/invalidate?by=rows").get_data(as_text=True)
+    assert 'value="rows" checked' in page and 'id="mapping"' not in page
+    assert "No mapping is published yet." in page and f'href="/caches/{cache.id}/policies"' in page
 
 
 def test_its_identifiers_go_into_every_template(

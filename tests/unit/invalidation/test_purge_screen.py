@@ -1,0 +1,163 @@
+"""What the pages of purges say, for every state and for numbers that are not known."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from dashboard.invalidation import screen
+from dashboard.invalidation.impact import Load, Stream, impact
+from dashboard.invalidation.types import Action, Limits, Preview, Progress, Purge, SelectBy, State, When
+from tests.support.purges import plan, preview
+from tests.unit.invalidation.test_purge_forms import purge
+
+NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
+FRAME = screen.Frame(1, "shop", "/caches/1/invalidate", NOW, False, False, True, False, 0.8)
+
+
+def running(**progress: Any) -> Purge:
+    made = Progress(
+        **{"touched": 5160, "scanned": 6300, "expected_scans": 10_000, "keys_per_s": 68.0, **progress}
+    )
+    return purge(
+        plan("session:legacy:"),
+        state=State.RUNNING,
+        preview=preview(NOW, keys=8190),
+        progress=made,
+        started_at=NOW - timedelta(seconds=75),
+        approved_at=NOW - timedelta(seconds=80),
+    )
+
+
+def view(made: Purge, frame: screen.Frame = FRAME) -> screen.JobView:
+    return screen.job_view(made, Limits(), frame)
+
+
+def test_a_running_purge() -> None:
+    shown = view(running(loads_per_s=349.0, hit_ratio=0.912))
+    assert shown.share == pytest.approx(0.63, abs=1e-3) and shown.done_text == "5,160 of 8,190 keys" and shown.left_text == "45 s left"
+    assert (shown.rate_text, shown.loads_text, shown.ratio_text) == ("68 keys/s", "349 reads/s", "91.2%")
+    assert [verb.name for verb in shown.verbs] == ["pause", "cancel"]
+    assert shown.keeps_text == "Cancel keeps the 3,030 keys left." and "50 per cent" in shown.said
+
+
+def test_it_is_read_out_at_each_quarter_only() -> None:
+    said = {view(running(scanned=scanned, touched=0)).said for scanned in range(0, 10_000, 7)}
+    assert len(said) == 4
+
+
+def test_a_spread_is_over_when_its_time_is() -> None:
+    made = replace(running(), plan=plan("p:", when=When.OVER, over_s=200))
+    assert view(made).left_text == "1 m 14 s left"
+    # It was slowed down: at its rate it takes longer than planned.
+    assert view(replace(made, progress=replace(made.progress, keys_per_s=10.0))).left_text == "5 m 3 s left"
+    assert view(replace(made, progress=Progress(expected_scans=10))).left_text == "3 m 20 s left"
+
+
+def test_unknown_numbers_are_not_made_up() -> None:
+    shown = view(replace(running(expected_scans=0, touched=0, scanned=0, keys_per_s=0), preview=None))
+    assert shown.share is None and shown.left_text == "" and shown.done_text == "0 keys"
+    assert (shown.loads_text, shown.ratio_text) == ("n/a", "n/a")
+
+
+@pytest.mark.parametrize(
+    ("values", "verbs"),
+    [
+        ({"state": State.DRAFT}, ["cancel"]),
+        ({"state": State.DRAFT, "problem": "Denied."}, ["recount", "cancel"]),
+        ({"state": State.PREVIEWED}, ["cancel"]),
+        ({"state": State.WAITING}, ["pause", "cancel"]),
+        ({"state": State.RUNNING}, ["pause", "cancel"]),
+        ({"state": State.RUNNING, "wish": "pause"}, ["cancel"]),
+        ({"state": State.RUNNING, "wish": "cancel"}, []),
+        ({"state": State.PAUSED}, ["resume", "cancel"]),
+        ({"state": State.PAUSED, "needs_count": True, "problem": "Too many."}, ["recount", "cancel"]),
+        ({"state": State.DONE}, []),
+        ({"state": State.CANCELLED}, []),
+        ({"state": State.FAILED, "problem": "Denied."}, []),
+    ],
+)
+def test_what_can_be_done_from_where_it_stands(values: dict[str, Any], verbs: list[str]) -> None:
+    made = replace(running(), **values)
+    assert [verb.name for verb in view(made).verbs] == verbs
+    assert view(made, replace(FRAME, may_purge=False)).verbs == ()
+    row = screen.history_row(made)
+    assert row.result and row.keys_text
+
+
+def test_what_holds_it_up_comes_first() -> None:
+    away = view(running(waits_for="cache-01:6379 is loading.", slowed_by="probe"))
+    assert away.notes == ("cache-01:6379 is loading.",)
+    assert view(running(slowed_by="probe")).notes == ("Slowed down: other clients would wait too long.",)
+    assert view(running(slowed_by="spread")).notes == ()
+
+
+def test_the_history_says_what_came_of_it() -> None:
+    begun, ended = NOW - timedelta(seconds=30), NOW
+    done = replace(running(), state=State.DONE, started_at=begun, ended_at=ended)
+    assert (screen.history_row(done).result, screen.history_row(done).keys_text) == ("Done in 30 s", "5,160")
+    cancelled = replace(done, state=State.CANCELLED)
+    assert screen.history_row(cancelled).result == "Cancelled at 5,160"
+    assert screen.history_row(cancelled).keys_text == "5,160 of 8,190"
+    assert screen.history_row(replace(done, source="schedule")).how == "At once, scheduled"
+    assert screen.history_row(purge(plan())).how == "n/a"
+
+
+def shown(found: Preview, action: Action = Action.DELETE, over: float = 120) -> screen.PreviewView:
+    made = impact(
+        [Stream(found.keys, 0.004)], Load(338, 3000, 0.914), budget_per_s=500, keys_per_s=1e5, over_s=over
+    )
+    return screen.preview_view(
+        purge(plan("p:", action=action), preview=found), FRAME, screen.cost_view(made, "Assumed."), "", 0.0031
+    )
+
+
+def test_a_preview_in_four_facts() -> None:
+    found = shown(
+        preview(NOW, keys=11_962, named=12_480, size_bytes=36_100_000, used_memory_bytes=516_000_000)
+    )
+    texts = [(fact.label, fact.value, fact.note) for fact in found.facts]
+    assert texts == [
+        ("Keys to remove", "11,962", "518 of the named keys are not cached"),
+        ("Memory freed", "34.4 MB", "7% of memory used"),
+        ("Hit ratio, lowest", "90.1%", "91.4% now, target 80%"),
+        ("Extra database reads", "11,962", "at most 38 per second, 3.1 ms each"),
+    ]
+    assert found.cost is not None and "peak 386. Over 2 m: peak 376; budget 500." in found.cost.sentence
+
+
+def test_an_estimate_says_its_error() -> None:
+    found = shown(preview(NOW, keys=1_234_567, keys_error=34_567, scanned=2_000_000, keyspace=90_000_000))
+    assert found.keys_text == "about 1,230,000 ± 30,000" and "95 % interval" in found.remarks[0]
+    assert screen.button(found.purge) == "Remove about 1,234,567 keys"
+
+
+def test_a_preview_of_nothing_and_of_what_has_no_grace() -> None:
+    assert "nothing to do" in shown(preview(NOW, keys=0)).remarks[0]
+    soft = shown(preview(NOW, keys=10, without_grace=0.25), Action.SOFT)
+    assert (
+        soft.remarks[0].startswith("25% of these keys") and screen.button(soft.purge) == "Mark 10 keys stale"
+    )
+    assert screen.button(shown(preview(NOW, keys=1)).purge) == "Remove 1 key"
+
+
+def test_ttls_of_the_sample_are_labelled() -> None:
+    found = shown(preview(NOW, ttl_bounds_s=(60, 3600), ttl_counts=(5, 0, 3, 2)))
+    assert found.ttl == (("up to 1 m", 0.5), ("over 1 h", 0.3), ("no TTL", 0.2))
+    assert shown(preview(NOW, ttl_bounds_s=(60,), ttl_counts=(0, 0, 0))).ttl == ()
+
+
+def test_an_old_preview_is_known_as_one() -> None:
+    assert shown(preview(NOW - timedelta(minutes=11))).is_stale and not shown(preview(NOW)).is_stale
+
+
+def test_bytes_that_are_no_text_are_shown_as_they_are_typed() -> None:
+    assert shown(preview(NOW)).sample[0].key == "product:\\x00\\xff"
+
+
+@pytest.mark.parametrize("by", list(SelectBy))
+def test_every_way_and_action_has_words(by: SelectBy) -> None:
+    assert screen.chosen_by(plan("x", by))
+    for action in Action:
+        assert screen.action(plan("x", by, action=action, window_s=60)) and screen.WARNINGS[action]
