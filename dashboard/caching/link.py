@@ -317,14 +317,14 @@ class DirectLink:
     def _is_unknown(self, command: Command, reply: Any) -> bool:
         if isinstance(reply, NoScriptError):
             return True
-        if command[0] is ACQUIRE and self._has_nx_get and isinstance(reply, ResponseError):
-            # Before Redis 7.0, SET refuses NX and GET together.
-            self._has_nx_get = "syntax" not in str(reply).lower()
-            return not self._has_nx_get
+        # Before Redis 7.0, SET refuses NX and GET together.
+        if command[0] is ACQUIRE and isinstance(reply, ResponseError) and "syntax" in str(reply).lower():
+            self._has_nx_get = False
+            return True
         return False
 
     def _spelt(self, command: Command, with_source: bool = False) -> Command:
-        if command[0] is ACQUIRE and self._has_nx_get:
+        if command[0] is ACQUIRE and self._has_nx_get and not with_source:
             _, key, token, ms = command
             return (b"SET", key, token, b"NX", b"GET", b"PX", ms)
         return spelt(command, with_source)
@@ -437,7 +437,6 @@ class ClusterLink:
 
     def __init__(self, client: Any) -> None:
         self.client = client
-        self._has_nx_get = True
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -468,7 +467,10 @@ class ClusterLink:
         return _both(self.exchange([(b"GET", key), (b"PTTL", key)]))
 
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
-        """See ``Link``; plain commands go in one pipeline, scripts one by one."""
+        """See ``Link``; plain commands go in one pipeline.
+
+        Scripts go one by one: in a pipeline redis-py would ask any node about them, also one that is dead.
+        """
         try:
             plain = [c for c in commands if not isinstance(c[0], Script)]
             plain_replies = iter(self._pipeline(plain) if len(plain) > 1 else [self._one(c) for c in plain])
@@ -524,14 +526,9 @@ class ClusterLink:
             return error
 
     def _script(self, command: Command) -> Any:
-        if command[0] is ACQUIRE and self._has_nx_get:
-            _, key, token, ms = command
-            reply = self._one((b"SET", key, token, b"NX", b"GET", b"PX", ms))
-            if not isinstance(reply, ResponseError) or "syntax" not in str(reply).lower():
-                return reply
-            self._has_nx_get = False
-        reply = self._one(spelt(command, False))
-        return self._one(spelt(command, True)) if isinstance(reply, NoScriptError) else reply
+        # ACQUIRE, too, though SET could do it: redis-py makes a truth value of what SET replies.
+        reply = self._one(spelt(command, with_source=False))
+        return self._one(spelt(command, with_source=True)) if isinstance(reply, NoScriptError) else reply
 
 
 def _is_over(connection: Any) -> bool:

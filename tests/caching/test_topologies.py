@@ -97,8 +97,19 @@ def test_a_cluster_with_a_primary_that_fails_over_under_load(quiet_redis_py: Non
                 cache.get_or_load(f"t:{number}", lambda: "old", tags=["a", "b"])
             assert cache.invalidate_tag("b") == 20
             assert cache.get_or_load("t:1", lambda: "new", tags=["a", "b"]) == "new"
+            # Nodes that don't know the scripts (any more) are told them, in the middle of a batch.
+            for port in primaries:
+                with redis.Redis(port=port) as node:
+                    node.script_flush()
             cache.invalidate(*(f"m:{n}" for n in range(50)))
             assert cache.get("m:7") is None
+            cache.invalidate(*(f"m:{n}" for n in range(50)), hold_ms=300)
+            cache.invalidate(*(f"m:{n}" for n in range(50)))
+            assert cache.get_or_load("m:7", lambda: "lagging") == "lagging" and cache.get("m:7") is None
+            cache.get_or_load("t:30", lambda: 0, tags=["a", "b"])
+            cache._rule(b"t:31").tally.acquires_first = True
+            assert cache.get_or_load("t:31", lambda: "old", tags=["a", "b"]) == "old"
+            assert cache.get_or_load("t:31", lambda: "new", tags=["a", "b"]) == "old"
 
             rows = Rows(cache)
             threads = rows.under_load()

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def run(
     chance = random.Random(seed)
     rows = max(1, int(seconds * rate))
     tally = Tally(rows=rows)
-    with tempfile.TemporaryDirectory(prefix="cachewarden-soak-") as folder:
+    with tempfile.TemporaryDirectory(prefix="cachewarden-soak-") as folder, ExitStack() as ends:
         path = Path(folder) / "database"
         database = Database.create(path, rows)
         settings = {
@@ -74,6 +75,7 @@ def run(
             "threads": THREADS,
         }
         running = [_start(settings, chance) for _ in range(PROCESSES)]
+        ends.callback(_end, running)
         while len(list(Path(folder).glob("*.ready*"))) < PROCESSES:
             assert all(process.poll() is None for process in running), f"a worker of {adapter} does not start"
             time.sleep(0.01)
@@ -98,6 +100,13 @@ def run(
         _judge(tally, adapter, url, database, rows)
         database.close()
     return tally
+
+
+def _end(running: "list[subprocess.Popen[str]]") -> None:
+    """Leave no process behind, whatever happened."""
+    for process in running:
+        process.kill()
+        process.wait()
 
 
 def _start(settings: dict[str, object], chance: random.Random) -> "subprocess.Popen[str]":
