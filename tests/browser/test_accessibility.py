@@ -27,6 +27,7 @@ def in_both_themes(page: Page, watched: Watched, axe: str) -> list[str]:
     # axe measures with styles of its own, which the page's policy rightly blocks: what counts came before.
     assert watched.complaints == []
     found = []
+    page.evaluate("scrollTo(0, 0)")  # what is scrolled half below the sticky head is called too small
     for theme in ("light", "dark"):
         page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
         found += [f"{theme}: {finding}" for finding in findings(page, axe)]

@@ -260,7 +260,7 @@ def test_another_operator_was_faster(
     other.goto(f"{path}/edit?prefix=")
     other.get_by_role("textbox", name="Jitter, up to").fill("20")
     other.get_by_role("button", name="Stage change").click()
-    expect(other.get_by_text("is staged, not yet in force")).to_be_visible()
+    expect(other.get_by_text("1 staged change, not in force yet.")).to_be_visible()
     other.close()
     # The open page hears of it, and what is typed in it stays.
     page.get_by_role("textbox", name="Jitter, up to").fill("30")
