@@ -384,9 +384,7 @@ def compare(before: Sums, after: Sums) -> tuple[EffectRow, ...]:
     was, now = before.hit_ratio, after.hit_ratio
     if was is not None and now is not None:
         kind = "" if abs(now - was) < NOTICED else "crit" if now < was else "ok"
-        rows.append(
-            EffectRow("Hit ratio", share(was), share(now), f"{(now - was) * 100:+.1f} points", kind)
-        )
+        rows.append(EffectRow("Hit ratio", share(was), share(now), f"{(now - was) * 100:+.1f} points", kind))
     rows.append(_row("Database reads/s", before.database_reads_per_s, after.database_reads_per_s, number))
     if before.load_s is not None and after.load_s is not None:
         rows.append(_row("Load time", before.load_s, after.load_s, duration))
