@@ -166,8 +166,11 @@ def version_of(tag: str) -> tuple[Any, ...]:
 def count_versions(context: Context, replies: Sequence[Any]) -> None:
     """Replies to ``version_of``: ZSCORE is a lookup as well, and none of the application's."""
     if replies:
-        context.tally.add("own_hits", sum(reply is not None for reply in replies))
-        context.tally.add("own_misses", sum(reply is None for reply in replies))
+        missing = replies.count(None)
+        if missing < len(replies):
+            context.tally.add("own_hits", len(replies) - missing)
+        if missing:
+            context.tally.add("own_misses", missing)
 
 
 def usable(context: Context, raw: bytes, replies: Sequence[Any]) -> Generator[Step, Any, bytes | None]:

@@ -28,6 +28,9 @@ MAX_MEMBERS: Final = 100_000
 """An index that has so many members takes no more; their memory comes back when they expire."""
 
 
+_in_short = json.JSONEncoder(separators=(",", ":")).encode
+
+
 class Tagged(NamedTuple):
     """A tagged value, taken apart."""
 
@@ -75,7 +78,7 @@ def wrap(versions: Mapping[str, int], payload: bytes) -> bytes:
     """The value as it is stored; without tags it is the payload itself."""
     if not versions:
         return payload
-    return HEADER + json.dumps(versions, separators=(",", ":")).encode() + b"\n" + payload
+    return HEADER + _in_short(versions).encode() + b"\n" + payload
 
 
 def unwrap(value: bytes) -> Tagged | None:
