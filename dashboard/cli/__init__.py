@@ -15,6 +15,7 @@ _COMMANDS = {
     "demo": ("dashboard.cli.demo", "demo"),
     "health": ("dashboard.cli.health", "health"),
     "policies": ("dashboard.cli.policies", "policies"),
+    "purge": ("dashboard.cli.purge", "purge"),
     "user": ("dashboard.cli.users", "user"),
     "web": ("dashboard.cli.serve", "web"),
     "worker": ("dashboard.cli.serve", "worker"),

@@ -6,9 +6,11 @@ from contextlib import AbstractContextManager, contextmanager
 
 from dashboard import migrations
 from dashboard.access import Actor, Role
+from dashboard.caches import service as caches
+from dashboard.caches.types import Cache
 from dashboard.cli.serve import opened
 from dashboard.config import load_settings
-from dashboard.errors import ConfigError
+from dashboard.errors import ConfigError, InvalidInput, NotFound
 from dashboard.work import Runtime, UnitOfWork, unit_of_work
 
 
@@ -31,6 +33,36 @@ def opened_runtime() -> Iterator[Runtime]:
 def unit(runtime: Runtime) -> AbstractContextManager[UnitOfWork]:
     """A unit of work in the name of the system's user, who holds the settings and so may do everything."""
     return unit_of_work(runtime, Actor(None, _system_user(), Role.ADMIN, "cli"))
+
+
+@contextmanager
+def fields_said() -> Iterator[None]:
+    """Say what is wrong with each field, as there is no form to show it in."""
+    try:
+        yield
+    except InvalidInput as error:
+        fields = " ".join(f"{name.capitalize()}: {message}" for name, message in error.fields.items())
+        raise InvalidInput(f"{error.message} {fields}".strip(), what_to_do=error.what_to_do) from None
+
+
+def find_cache(work: UnitOfWork, name: str | None) -> Cache:
+    """The cache of this name; None: the only one there is.
+
+    Raises:
+        NotFound: there is none, or no name and several.
+    """
+    known = caches.list_caches(work)
+    if name is None and len(known) == 1:
+        return known[0]
+    if name is None:
+        raise NotFound(
+            "Which cache is meant?",
+            what_to_do=f"Say it with --cache: {', '.join(cache.name for cache in known) or 'there is none yet'}.",
+        )
+    for cache in known:
+        if cache.name.lower() == name.lower():
+            return cache
+    raise NotFound(f"There is no cache {name}.", what_to_do="The Connections page lists all of them.")
 
 
 def _system_user() -> str:

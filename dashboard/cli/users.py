@@ -8,7 +8,7 @@ import click
 
 from dashboard.access import Role
 from dashboard.auth import service
-from dashboard.cli.acting import opened_runtime, unit
+from dashboard.cli.acting import fields_said, opened_runtime, unit
 from dashboard.errors import InvalidInput
 from dashboard.work import Runtime, UnitOfWork
 
@@ -87,7 +87,7 @@ def list_() -> None:
 
 @contextmanager
 def _runtime() -> Iterator[Runtime]:
-    with opened_runtime() as runtime, _readable():
+    with opened_runtime() as runtime, fields_said():
         yield runtime
 
 
@@ -95,16 +95,6 @@ def _runtime() -> Iterator[Runtime]:
 def _work() -> Iterator[UnitOfWork]:
     with _runtime() as runtime, unit(runtime) as work:
         yield work
-
-
-@contextmanager
-def _readable() -> Iterator[None]:
-    """Say what is wrong with each field, as there is no form to show it in."""
-    try:
-        yield
-    except InvalidInput as error:
-        fields = " ".join(f"{name.capitalize()}: {message}" for name, message in error.fields.items())
-        raise InvalidInput(f"{error.message} {fields}".strip(), what_to_do=error.what_to_do) from None
 
 
 def _password(from_stdin: bool) -> str:

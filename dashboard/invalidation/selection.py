@@ -8,9 +8,10 @@ Whatever is written by hand is written as policies write prefixes: UTF-8 as it i
 import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
-from dashboard.caching.policy import RESERVED, prefix_from_text
+from dashboard.caching.policy import MAX_TEMPLATES, RESERVED, ROW_ID, prefix_from_text
 from dashboard.caching.tags import MAX_TAG_CHARS
 from dashboard.errors import InvalidInput
 from dashboard.invalidation.types import MOST_IDS, MOST_PASTED, Filters, SelectBy, Selection
@@ -21,17 +22,23 @@ LONGEST_ID: Final = 1_024
 """Bytes of an identifier."""
 MOST_ASTERISKS: Final = 8
 """In one pattern: before Redis 7.2.6 the time to match is the key's length to the power of their number."""
-MOST_TEMPLATES: Final = 20
+MOST_TEMPLATES: Final = MAX_TEMPLATES
 CHUNK: Final = 10_000
 """Identifiers that are handed on at once."""
-ID: Final = "{id}"
+ID: Final = ROW_ID
 
+_LONGEST_LINE: Final = 4 * LONGEST_KEY + 100
+"""Characters of a line with one key: every byte of it may be written as an escape, in quotes."""
 _SPECIAL: Final = re.compile(rb"[*?\[\\]")
 _REDIS_CLI: Final = re.compile(r'(?:\d+\) )?"((?:[^"\\]|\\.)*)"\Z', re.DOTALL)
 _SHORT: Final = {"n": b"\n", "r": b"\r", "t": b"\t", "a": b"\a", "b": b"\b", '"': b'"', "\\": b"\\"}
 _ESCAPE: Final = re.compile(r"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _BETWEEN: Final = re.compile(r"[\s,;]*")
-_QUOTED: Final = {quote: re.compile(f"{quote}((?:[^{quote}]|{quote}{quote})*){quote}") for quote in "\"'"}
+_QUOTED: Final = {
+    # One that is followed by another is half of a doubled quote.
+    quote: re.compile(f"{quote}((?:[^{quote}]|{quote}{quote})*){quote}(?!{quote})")
+    for quote in "\"'"
+}
 _BARE: Final = re.compile(r"[^\s,;]+")
 _RANGE: Final = re.compile(r"(\d{1,18})(?:-|\.\.)(\d{1,18})")
 
@@ -45,22 +52,32 @@ def parse_keys(text: str) -> tuple[bytes, ...]:
         InvalidInput: for field "keys"; with the number of the first line that can't be taken.
     """
     _check_text(text, "keys", MOST_PASTED)
-    found: dict[bytes, None] = {}
-    for number, line in enumerate(re.split(r"\r\n|\n|\r", text), 1):
-        line = line.strip(" \t")
-        if not line:
-            continue
-        try:
-            key = _from_redis_cli(line) if _REDIS_CLI.match(line) else prefix_from_text(line)
-        except ValueError:
-            raise _invalid(
-                "keys", f"Line {number}: write a backslash as \\\\ and a byte that is no text as \\xHH."
-            ) from None
-        _check_key(key, "keys", f"Line {number}: ")
-        found[key] = None
+    found = dict.fromkeys(read_keys((text,)))
     if not found:
         raise _invalid("keys", "Enter at least one key.")
     return tuple(found)
+
+
+def read_keys(parts: Iterable[str]) -> Iterator[bytes]:
+    """Keys from a list of any length, written as ``parse_keys`` takes them; each as often as it is there.
+
+    Args:
+        parts: the text, in pieces of any size.
+
+    Raises:
+        InvalidInput: for field "keys", while it is read; with the number of the first line that can't be taken.
+    """
+    number, rest = 0, ""
+    for part in chain(parts, ("\n",)):
+        # A line's end may be cut in two.
+        lines = re.split(r"\r\n|\n|\r(?!\Z)", rest + part)
+        rest = lines.pop()
+        for line in lines:
+            number += 1
+            if line := line.strip(" \t"):
+                yield _key(line, number)
+        if len(rest) > _LONGEST_LINE:
+            raise _invalid("keys", f"Line {number + 1}: Longer than {LONGEST_KEY:,} bytes.")
 
 
 def parse_ids(parts: Iterable[str]) -> Iterator[tuple[bytes, ...]]:
@@ -272,6 +289,19 @@ def expander(selection: Selection) -> Callable[[Sequence[bytes]], list[bytes]]:
 # --- below: how the lists are read --------------------------------------------------------------------------
 
 
+def _key(line: str, number: int) -> bytes:
+    where = f"Line {number}: "
+    _check_text(line, "keys", _LONGEST_LINE, where)
+    try:
+        key = _from_redis_cli(line) if _REDIS_CLI.match(line) else prefix_from_text(line)
+    except ValueError:
+        raise _invalid(
+            "keys", f"{where}write a backslash as \\\\ and a byte that is no text as \\xHH."
+        ) from None
+    _check_key(key, "keys", where)
+    return key
+
+
 def _tokens(parts: Iterable[str]) -> Iterator[Iterator[bytes]]:
     rest = ""
     for part in parts:
@@ -367,16 +397,17 @@ def _unescaped(text: str, field: str) -> bytes:
         raise _invalid(field, "Write a backslash as \\\\ and a byte that is no text as \\xHH.") from None
 
 
-def _check_text(text: str, field: str, longest: int) -> None:
+def _check_text(text: str, field: str, longest: int, where: str = "") -> None:
     if len(text) > longest:
-        raise _invalid(field, f"That is longer than {longest:,} characters.")
+        raise _invalid(field, f"{where}That is longer than {longest:,} characters.")
     if "\ufffd" in text or any("\ud800" <= character <= "\udfff" for character in text):
         # What was sent is lost: the place of the bytes that were no UTF-8 is all that can be seen.
         raise _invalid(
-            field, "There are characters in it that can't be read: broken UTF-8. Write bytes as \\xHH."
+            field,
+            f"{where}There are characters in it that can't be read: broken UTF-8. Write bytes as \\xHH.",
         )
     if "\x00" in text:
-        raise _invalid(field, "There is a NUL character in it; write it as \\x00.")
+        raise _invalid(field, f"{where}There is a NUL character in it; write it as \\x00.")
 
 
 def _check_key(key: bytes, field: str, where: str = "") -> None:

@@ -1,7 +1,11 @@
-"""Use cases of purges; see ``purges``, ``limits``, ``schedules`` and ``report`` for each."""
+"""Use cases of purges; see ``purges``, ``limits``, ``schedules`` and ``report`` for each.
+
+How lists are read, for whoever has them as files, is here, too (``selection``).
+"""
 
 from dashboard.invalidation.limits import limits, set_limits
 from dashboard.invalidation.purges import (
+    STALE_AFTER,
     active_purges,
     approve,
     cancel,
@@ -24,21 +28,26 @@ from dashboard.invalidation.schedules import (
     remove_schedule,
     resume_schedule,
 )
+from dashboard.invalidation.selection import decode_upload, parse_ids, read_keys
 
 __all__ = [
+    "STALE_AFTER",
     "active_purges",
     "approve",
     "cancel",
     "create",
     "create_schedule",
+    "decode_upload",
     "friction_of",
     "get_purge",
     "limits",
     "list_purges",
     "list_schedules",
     "next_firings",
+    "parse_ids",
     "pause",
     "pause_schedule",
+    "read_keys",
     "recount",
     "remove_schedule",
     "report_chunks",

@@ -269,3 +269,21 @@ def test_a_selection_that_no_form_would_make(field: str, chosen: Selection) -> N
 def test_a_selection_that_is_fine() -> None:
     selection.check(Selection(SelectBy.PREFIX, "a", filters=Filters(type="ReJSON-RL", idle_min_s=0)))
     selection.check(Selection(SelectBy.ROWS, "products.id", ("a{id}", "b{id}"), MOST_IDS))
+
+
+def test_a_doubled_quote_that_is_cut_in_two_is_still_one() -> None:
+    assert ids(*'""""') == [b'"']
+    assert ids(*"'''a'''") == [b"'a'"]
+
+
+@given(
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters='"\ufffd'), min_size=1, max_size=6)),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.integers(1, 5),
+)
+def test_keys_are_read_wherever_their_list_is_cut(names: list[str], end: str, step: int) -> None:
+    # Spaces around a line are no part of the key.
+    keys = [name.encode() for name in names if name == name.strip(" ")]
+    text = end.join(map(prefix_to_text, keys))
+    parts = [text[start : start + step] for start in range(0, len(text), step)]
+    assert list(selection.read_keys(parts)) == keys

@@ -1,0 +1,310 @@
+"""The steps of ``cachewarden purge``: have it counted, confirm it, wait for its end. Each may end the command."""
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final, NoReturn
+
+import click
+
+from dashboard.cli import purge_output as output
+from dashboard.cli.acting import fields_said, unit
+from dashboard.errors import Conflict, InvalidInput, Refused, StoreUnavailable
+from dashboard.invalidation import service
+from dashboard.invalidation.types import Friction, Plan, Purge, SelectBy, State, When
+from dashboard.monitoring import service as monitoring
+from dashboard.work import Runtime
+
+WORKER_AWAY_S: Final = 20.0
+"""A worker that was there is waited for so long: another one takes its work over."""
+NEVER_A_WORKER_S: Final = 5.0
+STORE_AWAY_S: Final = 300.0
+SAID_EVERY_S: Final = 2.0
+"""A line of progress, where there is no terminal."""
+_STEPS: Final = 1_000
+
+
+class Code(IntEnum):
+    """Exit codes."""
+
+    DONE = 0
+    FAILED = 1
+    """It failed or was cancelled, or could not be counted."""
+    REFUSED = 2
+    UNCONFIRMED = 3
+    UNFINISHED = 4
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What was said beforehand.
+
+    Args:
+        yes: the count is confirmed, whatever it is.
+        typed: the text that confirms; it confirms the count, too.
+        asks: the one at the terminal can be asked for the rest.
+    """
+
+    yes: bool
+    typed: str
+    reason: str
+    asks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Says things: results on standard output, everything else on standard error.
+
+    Args:
+        as_json: one JSON value on standard output, and no progress.
+    """
+
+    as_json: bool
+
+    def result(self, text: str) -> None:
+        """A line of the result."""
+        if not self.as_json:
+            click.echo(text)
+
+    def note(self, text: str) -> None:
+        """A line on the way."""
+        if not self.as_json:
+            click.echo(text, err=True)
+
+    def problem(self, text: str, what_to_do: str = "") -> None:
+        """Why it goes no further."""
+        click.echo(f"cachewarden: {text}", err=True)
+        if what_to_do:
+            click.echo(what_to_do, err=True)
+
+    def json(self, value: Any) -> None:
+        """The JSON value, where one is wanted."""
+        if self.as_json:
+            click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+class Steps:
+    """One purge on its way.
+
+    Args:
+        timeout_s: longest time in all; None: as long as it takes.
+    """
+
+    def __init__(self, runtime: Runtime, cache_name: str, teller: Teller, timeout_s: float | None) -> None:
+        self._runtime = runtime
+        self._cache_name = cache_name
+        self._teller = teller
+        self._ends_at = None if timeout_s is None else time.monotonic() + timeout_s
+
+    def counted(self, purge: Purge) -> Purge:
+        """Wait until it is counted, and say what it would touch."""
+        with self._interruptible(f"Purge {purge.number} changes nothing: it was not approved."):
+            found = self._until(purge.number, lambda now: now.state is not State.DRAFT or bool(now.problem))
+        if found.state is not State.PREVIEWED:
+            self.end(found, Code.FAILED, found.problem or output.result_line(found))
+        assert found.preview is not None
+        self._teller.result(f"Purge {found.number} of {self._cache_name}: {found.plan.selection.target}")
+        for line in output.preview_lines(found.preview):
+            self._teller.result(line)
+        return found
+
+    def approved(self, purge: Purge, plan: Plan, answers: Answers) -> Purge:
+        """Approve what was counted, with what was said, or asked for at the terminal."""
+        with unit(self._runtime) as work:
+            friction = service.friction_of(work, purge, plan)
+        assert purge.preview is not None
+        try:
+            typed, reason = self._answered(purge, friction, answers)
+        except click.Abort:
+            click.echo(err=True)
+            self._teller.problem("Not confirmed: nothing is changed.")
+            self.leave(purge, Code.UNCONFIRMED, friction)
+        try:
+            with fields_said(), unit(self._runtime) as work:
+                return service.approve(
+                    work,
+                    purge.number,
+                    revision=purge.revision,
+                    reason=reason,
+                    typed=typed,
+                    confirmed_keys=purge.preview.keys if friction.confirm_count else None,
+                    plan=plan,
+                )
+        except (Conflict, Refused, InvalidInput) as error:
+            self._teller.problem(error.message, error.what_to_do)
+            self.leave(purge, Code.REFUSED)
+
+    def followed(self, purge: Purge) -> NoReturn:
+        """Wait until it is over, saying how far it is, and end with the exit code of its end."""
+        goes_on = f"Purge {purge.number} goes on. To stop it: cachewarden purge cancel {purge.number}"
+
+        def has_stopped(now: Purge) -> bool:
+            # Whoever paused it by hand will have it go on; what paused by itself says why.
+            stuck = now.state is State.PAUSED and (now.needs_count or bool(now.problem))
+            return now.state.is_over or stuck or not now.state.is_active
+
+        with self._interruptible(goes_on), _shown(self._teller, purge) as show:
+            found = self._until(purge.number, has_stopped, show)
+        if found.state is State.DONE:
+            self._teller.result(output.result_line(found))
+            self.leave(found, Code.DONE)
+        self._teller.result(output.result_line(found))
+        if found.state.is_over:
+            self.end(found, Code.FAILED, found.problem)
+        if found.needs_count or not found.state.is_active:
+            way_out = f"Count again and approve: cachewarden purge approve {found.number}"
+            self.end(found, Code.UNCONFIRMED, found.problem, way_out)
+        self.end(found, Code.UNFINISHED, found.problem, f"To go on: cachewarden purge resume {found.number}")
+
+    def end(self, purge: Purge, code: Code, problem: str, what_to_do: str = "") -> NoReturn:
+        """Say why it goes no further, and end."""
+        if problem:
+            self._teller.problem(problem, what_to_do)
+        self.leave(purge, code)
+
+    def leave(self, purge: Purge, code: Code, friction: Friction | None = None) -> NoReturn:
+        """End the command, with the JSON where one is wanted."""
+        self._teller.json(output.purge_json(purge, self._cache_name, friction))
+        sys.exit(code)
+
+    def _answered(self, purge: Purge, friction: Friction, answers: Answers) -> tuple[str, str]:
+        """The typed text and the reason; ends the command where something is missing."""
+        assert purge.preview is not None
+        typed, reason = answers.typed.strip(), answers.reason.strip()
+        needed = []
+        for why in friction.why:
+            self._teller.note(why)
+        if friction.typed is not None and typed != friction.typed:
+            if typed or not answers.asks:
+                needed.append(f"--confirm {shlex.quote(friction.typed)}")
+            else:
+                typed = click.prompt(f"Type {friction.typed} to confirm", err=True).strip()
+                if typed != friction.typed:
+                    needed.append(f"--confirm {shlex.quote(friction.typed)}")
+        elif friction.typed is None and friction.confirm_count and not (answers.yes or typed):
+            count = output.keys(purge.preview.keys)
+            if not answers.asks or not click.confirm(f"{_VERBS[purge.plan.action]} {count}?", err=True):
+                needed.append("--yes")
+        if friction.reason and not reason and not purge.reason:
+            if answers.asks and not needed:
+                reason = click.prompt("Why, in a few words", err=True).strip()
+            else:
+                needed.append('--reason "…"')
+        if needed:
+            self._teller.problem(
+                f"Not confirmed: nothing is changed. Missing: {', '.join(needed)}.",
+                f"Approve what was counted within ten minutes: cachewarden purge approve {purge.number}"
+                f" {' '.join(needed)}",
+            )
+            self.leave(purge, Code.UNCONFIRMED, friction)
+        return typed, reason
+
+    def _until(
+        self,
+        number: int,
+        is_there: Callable[[Purge], bool],
+        show: Callable[[Purge], None] = lambda now: None,
+    ) -> Purge:
+        """Look again and again."""
+        began = time.monotonic()
+        answered_at = alive_at = began
+        found: Purge | None = None
+        was_there = False
+        while True:
+            now = time.monotonic()
+            try:
+                with unit(self._runtime) as work:
+                    found = service.get_purge(work, number)
+                    worker = monitoring.worker_status(work)
+                    is_due = found.plan.at is None or found.plan.at <= work.now
+            except StoreUnavailable as error:
+                if now - answered_at > STORE_AWAY_S:
+                    self._teller.problem(error.message, error.what_to_do)
+                    sys.exit(Code.UNFINISHED)
+            else:
+                answered_at = now
+                if is_there(found):
+                    return found
+                show(found)
+                was_there = was_there or worker is not None
+                if (worker is not None and worker.is_alive) or not is_due or found.state is State.PAUSED:
+                    alive_at = now
+                elif now - alive_at > (WORKER_AWAY_S if was_there else NEVER_A_WORKER_S):
+                    self.end(
+                        found,
+                        Code.UNFINISHED,
+                        "No worker runs, so nothing is counted and nothing is purged.",
+                        "Start one: cachewarden worker",
+                    )
+            if self._ends_at is not None and now > self._ends_at:
+                self._teller.problem(f"Purge {number} is not over after the time that --timeout allows.")
+                if found is None:
+                    sys.exit(Code.UNFINISHED)
+                self.leave(found, Code.UNFINISHED)
+            time.sleep(0.1 if now - began < 2 else 0.5)
+
+    @contextmanager
+    def _interruptible(self, goodbye: str) -> Iterator[None]:
+        """Ctrl-C ends the waiting and nothing else."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            click.echo(err=True)
+            self._teller.problem("interrupted.", goodbye)
+            sys.exit(Code.INTERRUPTED)
+
+
+def is_empty(purge: Purge, plan: Plan) -> bool:
+    """Whether there is nothing to do: a purge for later, and of a tag, is worth its while without a key."""
+    assert purge.preview is not None
+    found = purge.preview.keys + purge.preview.keys_error
+    return found == 0 and plan.when is not When.AT and plan.selection.by is not SelectBy.TAG
+
+
+@contextmanager
+def _shown(teller: Teller, purge: Purge) -> Iterator[Callable[[Purge], None]]:
+    """A function that shows how far a purge is: as a bar on a terminal, else in a line now and then."""
+    if teller.as_json:
+        yield lambda now: None
+    elif not sys.stderr.isatty():
+        yield _lines(teller)
+    else:
+        with click.progressbar(
+            length=_STEPS,
+            label=f"Purge {purge.number}",
+            file=sys.stderr,
+            item_show_func=lambda text: text or "",
+        ) as bar:
+
+            def show(now: Purge) -> None:
+                # A second pass over the nodes begins further back.
+                bar.update(round((now.share or 0.0) * _STEPS) - bar.pos, output.progress_line(now))
+
+            yield show
+
+
+def _lines(teller: Teller) -> Callable[[Purge], None]:
+    said, said_at = "", 0.0
+
+    def show(now: Purge) -> None:
+        nonlocal said, said_at
+        line, at = output.progress_line(now), time.monotonic()
+        if line != said and at - said_at >= SAID_EVERY_S:
+            teller.note(f"Purge {now.number}: {line}")
+            said, said_at = line, at
+
+    return show
+
+
+_VERBS: Final = {
+    "delete": "Delete",
+    "spread": "Expire",
+    "soft": "Softly expire",
+    "policy": "Change the TTL of",
+}
