@@ -270,13 +270,13 @@ class Worker:
         assert self._at.cursor is not None
         count = max(1, min(units, common.allowance.most_at_once(self._expected)))
         step = self._source.step(self._at.cursor, count, ())
-        keys = step.keys
-        if keys and not common.plan.selection.filters.is_empty:
-            keys = [
-                key
-                for node, here in common.router.split(keys)
-                for key in self._filtered(node, common.paces.of(node), here)
-            ]
+        # A list, or a tag's index, names keys that may not exist. What the journal has did: whoever does a segment again
+        # could not tell otherwise which of its keys were removed before.
+        keys = [
+            key
+            for node, here in common.router.split(step.keys)
+            for key in self._filtered(node, common.paces.of(node), here)
+        ]
         self._keep(keys, step.cursor, step.looked_at)
 
     def _filtered(self, node: Node, pace: Pace, keys: Sequence[bytes]) -> list[bytes]:
@@ -343,8 +343,7 @@ class Worker:
 
     def _within_cap(self, more: int) -> None:
         common = self._common
-        # Of a list it is not known beforehand which keys exist; those that did were counted at the start.
-        would = common.saver.progress.touched if common.is_exact else common.saver.claimed + more
+        would = common.saver.claimed + more
         if would > common.cap:
             raise Exceeded(
                 f"It would touch more keys than were approved: {would:,} or more, of {common.cap:,}.",

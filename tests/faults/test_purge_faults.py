@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,20 @@ import redis
 from sqlalchemy import text
 
 from dashboard import migrations
+from dashboard.access import Actor, Role
+from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
 from dashboard.db.session import Database
 from dashboard.embedded import postgres, valkey
 from dashboard.invalidation import service
-from dashboard.invalidation.types import Limits, Plan, Purge, SelectBy, State, When
+from dashboard.invalidation.types import Limits, Purge, SelectBy, State, When
 from dashboard.work import Runtime
 from tests.support import servers
 from tests.support.people import as_cli
 from tests.support.polling import value, wait_until
-from tests.support.purge_workers import Mother, Workers
-from tests.support.purges import AT_ONCE, draft, plan
-from tests.support.some_caches import add_cache
+from tests.support.purge_workers import LEASE_S, Mother, Workers
+from tests.support.purges import draft, plan
+from tests.support.some_caches import add_cache, form
 
 FILL = """
 for number = tonumber(ARGV[2]), tonumber(ARGV[3]) do
@@ -44,11 +47,11 @@ def fill(url: str, prefix: str, keys: int) -> None:
             client.eval(FILL, 0, prefix, start, min(start + 20_000, keys) - 1)
 
 
-def fill_all(url: str, keys: int, others: int = 500) -> None:
+def fill_all(url: str, keys: int) -> None:
     """Store the keys to be purged, and some of every sort that must stay."""
     fill(url, "product:", keys)
     for prefix in OTHERS:
-        fill(url, prefix, others)
+        fill(url, prefix, 500)
 
 
 def left(url: str) -> dict[str, int]:
@@ -91,7 +94,7 @@ def approve(runtime: Runtime, number: int, **values: Any) -> Purge:
             number,
             revision=purge.revision,
             reason="a data fix",
-            typed="product:",
+            typed=purge.plan.selection.text,
             confirmed_keys=purge.preview.keys,
             plan=replace(purge.plan, **values),
         )
@@ -133,11 +136,16 @@ def holder(runtime: Runtime) -> int | None:
     return int(name.rpartition(":")[2]) if name else None
 
 
-def assert_whole(runtime: Runtime, url: str, number: int, keys: int, *, others: int = 500) -> None:
-    """It is done: every key counted once and gone, all others there, one audit trail, nothing left over."""
+def assert_whole(runtime: Runtime, url: str, number: int, keys: int, *, seen_twice: bool = False) -> None:
+    """It is done: every key counted once and gone, all others there, one audit trail, nothing left over.
+
+    Args:
+        seen_twice: some keys may have been found once more, when they were gone.
+    """
     purge = wait_for(runtime, number, State.DONE)
-    assert left(url) == {"product:": 0} | dict.fromkeys(OTHERS, others)
-    assert (purge.progress.touched, purge.progress.skipped, purge.problem) == (keys, 0, "")
+    assert left(url) == {"product:": 0} | dict.fromkeys(OTHERS, 500)
+    assert (purge.progress.touched, purge.problem) == (keys, "")
+    assert seen_twice or purge.progress.skipped == 0
     assert purge.started_at is not None and purge.ended_at is not None
     assert_clean(runtime)
 
@@ -182,6 +190,8 @@ def test_killed_on_its_way(
 ) -> None:
     keys = 12_000
     fill_all(valkey_url, keys)
+    # As slowly that there is more than one commit of the journal.
+    pace(live_runtime, cache, 8_000)
     number = draft(live_runtime, cache.id).number
     dying = crew.start(dies=f"{at}:{moment}")
     if at == "previewed":
@@ -368,3 +378,246 @@ def test_killed_at_random(
             raise
         finally:
             crew.close()
+
+
+# --- lists and reports --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_list_survives_its_worker_and_the_report_names_each_key_once(
+    live_runtime: Runtime, valkey_url: str, cache: Cache, crew: Workers, moment: str
+) -> None:
+    keys = 12_000
+    fill_all(valkey_url, keys)
+    # Every other one is not in the cache, and each is named twice.
+    ids = [b"%d" % number for number in range(2 * keys)]
+    wanted = plan("product:{id}", SelectBy.IDS, wants_report=True)
+    number = draft(live_runtime, cache.id, wanted, tuple(ids + ids)).number
+    dying = crew.start(dies=f"journal 3:{moment}")
+    counted = wait_for(live_runtime, number, State.PREVIEWED)
+    assert counted.preview is not None and counted.preview.named is not None
+    approve(live_runtime, number)
+    wait_until(lambda: not crew.is_alive(dying), "it dies")
+    crew.start()
+    done = wait_for(live_runtime, number, State.DONE)
+    assert left(valkey_url) == {"product:": 0} | dict.fromkeys(OTHERS, 500)
+    assert done.progress.touched == keys
+    assert trail(live_runtime, number) == WHOLE
+    actor = Actor(None, "vera", Role.VIEWER, "web")
+    reported = b"".join(service.report_chunks(live_runtime, actor, number)).split()
+    assert {b"product:%d" % each for each in range(keys)} <= set(reported)
+
+
+# --- servers that go away -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("away_s", [0.0, 3.0], ids=["shortly", "for longer than a lease"])
+def test_postgresql_restarts_in_the_middle(
+    live_runtime: Runtime, valkey_url: str, mother: Mother, server_folder: Path, away_s: float
+) -> None:
+    keys, port = 12_000, servers.free_port()
+    fill_all(valkey_url, keys)
+    with ExitStack() as stack:
+        first = postgres.start(server_folder, port=port, config=servers.FAST_POSTGRES)
+        stack.callback(first.stop)
+        database = Database(first.url)
+        stack.callback(database.dispose)
+        migrations.upgrade(database)
+        runtime = replace(live_runtime, database=database)
+        crew = Workers(mother, runtime, first.url)
+        stack.callback(crew.close)
+        cache = add_cache(runtime, url=valkey_url)
+        pace(runtime, cache, 1_500)
+        number = draft(runtime, cache.id).number
+        alive = [crew.start(), crew.start()]
+        wait_for(runtime, number, State.PREVIEWED)
+        approve(runtime, number)
+        wait_until(lambda: get(runtime, number).progress.touched > 0, "it has begun")
+        first.stop()
+        time.sleep(away_s)
+        if away_s > LEASE_S:
+            # Nobody can know whose it is: nobody works on it.
+            remaining = left(valkey_url)["product:"]
+            assert remaining > 0
+            time.sleep(1)
+            assert left(valkey_url)["product:"] == remaining
+        second = postgres.start(server_folder, port=port, config=servers.FAST_POSTGRES)
+        stack.callback(second.stop)
+        assert_whole(runtime, valkey_url, number, keys)
+        assert trail(runtime, number) == WHOLE
+        assert all(crew.is_alive(pid) for pid in alive)
+
+
+def test_redis_restarts_in_the_middle(live_runtime: Runtime, crew: Workers, server_folder: Path) -> None:
+    keys, port = 12_000, servers.free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    arguments = ("--appendonly", "yes")
+    with servers.redis_server(*arguments, port=port, folder=server_folder):
+        fill_all(url, keys)
+        cache = add_cache(live_runtime, url=url)
+        pace(live_runtime, cache, 3_000)
+        number = draft(live_runtime, cache.id).number
+        crew.start()
+        wait_for(live_runtime, number, State.PREVIEWED)
+        approve(live_runtime, number)
+        wait_until(lambda: get(live_runtime, number).progress.touched > 0, "it has begun")
+        before = get(live_runtime, number).progress.nodes[0].run_id
+    # Here it was killed.
+    wait_until(lambda: get(live_runtime, number).progress.waits_for, "it says what it waits for")
+    assert state(live_runtime, number) is State.RUNNING
+    with servers.redis_server(*arguments, port=port, folder=server_folder):
+        # What was found and not removed yet when it was killed is found again.
+        assert_whole(live_runtime, url, number, keys, seen_twice=True)
+        after = get(live_runtime, number).progress
+    assert after.nodes[0].run_id not in ("", before) and after.waits_for == ""
+    # The cursor of the server that is gone was not used: it was gone over from its beginning.
+    assert after.scanned > keys
+    assert trail(live_runtime, number) == WHOLE
+
+
+# --- workers that hang, end, and work side by side ----------------------------------------------------------
+
+
+def test_a_worker_that_hung_and_wakes_up_is_not_in_the_way(
+    live_runtime: Runtime, valkey_url: str, cache: Cache, crew: Workers
+) -> None:
+    keys = 10_000
+    fill_all(valkey_url, keys)
+    pace(live_runtime, cache, 2_500)
+    number = draft(live_runtime, cache.id).number
+    hanging = crew.start()
+    wait_for(live_runtime, number, State.PREVIEWED)
+    approve(live_runtime, number)
+    wait_until(lambda: get(live_runtime, number).progress.touched > 0, "it has begun")
+    crew.signal(hanging, signal.SIGSTOP)
+    crew.start()
+    wait_until(lambda: holder(live_runtime) not in (None, hanging), "another takes over")
+    crew.signal(hanging, signal.SIGCONT)
+    assert_whole(live_runtime, valkey_url, number, keys)
+    assert trail(live_runtime, number) == WHOLE
+    assert crew.is_alive(hanging)
+    # And it is of use again.
+    again = draft(live_runtime, cache.id).number
+    wait_for(live_runtime, again, State.PREVIEWED)
+
+
+def test_a_worker_that_ends_hands_over_at_once(
+    live_runtime: Runtime, valkey_url: str, cache: Cache, crew: Workers
+) -> None:
+    keys = 8_000
+    fill_all(valkey_url, keys)
+    pace(live_runtime, cache, 2_000)
+    number = draft(live_runtime, cache.id).number
+    # Its lease would last for longer than this test waits.
+    ending = crew.start(lease_s=300.0)
+    wait_for(live_runtime, number, State.PREVIEWED)
+    approve(live_runtime, number)
+    wait_until(lambda: get(live_runtime, number).progress.touched > 0, "it has begun")
+    crew.signal(ending, signal.SIGTERM)
+    wait_until(lambda: not crew.is_alive(ending), "it ends")
+    assert state(live_runtime, number) is State.RUNNING
+    crew.start()
+    assert_whole(live_runtime, valkey_url, number, keys)
+    assert trail(live_runtime, number) == WHOLE
+
+
+def test_two_workers_share_what_there_is_to_do(
+    live_runtime: Runtime, valkey_url: str, cache: Cache, crew: Workers
+) -> None:
+    prefixes = [f"part{number}:" for number in range(6)]
+    for prefix in prefixes:
+        fill(valkey_url, prefix, 2_000)
+    with as_cli(live_runtime) as work:
+        old = service.limits(work, cache.id)
+        service.set_limits(work, cache.id, replace(old, at_a_time=2, most_keys_per_s=4_000))
+    numbers = [draft(live_runtime, cache.id, plan(prefix)).number for prefix in prefixes]
+    crew.start()
+    crew.start()
+    for number in numbers:
+        wait_for(live_runtime, number, State.PREVIEWED)
+        with as_cli(live_runtime) as work:
+            purge = service.get_purge(work, number)
+            service.approve(
+                work,
+                number,
+                revision=purge.revision,
+                confirmed_keys=2_000,
+                reason="x",
+                typed=purge.plan.selection.text,
+            )
+    most = 0
+
+    def all_done() -> bool:
+        nonlocal most
+        with as_cli(live_runtime) as work:
+            active = [purge.state for purge in service.active_purges(work)]
+        most = max(most, active.count(State.RUNNING))
+        return not active
+
+    wait_until(all_done, "all are done", 120)
+    assert most <= 2
+    for number in numbers:
+        purge = get(live_runtime, number)
+        assert (purge.state, purge.progress.touched) == (State.DONE, 2_000)
+        assert trail(live_runtime, number) == WHOLE
+    with redis.Redis.from_url(valkey_url) as client:
+        assert client.dbsize() == 0
+    assert_clean(live_runtime)
+
+
+# --- the ground is taken away -------------------------------------------------------------------------------
+
+
+def test_a_cache_that_becomes_read_only_is_left_alone(
+    live_runtime: Runtime, valkey_url: str, cache: Cache, crew: Workers
+) -> None:
+    fill_all(valkey_url, 8_000)
+    pace(live_runtime, cache, 1_000)
+    number = draft(live_runtime, cache.id).number
+    crew.start()
+    wait_for(live_runtime, number, State.PREVIEWED)
+    approve(live_runtime, number)
+    wait_until(lambda: get(live_runtime, number).progress.touched > 0, "it has begun")
+    with as_cli(live_runtime) as work:
+        changed = form(url=valkey_url, read_only=True, revision=cache.revision)
+        caches.update_cache(work, cache.id, changed)
+    failed = wait_for(live_runtime, number, State.FAILED)
+    assert "read-only" in failed.problem
+    assert 0 < failed.progress.touched == 8_000 - left(valkey_url)["product:"] < 8_000
+    assert_clean(live_runtime)
+
+
+def test_a_cache_that_is_removed_is_left_alone(
+    live_runtime: Runtime, valkey_url: str, cache: Cache, crew: Workers
+) -> None:
+    fill_all(valkey_url, 20_000)
+    pace(live_runtime, cache, 1_000)
+    number = draft(live_runtime, cache.id).number
+    worker = crew.start()
+    wait_for(live_runtime, number, State.PREVIEWED)
+    approve(live_runtime, number)
+    wait_until(lambda: get(live_runtime, number).progress.touched > 0, "it has begun")
+    with as_cli(live_runtime) as work:
+        caches.delete_cache(work, cache.id)
+
+    def is_still() -> bool:
+        before = left(valkey_url)["product:"]
+        time.sleep(1)
+        return left(valkey_url)["product:"] == before
+
+    wait_until(is_still, "nothing is removed any more")
+    assert left(valkey_url)["product:"] > 0
+    assert crew.is_alive(worker)
+    assert_clean(live_runtime)
+
+
+def test_its_time_is_waited_for(live_runtime: Runtime, valkey_url: str, cache: Cache, crew: Workers) -> None:
+    fill_all(valkey_url, 100)
+    number = draft(live_runtime, cache.id).number
+    crew.start()
+    wait_for(live_runtime, number, State.PREVIEWED)
+    at = live_runtime.clock.now() + timedelta(seconds=3)
+    approve(live_runtime, number, when=When.AT, at=at)
+    assert_whole(live_runtime, valkey_url, number, 100)
+    started_at = get(live_runtime, number).started_at
+    assert started_at is not None and started_at >= at
