@@ -270,8 +270,8 @@ class Worker:
         assert self._at.cursor is not None
         count = max(1, min(units, common.allowance.most_at_once(self._expected)))
         step = self._source.step(self._at.cursor, count, ())
-        # A list, or a tag's index, names keys that may not exist. What the journal has did: whoever does a segment again
-        # could not tell otherwise which of its keys were removed before.
+        # A list, or a tag's index, names keys that may not exist. Those in the journal did: whoever does a segment
+        # again could not tell otherwise which of its keys were removed before.
         keys = [
             key
             for node, here in common.router.split(step.keys)
