@@ -53,12 +53,13 @@ STRANGE = st.one_of(
         ]
     ),
 )
-FIELDS = (
-    "by keys template ids prefix pattern tag mapping rows type ttl_min_s ttl_min_s.unit ttl_max_s idle_min_s"
-    " size_min_bytes size_max_bytes size_max_bytes.unit without_ttl action window_s window_s.unit lengthens wants_report"
-    " list_of revision when over_s over_s.unit at cron reason typed confirm back database_budget_qps typed_above"
-    " most_keys_per_s batch slowest_probe_ms at_a_time"
-).split()
+NAMES = """
+by keys template ids prefix pattern tag mapping rows type ttl_min_s ttl_min_s.unit ttl_max_s idle_min_s
+size_min_bytes size_max_bytes size_max_bytes.unit without_ttl action window_s window_s.unit lengthens
+wants_report list_of revision when over_s over_s.unit at cron reason typed confirm back
+database_budget_qps typed_above most_keys_per_s batch slowest_probe_ms at_a_time
+"""
+FIELDS = NAMES.split()
 FORM = st.dictionaries(st.sampled_from(FIELDS), STRANGE, max_size=10)
 CHOSEN = st.fixed_dictionaries(
     {
