@@ -112,6 +112,8 @@ def expire(work: UnitOfWork) -> None:
 
 def _count(runtime: Runtime, control: Control) -> None:
     begun = patiently(runtime, control, lambda work: _begin_count(work, control))
+    if begun is None:
+        return
     purge, asks = begun.purge, EngineControl(control)
     found: Preview | str
     try:
@@ -161,10 +163,11 @@ def _count(runtime: Runtime, control: Control) -> None:
     patiently(runtime, control, end)
 
 
-def _begin_count(work: UnitOfWork, control: Control) -> _Begun:
+def _begin_count(work: UnitOfWork, control: Control) -> _Begun | None:
     purge = _lock(work, control)
     if purge.state is not State.DRAFT:
-        raise LeaseLost
+        jobs.finish(work, control.job)
+        return None
     return _opened(work, purge)
 
 
@@ -221,7 +224,8 @@ def _begin_run(work: UnitOfWork, control: Control) -> _Begun | None:
     """Start it or take it over; None: it can't run, and is at its end."""
     purge = _lock(work, control)
     if purge.state not in (State.WAITING, State.RUNNING):
-        raise LeaseLost
+        jobs.finish(work, control.job)
+        return None
     cache = caches.get_cache(work, purge.cache_id)
     if cache.read_only:
         _leave(work, control, purge, cache, Verb.FAIL, problem=f"{cache.name} is read-only.")

@@ -75,7 +75,10 @@ def remove(session: Session, job_id: int) -> None:
 
 def set_width(session: Session, kind: str, lane: str, width: int) -> None:
     """Change how many jobs of a lane run at a time."""
-    session.execute(update(JobRow).where(JobRow.kind == kind, JobRow.lane == lane).values(lane_width=width))
+    # In the order that renewals lock them, too.
+    found = select(JobRow.id).where(JobRow.kind == kind, JobRow.lane == lane)
+    ids = session.scalars(found.order_by(JobRow.id).with_for_update()).all()
+    session.execute(update(JobRow).where(JobRow.id.in_(ids)).values(lane_width=width))
 
 
 def has_free(session: Session, kinds: Sequence[str]) -> bool:
@@ -113,9 +116,14 @@ def renew(session: Session, held: Iterable[tuple[int, int]], lease_s: float) -> 
     """
     query = text(
         """
+        WITH held AS (
+            SELECT job.id FROM job
+            JOIN unnest(CAST(:ids AS bigint[]), CAST(:attempts AS int[])) AS mine(id, attempt)
+                ON job.id = mine.id AND job.attempt = mine.attempt
+            ORDER BY job.id FOR UPDATE OF job
+        )
         UPDATE job SET lease_until = clock_timestamp() + make_interval(secs => :lease_s)
-        FROM unnest(CAST(:ids AS bigint[]), CAST(:attempts AS int[])) AS mine(id, attempt)
-        WHERE job.id = mine.id AND job.attempt = mine.attempt
+        FROM held WHERE job.id = held.id
         RETURNING job.id, job.wish
         """
     )
