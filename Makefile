@@ -39,9 +39,8 @@ bench: $(VENV)/.dev ## Measure polling, queries, pages and the library next to o
 	@$(BIN)/python -m benchmarks
 
 .PHONY: soak
-soak: $(VENV)/.dev ## Ten minutes of random interleavings of the library (MINUTES=1 for less), a purge with fifty kills
+soak: $(VENV)/.dev ## Ten minutes of random interleavings of the library (MINUTES=1 for less)
 	@$(BIN)/python -m tests.soak $(or $(MINUTES),10)
-	@CACHEWARDEN_FULL=1 $(BIN)/python -m pytest -q tests/faults/test_purge_faults.py -k killed_at_random
 
 .PHONY: shots
 shots: $(VENV)/.dev ## Take pictures of every page into shots/ (needs Chromium)
