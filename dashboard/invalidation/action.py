@@ -25,7 +25,11 @@ _LOOK: Final = (
 local left = redis.call('PTTL', KEYS[1])
 if left == -2 then return 0 end
 local value = redis.pcall('GETRANGE', KEYS[1], 0, 17)
-if type(value) ~= 'string' then value = '' end
+if type(value) ~= 'string' then
+  -- Whoever may not look can't tell a placeholder; a key of another type is none.
+  if not string.find(value.err, 'WRONGTYPE', 1, true) then return value end
+  value = ''
+end
 local isPlaceholder = string.sub(value, 1, 13) == string.sub(HOLD, 1, 13)
 """
 )

@@ -8,26 +8,30 @@ from pathlib import Path
 import pytest
 import redis
 
-from dashboard.caching.wire import COUNTERS_KEY, INSTANCES_KEY
+from dashboard.caching import tags
+from dashboard.caching.wire import COUNTERS_KEY, INSTANCES_KEY, Kind, placeholder
 from dashboard.embedded import valkey
 from dashboard.fleet import commands, policies
 from dashboard.fleet.check import check_connection
 from dashboard.fleet.commands import Missing
 from dashboard.fleet.errors import FleetDenied
-from dashboard.fleet.permissions import POLICIES, READ_ONLY
-from dashboard.fleet.registry import Fleet
+from dashboard.fleet.permissions import POLICIES, PURGES, READ_ONLY
+from dashboard.fleet.registry import Connection, Fleet
 from dashboard.fleet.url import CacheUrl, parse_url
-from tests.support import odd_servers, servers
+from dashboard.invalidation.signals import Failed
+from dashboard.invalidation.types import Action, Filters, Plan, SelectBy, Selection, When
+from tests.support import odd_servers, purging, servers
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "permissions.md"
 PASSWORD = "correct-horse"
 POLICIES_LINE = 2
+PURGES_LINE = 3
 
 
 def documented(number: int) -> list[str]:
     """The words of the document's ``number``-th ACL line, with a real password."""
-    lines = re.findall(r"^\s*(ACL SETUSER .*)$", DOC.read_text(), re.MULTILINE)
-    assert len(lines) == 3
+    lines: list[str] = re.findall(r"^\s*(ACL SETUSER .*)$", DOC.read_text(), re.MULTILINE)
+    assert len(lines) == 4
     return lines[number].replace("PASSWORD", PASSWORD).split()
 
 
@@ -110,10 +114,11 @@ def test_the_table_lists_every_right() -> None:
     assert rules == [permission.rule for permission in READ_ONLY]
     rows = re.findall(r"^\| `(\+[^`]+)` \| ([A-Z ]+) \|", DOC.read_text(), re.MULTILINE)
     assert [(rule.replace("\\|", "|"), command) for rule, command in rows] == [
-        (permission.rule, permission.command) for permission in (*READ_ONLY, *POLICIES)
+        (permission.rule, permission.command) for permission in (*READ_ONLY, *POLICIES, *PURGES)
     ]
     rules = [word.rstrip(")") for word in documented(POLICIES_LINE) if word.startswith("+")]
     assert sorted(rules) == sorted(permission.rule for permission in POLICIES)
+    assert documented(PURGES_LINE)[3:] == [permission.rule for permission in PURGES]
 
 
 @pytest.mark.parametrize("missing", ["eval", "set"])
@@ -166,3 +171,101 @@ def test_the_line_for_policies_is_enough_and_reaches_no_other_key(admin_url: str
         ):
             with pytest.raises(redis.exceptions.NoPermissionError):
                 limited.execute_command(*command.split())
+
+
+def filled(admin: redis.Redis) -> None:
+    """A server with keys of every kind that a purge treats apart, one of them in a tag."""
+    admin.flushall()
+    admin.set("news:1", "text", ex=100)
+    admin.set("news:2", "text")
+    admin.set("news:3", placeholder(Kind.LOAD), ex=100)
+    admin.zadd(tags.tag_key("sale"), {b"news:1": 2**50, tags.VERSION: 7})
+    admin.hset(COUNTERS_KEY, "loads:news:", 1)
+
+
+def everything() -> Iterator[tuple[Plan, list[bytes] | None]]:
+    """Each way to select with each action, and all filters."""
+    filters = Filters(type="string", ttl_max_s=10**6, idle_min_s=0, size_min_bytes=0)
+    ways: list[tuple[Selection, list[bytes] | None]] = [
+        (Selection(SelectBy.PREFIX, "news:"), None),
+        (Selection(SelectBy.PREFIX, "news:", filters=filters), None),
+        (Selection(SelectBy.KEYS, count=2), [b"news:1", b"news:3"]),
+        (Selection(SelectBy.TAG, "sale"), None),
+    ]
+    for selection, items in ways:
+        for action in Action:
+            window_s = 5 if action is Action.SPREAD else 0
+            yield Plan(selection, action, window_s=window_s, when=When.NOW), items
+
+
+def limited(url: str, username: str) -> tuple[Fleet, Connection]:
+    where = parse_url(url)
+    fleet = Fleet()
+    return fleet, fleet.open(1, CacheUrl(where.kind, where.nodes, username=username, password=PASSWORD))
+
+
+def test_the_line_for_purges_is_enough(admin_url: str) -> None:
+    with redis.Redis.from_url(admin_url) as admin:
+        admin.execute_command(*documented(0))
+        admin.execute_command(*documented(PURGES_LINE))
+        admin.config_resetstat()
+        fleet, connection = limited(admin_url, "cachewarden")
+        for plan, items in everything():
+            filled(admin)
+            counted = purging.preview(connection, plan.selection, items=items)
+            assert counted.keys >= 1 and counted.size_bytes
+            assert purging.purge(connection, plan, items=items).touched >= 1, plan
+        fleet.close()
+        assert "errorstat_NOPERM" not in admin.info("errorstats")
+
+
+def test_unlink_is_enough_to_delete(admin_url: str) -> None:
+    with redis.Redis.from_url(admin_url) as admin:
+        filled(admin)
+        admin.execute_command(*documented(0))
+        admin.execute_command(
+            *["ACL", "SETUSER", "cachewarden", "reset", "on"], f">{PASSWORD}", *documented(0)[5:]
+        )
+        admin.execute_command("ACL", "SETUSER", "cachewarden", "+unlink")
+        fleet, connection = limited(admin_url, "cachewarden")
+        selection = Selection(SelectBy.PREFIX, "news:")
+        assert purging.preview(connection, selection).keys == 3
+        assert purging.purge(connection, Plan(selection, when=When.NOW)).touched == 3
+        fleet.close()
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_without_the_line_a_purge_touches_nothing_and_says_what_grants_it(
+    admin_url: str, action: Action
+) -> None:
+    with redis.Redis.from_url(admin_url) as admin:
+        filled(admin)
+        admin.execute_command(
+            *["ACL", "SETUSER", "cachewarden", "reset", "on"], f">{PASSWORD}", *documented(0)[5:]
+        )
+        fleet, connection = limited(admin_url, "cachewarden")
+        plan = Plan(Selection(SelectBy.PREFIX, "news:"), action, window_s=5, when=When.NOW)
+        with pytest.raises(Failed) as raised:
+            purging.purge(connection, plan)
+        fleet.close()
+        said = f"{raised.value.message} {raised.value.what_to_do}"
+        assert "ACL SETUSER" in said and "+unlink" in said
+        assert admin.exists("news:1", "news:2", "news:3") == 3
+
+
+@pytest.mark.parametrize("action", [Action.SPREAD, Action.POLICY])
+def test_whoever_may_not_look_at_a_value_does_not_touch_it(admin_url: str, action: Action) -> None:
+    """A placeholder that is not known as one would be filled with what was read before the purge."""
+    with redis.Redis.from_url(admin_url) as admin:
+        filled(admin)
+        admin.execute_command(*documented(0))
+        admin.execute_command(*documented(PURGES_LINE))
+        admin.execute_command("ACL", "SETUSER", "cachewarden", "-getrange")
+        fleet, connection = limited(admin_url, "cachewarden")
+        before = [admin.ttl(f"news:{number}") for number in (1, 2, 3)]
+        plan = Plan(Selection(SelectBy.PREFIX, "news:"), action, window_s=5, when=When.NOW)
+        with pytest.raises(Failed) as raised:
+            purging.purge(connection, plan)
+        fleet.close()
+        assert "+getrange" in f"{raised.value.message} {raised.value.what_to_do}"
+        assert [admin.ttl(f"news:{number}") for number in (1, 2, 3)] == pytest.approx(before, abs=5)
