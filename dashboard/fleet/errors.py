@@ -297,9 +297,16 @@ def _closed(where: str, url: CacheUrl) -> Problem:
 def _not_redis(where: str, text: str) -> Problem:
     upper = text.upper()
     what = "something that is not Redis' protocol"
-    if "HTTP/" in upper or "<!DOCTYPE" in upper or "<HTML" in upper:
+    # hiredis, where it is installed, tells no more than the first byte.
+    if (
+        "HTTP/" in upper
+        or "<!DOCTYPE" in upper
+        or "<HTML" in upper
+        or 'GOT "H" AS' in upper
+        or 'GOT "<" AS' in upper
+    ):
         what = "as a web server (HTTP)"
-    elif "SSH-" in upper:
+    elif "SSH-" in upper or 'GOT "S" AS' in upper:
         what = "as an SSH server"
     return Problem(
         Cause.NOT_REDIS,

@@ -147,11 +147,12 @@ class BoundedSocket:
         self._sock.settimeout(self._exchange_s)
         self._sock.sendall(data)
 
-    def recv(self, size: int) -> bytes:
+    def recv(self, size: int, flags: int = 0) -> bytes:
         """As socket.recv, within the exchange's bounds."""
         self._arm()
-        data = self._sock.recv(size)
-        self._took(len(data))
+        data = self._sock.recv(size, flags)
+        if not flags & socket.MSG_PEEK:
+            self._took(len(data))
         return data
 
     def recv_into(self, *args: Any) -> int:
