@@ -147,17 +147,9 @@ def _count(runtime: Runtime, control: Control) -> None:
             changing.move(
                 work, locked, Verb.PREVIEW, begun.cache, tells=tells, preview=result, problem="", job_id=None
             )
+            jobs.finish(work, control.job)
         else:
-            store.change_purge(work.session, locked.number, problem=result, job_id=None)
-            audit.record(
-                work,
-                "invalidation:purge:preview",
-                f"purge {locked.number}",
-                after={"state": locked.state.value, "why": result},
-                result="failed",
-                cache_name=begun.cache.name,
-            )
-        jobs.finish(work, control.job)
+            _leave_uncounted(work, control, locked, begun.cache, result)
         store_lookups(work, locked.cache_id, lookups)
 
     patiently(runtime, control, end)
@@ -168,7 +160,25 @@ def _begin_count(work: UnitOfWork, control: Control) -> _Begun | None:
     if purge.state is not State.DRAFT:
         jobs.finish(work, control.job)
         return None
-    return _opened(work, purge)
+    try:
+        return _opened(work, purge)
+    except DashboardError as error:
+        # The stored URL can't be decrypted, say.
+        _leave_uncounted(work, control, purge, caches.get_cache(work, purge.cache_id), _words(error))
+        return None
+
+
+def _leave_uncounted(work: UnitOfWork, control: Control, purge: Purge, cache: Cache, problem: str) -> None:
+    store.change_purge(work.session, purge.number, problem=problem, job_id=None)
+    audit.record(
+        work,
+        "invalidation:purge:preview",
+        f"purge {purge.number}",
+        after={"state": purge.state.value, "why": problem},
+        result="failed",
+        cache_name=cache.name,
+    )
+    jobs.finish(work, control.job)
 
 
 # --- running ----------------------------------------------------------------------------------------------------
@@ -233,7 +243,6 @@ def _begin_run(work: UnitOfWork, control: Control) -> _Begun | None:
     try:
         begun = _opened(work, purge)
     except DashboardError as error:
-        # The stored URL can't be decrypted, say.
         _leave(work, control, purge, cache, Verb.FAIL, problem=_words(error))
         return None
     if purge.state is State.RUNNING:

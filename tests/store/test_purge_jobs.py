@@ -1,0 +1,220 @@
+"""The worker's part of purges: counting and running on a real server, and what can't even begin."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import redis
+from sqlalchemy import text
+
+from dashboard.caches import service as caches
+from dashboard.caches.types import Cache
+from dashboard.invalidation import jobs, service
+from dashboard.invalidation.types import Action, Plan, Purge, SelectBy, State
+from dashboard.jobs.runner import Runner
+from dashboard.work import Runtime
+from tests.support import servers
+from tests.support.people import as_cli
+from tests.support.polling import rows, value, wait_until
+from tests.support.purges import AT_ONCE, draft, plan
+from tests.support.some_caches import add_cache, form
+
+
+@pytest.fixture
+def worker(live_runtime: Runtime) -> Iterator[None]:
+    runner = Runner(
+        live_runtime,
+        jobs.handlers(live_runtime),
+        beside=[lambda: jobs.fire_schedules(live_runtime)],
+    )
+    runner.start()
+    yield
+    runner.stop()
+
+
+@pytest.fixture
+def cache(live_runtime: Runtime, valkey_url: str) -> Cache:
+    return add_cache(live_runtime, url=valkey_url)
+
+
+@pytest.fixture
+def raw(valkey_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(valkey_url) as client:
+        client.mset({f"product:{number}": number for number in range(40)})
+        client.mset({f"other:{number}": number for number in range(1_000)})
+        yield client
+
+
+def get(runtime: Runtime, number: int) -> Purge:
+    with as_cli(runtime) as work:
+        return service.get_purge(work, number)
+
+
+def waited(runtime: Runtime, number: int, state: State) -> Purge:
+    wait_until(lambda: get(runtime, number).state is state, f"it is {state}")
+    return get(runtime, number)
+
+
+def approve(runtime: Runtime, number: int, **values: Any) -> Purge:
+    with as_cli(runtime) as work:
+        purge = service.get_purge(work, number)
+        assert purge.preview is not None
+        return service.approve(
+            work,
+            number,
+            revision=purge.revision,
+            reason="a data fix",
+            typed=purge.plan.selection.text or "shop-prod",
+            confirmed_keys=purge.preview.keys,
+            plan=replace(purge.plan, **values),
+        )
+
+
+def jobs_left(runtime: Runtime) -> int:
+    return int(value(runtime.database, "SELECT count(*) FROM job"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "listed", "gone"),
+    [
+        (AT_ONCE, (), 40),
+        (plan("product:1*", SelectBy.PATTERN), (), 11),
+        (plan("", SelectBy.KEYS), (b"product:1", b"product:2", b"nowhere"), 2),
+        (plan("product:{id}", SelectBy.IDS), tuple(b"%d" % number for number in range(30, 50)), 10),
+    ],
+    ids=["prefix", "pattern", "keys", "ids"],
+)
+def test_counted_approved_done(
+    live_runtime: Runtime,
+    cache: Cache,
+    raw: redis.Redis,
+    worker: None,
+    wanted: Plan,
+    listed: tuple[bytes, ...],
+    gone: int,
+) -> None:
+    number = draft(live_runtime, cache.id, wanted, listed).number
+    counted = waited(live_runtime, number, State.PREVIEWED)
+    assert counted.preview is not None and (counted.preview.keys, counted.preview.keys_error) == (gone, 0)
+    assert counted.preview.keyspace == 1_040 and raw.dbsize() == 1_040
+    approve(live_runtime, number)
+    done = waited(live_runtime, number, State.DONE)
+    assert (done.progress.touched, raw.dbsize()) == (gone, 1_040 - gone)
+    assert done.progress.updated_at is not None and done.progress.passes == 1
+    assert raw.exists(*(f"other:{number}" for number in range(1_000))) == 1_000
+    found = rows(
+        live_runtime.database, "SELECT * FROM audit_entry WHERE action LIKE 'invalidation:%' ORDER BY id"
+    )
+    assert [row.action.rpartition(":")[2] for row in found] == [
+        "create", "preview", "approve", "start", "finish",
+    ]  # fmt: skip
+    assert {row.subject for row in found} == {f"purge {number}"}
+    assert found[-1].after["keys touched"] == gone and found[-1].actor_name == "worker"
+    assert jobs_left(live_runtime) == 0
+
+
+def test_a_cache_that_is_away_cannot_be_counted_and_says_so(live_runtime: Runtime, worker: None) -> None:
+    port = servers.free_port()
+    cache = add_cache(live_runtime, url=f"redis://127.0.0.1:{port}/0")
+    number = draft(live_runtime, cache.id).number
+    wait_until(lambda: get(live_runtime, number).problem, "it says why")
+    purge = get(live_runtime, number)
+    assert purge.state is State.DRAFT and "refused the connection" in purge.problem
+    assert jobs_left(live_runtime) == 0
+    failed = rows(live_runtime.database, "SELECT * FROM audit_entry ORDER BY id DESC LIMIT 1")[0]
+    assert (failed.action, failed.result) == ("invalidation:purge:preview", "failed")
+    with servers.redis_server(port=port):
+        with as_cli(live_runtime) as work:
+            service.recount(work, number, revision=purge.revision)
+        assert waited(live_runtime, number, State.PREVIEWED).problem == ""
+
+
+def test_a_url_that_cannot_be_read_ends_it_with_words(
+    live_runtime: Runtime, cache: Cache, raw: redis.Redis, worker: None
+) -> None:
+    number = draft(live_runtime, cache.id).number
+    waited(live_runtime, number, State.PREVIEWED)
+    with live_runtime.database.transaction() as session:
+        session.execute(text("UPDATE cache SET url = 'sealed with another key', revision = revision + 1"))
+    approve(live_runtime, number)
+    assert "can't be decrypted" in waited(live_runtime, number, State.FAILED).problem
+    again = draft(live_runtime, cache.id).number
+    wait_until(lambda: "can't be decrypted" in get(live_runtime, again).problem, "it says why")
+    assert jobs_left(live_runtime) == 0 and raw.dbsize() == 1_040
+
+
+def test_a_cache_that_became_read_only_meanwhile(
+    live_runtime: Runtime, cache: Cache, valkey_url: str, raw: redis.Redis, worker: None
+) -> None:
+    number = draft(live_runtime, cache.id).number
+    waited(live_runtime, number, State.PREVIEWED)
+    with as_cli(live_runtime) as work:
+        purge = service.get_purge(work, number)
+        service.approve(
+            work, number, revision=purge.revision, reason="x", typed="product:", confirmed_keys=40
+        )
+        # Before any worker can see it.
+        changed = form(url=valkey_url, read_only=True, revision=cache.revision)
+        caches.update_cache(work, cache.id, changed)
+    assert "read-only" in waited(live_runtime, number, State.FAILED).problem
+    assert raw.dbsize() == 1_040
+
+
+def test_more_than_approved_is_left_alone_until_it_is_approved(
+    live_runtime: Runtime, cache: Cache, raw: redis.Redis, worker: None
+) -> None:
+    number = draft(live_runtime, cache.id).number
+    waited(live_runtime, number, State.PREVIEWED)
+    raw.mset({f"product:more:{number}": number for number in range(5_000)})
+    approve(live_runtime, number)
+    held = waited(live_runtime, number, State.PAUSED)
+    assert held.needs_count and held.progress.touched <= held.cap < 100
+    with as_cli(live_runtime) as work:
+        service.recount(work, number, revision=held.revision)
+    waited(live_runtime, number, State.PREVIEWED)
+    approve(live_runtime, number)
+    done = waited(live_runtime, number, State.DONE)
+    assert (done.progress.touched, raw.dbsize()) == (5_040, 1_000)
+
+
+def test_its_own_lookups_are_taken_off_the_hit_ratio(
+    live_runtime: Runtime, cache: Cache, raw: redis.Redis, worker: None
+) -> None:
+    with live_runtime.database.transaction() as session:
+        session.execute(
+            text("INSERT INTO poll_state (cache_id, poll_interval_s) VALUES (:id, 10)"), {"id": cache.id}
+        )
+    raw.config_resetstat()
+    number = draft(live_runtime, cache.id).number
+    waited(live_runtime, number, State.PREVIEWED)
+    approve(live_runtime, number, action=Action.SPREAD, window_s=600)
+    waited(live_runtime, number, State.DONE)
+    stats = raw.info("stats")
+    noted = rows(live_runtime.database, "SELECT self_hits, self_misses FROM poll_state")[0]
+    assert (noted.self_hits, noted.self_misses) == (stats["keyspace_hits"], stats["keyspace_misses"])
+    assert all(0 < raw.ttl(f"product:{each}") <= 600 for each in range(40))
+
+
+def test_a_schedule_from_its_firing_to_its_end(
+    live_runtime: Runtime, cache: Cache, raw: redis.Redis, worker: None
+) -> None:
+    number = draft(live_runtime, cache.id).number
+    counted = waited(live_runtime, number, State.PREVIEWED)
+    with as_cli(live_runtime) as work:
+        made = service.create_schedule(
+            work, number, revision=counted.revision, line="0 4 * * *", confirmed_keys=40
+        )
+    with live_runtime.database.transaction() as session:
+        session.execute(
+            text("UPDATE purge_schedule SET next_at = :at"), {"at": datetime.now(UTC) - timedelta(seconds=1)}
+        )
+
+    def last() -> tuple[State | None, bool]:
+        with as_cli(live_runtime) as work:
+            (found,) = service.list_schedules(work, cache.id)
+        return found.last_state, found.next_at is not None and found.next_at == made.next_at
+
+    wait_until(lambda: last() == (State.DONE, True), "it ran")
+    assert raw.dbsize() == 1_000
