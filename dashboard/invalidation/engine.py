@@ -224,6 +224,7 @@ class _Run:
             control,
             clock,
             Paces(limits.slowest_probe_ms, clock, needs_memory=doing.needs_memory),
+            one_by_one=router.is_cluster,
         )
         self._named = progress.expected_scans
         self._left: list[Worker] = []

@@ -74,6 +74,10 @@ class Pace:
         wanted = self._burst_s / statistics.median(self._costs)
         self._units = min(MOST_UNITS, max(FEWEST_UNITS, min(wanted, self._units * 1.5)))
 
+    def overflowed(self) -> None:
+        """An answer was too large to be read: begin small again."""
+        self._units = FEWEST_UNITS
+
     def rest_s(self, took_s: float) -> float:
         """How long to leave the server alone after a burst that took so long."""
         if self._is_freeing or self._is_full or self._lag > LAG_STOP:

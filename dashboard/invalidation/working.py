@@ -43,6 +43,7 @@ class Common:
     """What all threads of a run share.
 
     Args:
+        one_by_one: keys can't be removed several at a time, as in a Cluster.
         stop: set when one of them has failed.
     """
 
@@ -57,6 +58,7 @@ class Common:
     control: Control
     clock: Clock
     paces: Paces
+    one_by_one: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -191,7 +193,7 @@ class Worker:
         common = self._common
         share = 0.7 if may_find else 1.0
         batches = self._take(int(units * share / common.doing.cost))
-        calls = [common.doing.calls(batch.keys, one_by_one=common.router.is_cluster) for batch in batches]
+        calls = [common.doing.calls(batch.keys, one_by_one=common.one_by_one) for batch in batches]
         flat = [call for each in calls for call in each]
         work = sum(len(call.keys) for call in flat) * common.doing.cost
         step = None
@@ -247,7 +249,7 @@ class Worker:
 
     def _act_on(self, node: Node, pace: Pace, batch: Batch) -> None:
         common = self._common
-        calls = common.doing.calls(batch.keys, one_by_one=common.router.is_cluster)
+        calls = common.doing.calls(batch.keys, one_by_one=common.one_by_one)
         try:
             replies, took_s = self._send(node, calls)
         except BaseException:
@@ -410,6 +412,10 @@ class Worker:
         if error is None:
             return
         self._put_back(refused)
+        if str(error).startswith("CROSSSLOT") or getattr(error, "status_code", "") == "CROSSSLOT":
+            # A node of a Cluster that was added as a plain server.
+            common.one_by_one = True
+            return
         refusal = judge(error, node, lambda user: acl_line(user, common.doing.needs))
         if refusal.trouble is Trouble.WAIT:
             node.doubt()
@@ -439,6 +445,9 @@ class Worker:
         common = self._common
         if isinstance(error, FleetDenied) and error.problem.cause is Cause.NOPERM:
             raise Failed(error.message, what_to_do=error.what_to_do)
+        if isinstance(error, FleetError) and error.problem.cause is Cause.TOO_LARGE:
+            for node in common.router.connection.nodes():
+                common.paces.of(node).overflowed()
         now_s = common.clock.monotonic()
         self._away_since_s = self._away_since_s or now_s
         if now_s - self._away_since_s > AWAY_S:

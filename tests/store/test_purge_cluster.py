@@ -95,6 +95,21 @@ def test_keys_on_all_nodes(
 
 
 @pytest.mark.slow
+def test_one_node_of_a_cluster_added_as_a_plain_server(
+    cluster: tuple[Servers, list[int]], client: RedisCluster
+) -> None:
+    made, _ = cluster
+    port = primaries_of(made)[0]
+    with redis.Redis(port=port) as node:
+        mine = set(node.scan_iter("product:*", count=1000))
+    fleet = Fleet(timeout_s=1.0)
+    done = purge(connect(fleet, f"redis://127.0.0.1:{port}"), Plan(BY_PREFIX))
+    fleet.close()
+    assert done.touched == len(mine) > 1000
+    assert len(held(made, "product:")) == NUMBER - len(mine)
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_slots_that_move_while_it_runs(
     cluster: tuple[Servers, list[int]], cache: Connection, client: RedisCluster

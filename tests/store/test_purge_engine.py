@@ -558,6 +558,21 @@ def test_a_server_that_takes_no_writes_is_waited_for(trouble: str) -> None:
     fleet.close()
 
 
+def test_names_so_long_that_a_burst_is_too_large(raw: redis.Redis, cache: Connection) -> None:
+    # Several of them exceed what one exchange may bring.
+    long = b"long:" + b"x" * 700_000
+    limit = raw.config_get("maxmemory")["maxmemory"]
+    raw.config_set("maxmemory", 0)
+    try:
+        for number in range(60):
+            raw.set(long + str(number).encode(), "v")
+        fill(raw, b"product:", 500)
+        assert purge(cache, Plan(by_prefix("long:"))).touched == 60
+        assert raw.dbsize() == 500
+    finally:
+        raw.config_set("maxmemory", limit)
+
+
 # --- what is forbidden --------------------------------------------------------------------------------------
 
 
