@@ -257,16 +257,17 @@ local function look(key)
 end
 local function drop(key)
   local held, left = look(key)
-  if left <= 0 then return redis.call('UNLINK', key) end
-  if string.sub(held, 1, #HOLD) ~= HOLD then
-    redis.call('SET', key, HOLD .. string.match(held, ':(%x+):%d+$'), 'PX', left)
-  end
+  local was = redis.call('UNLINK', key)
+  if left <= 0 then return was end
+  redis.call('SET', key, HOLD .. redis.sha1hex(held), 'PX', left)
   return 1
 end
 """
 # look: the beginning of what is there, and for how many ms nobody may store anything: what is left of a hold, or of
-# one that a write covers (its placeholder ends with the moment). drop: remove, but a hold stays, or
-# comes back; whether there was anything.
+# one that a write covers (its placeholder ends with the moment). drop: remove, but a hold stays, or comes back;
+# whether there was anything. A hold that stays is another one from then on: whoever reads after the invalidation
+# must not take it for the one that an older load began with (see flight). The removal goes first, for a server
+# without room (OOM) lets a script write on that gave something back.
 
 DROP: Final = Script("drop", HOLDS + "return drop(KEYS[1])")
 """Remove whatever is there, except a hold that has not ended; returns whether there was anything."""

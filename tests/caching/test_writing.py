@@ -152,6 +152,48 @@ def test_nothing_takes_a_hold_away_before_its_time(
     assert cache.get("k") is None
 
 
+@pytest.mark.parametrize("is_full", [False, True], ids=["", "full"])
+@pytest.mark.parametrize("remove", REMOVALS, ids=["invalidate", "shorter hold", "put", "rollback", "purge"])
+def test_whoever_reads_after_an_invalidation_joins_no_older_load_that_began_under_the_same_hold(
+    make_cache: MakeCache, raw: redis.Redis, remove: Callable[[Cache], object], is_full: bool
+) -> None:
+    """The hold that stays is told apart from the one that the load began with, also where there is no room."""
+    reads, writes = make_cache(), make_cache()
+    row = {"v": "old"}
+    in_load, go_on = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        value = row["v"]
+        in_load.set()
+        go_on.wait(10)
+        return value
+
+    writes.get_or_load("k", lambda: "older", tags=["t"])
+    writes._beat()
+    writes.invalidate("k", hold_ms=60_000)
+    found: list[str] = []
+    thread = threading.Thread(target=lambda: found.append(reads.get_or_load("k", slow)))
+    thread.start()
+    assert in_load.wait(5)
+    row["v"] = "new"
+    with full(raw) if is_full else contextlib.nullcontext():
+        if is_full and remove is REMOVALS[1]:
+            with pytest.raises(InvalidationError):
+                remove(writes)
+        elif is_full and remove is purge:
+            # A new version is refused, too.
+            writes.invalidate("k")
+        else:
+            remove(writes)
+        assert kind_at(raw, "k") is Kind.HOLD
+    # Whoever joined would wait for it, and is given what it comes to.
+    threading.Timer(0.3, go_on.set).start()
+    assert reads.get_or_load("k", lambda: row["v"]) == "new"
+    go_on.set()
+    thread.join()
+    assert found == ["old"]
+
+
 def test_a_hold_outlives_the_writes_that_cover_it(cache: Cache, raw: redis.Redis) -> None:
     cache.invalidate("k", hold_ms=60_000)
     first = cache.write_through("k", lease_s=1)
