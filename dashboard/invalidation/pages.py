@@ -91,7 +91,7 @@ def purges_page(
         history=_history(work, cache_id, frame, text, state, before),
         seen=screen.seen(here),
         running=purges.under_way(work),
-        is_live=any(map(screen.is_moving, here)) or (draft is not None and screen.is_moving(draft)),
+        poll_s=screen.poll_s([*here, *((draft,) if draft else ())]),
         draft=draft,
         preview=view,
         approval=approval,
@@ -166,7 +166,7 @@ def purge_page(work: UnitOfWork, cache_id: int, number: int, *, problem: str = "
         report_href=f"{frame.base}/{number}/report" if purge.plan.wants_report and not is_open else "",
         page_href=f"{frame.base}?purge={number}" if is_open and frame.may_purge else "",
         running=purges.under_way(work),
-        is_live=screen.is_moving(purge),
+        poll_s=screen.poll_s([purge]),
         problem=problem,
     )
 

@@ -1,7 +1,7 @@
 """What the pages of purges show, worked out from what is stored. Pure."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -26,6 +26,8 @@ from dashboard.invalidation.types import (
 from dashboard.web.formats import byte_size, duration, number, percent
 
 POLL_S: Final = 1
+RESTING_POLL_S: Final = 5
+"""While all that is under way waits for somebody, or for its time."""
 SAMPLE_SHOWN: Final = 5
 STALE_AFTER_S: Final = 600
 SELECTORS: Final = (
@@ -60,6 +62,7 @@ FOUND_BY: Final[Mapping[str, tuple[State, ...]]] = {
     "stopped": (State.CANCELLED, State.FAILED),
     "open": (State.DRAFT, State.PREVIEWED),
 }
+_MOVING: Final = (State.WAITING, State.RUNNING)
 _SLOWED: Final = {
     "probe": "Slowed down: other clients would wait too long.",
     "memory": "Slowed down: the server is still freeing memory.",
@@ -298,7 +301,7 @@ class PurgesScreen:
         draft: the purge of the second step; None before one was counted. ``count``: how that gets on, while it does.
         seen: numbers of the purges under way when the page was made; the live round compares.
         mappings: names of the mappings for rows, with their templates.
-        is_live: something is under way, so the page asks each second.
+        poll_s: how often the page looks again; 0: nothing is under way.
         is_news: what is under way is not what the page knows of.
     """
 
@@ -313,14 +316,13 @@ class PurgesScreen:
     history: HistoryView
     seen: str
     running: str
-    is_live: bool
+    poll_s: int
     draft: Purge | None = None
     preview: PreviewView | None = None
     approval: ApprovalView | None = None
     errors: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
     is_news: bool = False
-    poll_s: int = POLL_S
 
     @property
     def is_counting(self) -> bool:
@@ -335,6 +337,7 @@ class OnePurgeScreen:
     Args:
         how, action: in words.
         report_href: empty: it keeps none.
+        poll_s: as in PurgesScreen.
         page_href: where an unapproved one goes on.
     """
 
@@ -352,8 +355,7 @@ class OnePurgeScreen:
     report_href: str
     page_href: str
     running: str
-    is_live: bool
-    poll_s: int = POLL_S
+    poll_s: int
     problem: str = ""
 
 
@@ -754,11 +756,16 @@ def _round(value: float) -> float:
     return round(value) if value >= 10 else round(value, 1)
 
 
-def is_moving(purge: Purge) -> bool:
-    """Whether a second from now it may look different."""
-    return (
-        purge.state is State.RUNNING
-        or (purge.state is State.WAITING and purge.plan.when is not When.AT)
-        or bool(purge.wish)
-        or (purge.state is State.DRAFT and not purge.problem)
-    )
+def poll_s(shown: Iterable[Purge]) -> int:
+    """How often a page looks again at these purges, in seconds; 0: none of them changes by itself."""
+    purges = [purge for purge in shown if purge.state.is_active or _is_counting(purge)]
+    if any(
+        _is_counting(purge) or purge.wish or (purge.state in _MOVING and not is_coming(purge))
+        for purge in purges
+    ):
+        return POLL_S
+    return RESTING_POLL_S if purges else 0
+
+
+def _is_counting(purge: Purge) -> bool:
+    return purge.state is State.DRAFT and not purge.problem

@@ -228,8 +228,9 @@ def test_the_page_of_a_purge_in_every_state(operator: FlaskClient, runtime: Runt
     page = shown(operator, f"{base(cache.id)}/{purge.number}")
     assert f"<h1>Purge {purge.number}</h1>" in page and "product:*" in page and "Audit trail" in page
     assert "Purge drafted" in page and "root" in page
-    is_moving = state in (State.DRAFT, State.WAITING, State.RUNNING)
-    assert ("live from:document" in page) == is_moving
+    often = {State.DRAFT: "1", State.WAITING: "1", State.RUNNING: "1", State.PAUSED: "5"}.get(state)
+    assert ("live from:document" in page) == (often is not None)
+    assert re.findall(r'data-live="(\d+)"', page) == ([often] if often else [])
     part = shown(operator, f"{base(cache.id)}/{purge.number}", headers=PARTIAL)
     assert part.lstrip().startswith('<div class="grid" id="invalidation-purge"') and "<html" not in part
 
