@@ -4,7 +4,8 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
 from dashboard.db.session import Database
 from dashboard.embedded import postgres, valkey
+from dashboard.errors import Conflict
 from dashboard.invalidation import service
 from dashboard.invalidation.types import Limits, Purge, SelectBy, State, When
 from dashboard.work import Runtime
@@ -625,3 +627,49 @@ def test_its_time_is_waited_for(live_runtime: Runtime, valkey_url: str, cache: C
     assert_whole(live_runtime, valkey_url, number, 100)
     started_at = get(live_runtime, number).started_at
     assert started_at is not None and started_at >= at
+
+
+# --- many people --------------------------------------------------------------------------------------------
+
+
+def test_many_people_pause_and_resume_at_once(
+    live_runtime: Runtime, valkey_url: str, cache: Cache, crew: Workers
+) -> None:
+    keys = 9_000
+    fill_all(valkey_url, keys)
+    pace(live_runtime, cache, 3_000)
+    number = draft(live_runtime, cache.id).number
+    crew.start()
+    crew.start()
+    wait_for(live_runtime, number, State.PREVIEWED)
+    approve(live_runtime, number)
+    ends_at = time.monotonic() + 8
+    seed = random.randrange(2**31)
+
+    def meddle(person: int) -> int:
+        chance, done = random.Random(seed + person), 0
+        while time.monotonic() < ends_at and not state(live_runtime, number).is_over:
+            with suppress(Conflict):
+                ask(live_runtime, chance.choice(("pause", "resume", "resume")), number)
+                done += 1
+            time.sleep(chance.uniform(0, 0.3))
+        return done
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sum(pool.map(meddle, range(3))) > 0
+    while not state(live_runtime, number).is_over:
+        with suppress(Conflict):
+            ask(live_runtime, "resume", number)
+        time.sleep(0.2)
+    # What was found and not begun when it paused is found again.
+    assert_whole(live_runtime, valkey_url, number, keys, seen_twice=True)
+    with live_runtime.database.transaction() as session:
+        entries = session.execute(
+            text(
+                "SELECT before->>'state' AS before, after->>'state' AS after FROM audit_entry"
+                " WHERE subject = :subject AND action LIKE 'invalidation:purge:%' ORDER BY id"
+            ),
+            {"subject": f"purge {number}"},
+        ).all()
+    # Each begins where the one before it ended: nothing happened twice, and nothing in between.
+    assert [entry.before for entry in entries[1:]] == [entry.after for entry in entries[:-1]], f"seed {seed}"
