@@ -326,9 +326,13 @@ def _ask(context: Context) -> Generator[Step, Any, tuple[float, list[Any] | Away
 
 def versions_in(context: Context, replies: Sequence[Any]) -> Versions:
     """Tag -> version from the replies to ``version_of`` or ``open_tags``; None when one is gone or can't be had."""
-    if any(isinstance(reply, ResponseError | Away) or reply is None for reply in replies):
-        return None
-    return {tag: int(float(reply)) for tag, reply in zip(context.tags, replies, strict=True)}
+    versions: dict[str, int] = {}
+    for tag, reply in zip(context.tags, replies, strict=True):
+        version = tagging.parse_version(reply)
+        if version is None:
+            return None
+        versions[tag] = version
+    return versions
 
 
 def load_only(context: Context, basis: bytes | Away) -> Steps:

@@ -22,6 +22,8 @@ HEADER: Final = b"#cachewarden "
 """How a tagged value begins; no JSON begins with it. Up to the line's end follows {tag: version} as JSON."""
 VERSION: Final = b"\x00version"
 """The member whose score is the version."""
+LEAST_VERSION: Final = 2**52
+"""Versions are integers from here to twice that; ``wire.TAG_OPEN`` knows it, too."""
 MAX_TAGS: Final = 16
 MAX_TAG_CHARS: Final = 200
 MAX_MEMBERS: Final = 100_000
@@ -66,12 +68,19 @@ def tag_key(tag: str) -> bytes:
 
 def new_version() -> int:
     """A version: random, exact as a double, and above any time in milliseconds."""
-    return 2**52 + secrets.randbits(52)
+    return LEAST_VERSION + secrets.randbits(52)
 
 
 def parse_version(reply: Any) -> int | None:
-    """The version in a reply to ZSCORE, which is text or a number, depending on the protocol."""
-    return None if reply is None else int(float(reply))
+    """The version in a reply to ZSCORE, which is text or a number, depending on the protocol.
+
+    None for everything that ``new_version`` can't have made: there is none, or somebody else wrote it.
+    """
+    try:
+        number = float(reply)
+    except (TypeError, ValueError):
+        return None
+    return int(number) if LEAST_VERSION <= number < 2 * LEAST_VERSION and number.is_integer() else None
 
 
 def wrap(versions: Mapping[str, int], payload: bytes) -> bytes:
@@ -87,8 +96,10 @@ def unwrap(value: bytes) -> Tagged | None:
     try:
         found = json.loads(header)
         if newline and isinstance(found, dict) and all(type(number) is int for number in found.values()):
+            # Each will be asked for: they must be tags, and few.
+            check(found)
             return Tagged(found, payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     return None
 
@@ -102,7 +113,4 @@ def is_current(tagged: Tagged, tags: Sequence[str], replies: Sequence[Any]) -> b
         replies: to ZSCORE, in the same order.
     """
     current = dict(zip(tags, replies, strict=True))
-    return all(
-        not isinstance(current[tag], Exception) and parse_version(current[tag]) == version
-        for tag, version in tagged.versions.items()
-    )
+    return all(parse_version(current[tag]) == version for tag, version in tagged.versions.items())

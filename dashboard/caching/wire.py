@@ -366,7 +366,8 @@ TAG_OPEN: Final = Script(
     "tag open",
     """
 local version = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not version then
+local number = tonumber(version or 0) or 0
+if number < 2^52 or number >= 2^53 or number % 1 ~= 0 then
   version = ARGV[2]
   redis.call('ZADD', KEYS[1], version, ARGV[1])
 end
@@ -382,8 +383,9 @@ if redis.call('PTTL', KEYS[1]) < stays then redis.call('PEXPIRE', KEYS[1], stays
 return version
 """,
 )
-"""Before a load of a tagged key: the tag's version, made if it is gone. Also writes the key into the tag's index and
-reaps a few of those that expired. ARGV: version member, fresh version, key, ms that the key may live, most members."""
+"""Before a load of a tagged key: the tag's version, made if it is gone or can't be one. Also writes the key into the
+tag's index and reaps a few of those that expired. ARGV: version member, fresh version, key, ms that the key may live,
+most members."""
 
 TAG_INDEX: Final = Script(
     "tag index",

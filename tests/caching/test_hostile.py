@@ -10,6 +10,7 @@ from dashboard.caching.breaker import Breaker
 from dashboard.caching.link import Unreachable
 from dashboard.caching.policy import DEFAULT_POLICY, TIERS, PolicyDocument
 from dashboard.caching.removal import Removal
+from dashboard.caching.tags import VERSION, parse_version, tag_key
 from dashboard.caching.wire import INSTANCES_KEY, POLICIES_KEY, Instance
 from tests.support.servers import flush
 
@@ -71,6 +72,52 @@ def test_whatever_a_codec_raises_the_value_comes_and_the_key_is_free(valkey_url:
             assert cache.get_or_load("codec:1", lambda: 1) == 1
     with redis.Redis.from_url(valkey_url) as raw:
         assert raw.get("codec:1") is None
+
+
+HEADERS = [
+    b"[" * 200_000,
+    b'{"a":' * 200_000,
+    b'{"\\ud800":5000000000000000}',
+    b'{"' + b"x" * 300 + b'":5000000000000000}',
+    b"{" + b",".join(b'"%d":5000000000000000' % number for number in range(1000)) + b"}",
+    b'{"t":' + b"9" * 5000 + b"}",
+    b'{"t":1e400}',
+    b"\xff\xfe{",
+]
+
+
+@pytest.mark.parametrize("header", HEADERS, ids=lambda header: header[:12].decode("latin-1"))
+@pytest.mark.parametrize("tags", [(), ("t",)], ids=["plain", "tagged"])
+def test_no_header_of_a_value_raises(valkey_url: str, header: bytes, tags: tuple[str, ...]) -> None:
+    value = b"#cachewarden " + header + b"\n1"
+    with redis.Redis.from_url(valkey_url) as raw, Cache(valkey_url, follow=False) as cache:
+        raw.set("k", value)
+        assert cache.get("k", "none") == "none"
+        assert cache.get_or_load("k", lambda: 7, tags=tags) == 7
+        assert cache.get("k") == 7, "it was replaced"
+        raw.set("k", value)
+        assert cache.get_or_load_many(["k"], lambda keys: {"k": 8}, tags=tags) == {"k": 8}
+        assert cache.get("k") == 8
+    flush(valkey_url)
+
+
+@pytest.mark.parametrize("score", ["+inf", "-inf", "5", "4503599627370497.5e2", "1e300", "0.5", "-1"])
+def test_a_version_that_is_none_is_replaced(valkey_url: str, score: str) -> None:
+    with redis.Redis.from_url(valkey_url) as raw, Cache(valkey_url, follow=False) as cache:
+        for name in ("k", "many"):
+            raw.zadd(tag_key(name), {VERSION: score})  # type: ignore[dict-item]
+        assert [cache.get_or_load("k", lambda: 7, tags=["k"]) for _ in range(2)] == [7, 7]
+        assert cache.get_or_load_many(["many"], lambda keys: {"many": 8}, tags=["many"]) == {"many": 8}
+            cache.policy_for("put").strategy.value == "write-through"
+        )
+        assert cache.get("k") == 7 and cache.get("many") == 8
+        assert parse_version(raw.zscore(tag_key("k"), VERSION)) is not None
+        # Also when it is written while a value of the tag is there.
+        raw.zadd(tag_key("k"), {VERSION: score})  # type: ignore[dict-item]
+        assert cache.get("k", "none") == "none"
+        assert cache.get_or_load("k", lambda: 10, tags=["k"]) == 10
+        assert cache.get("k") == 10
+    flush(valkey_url)
 
 
 class HalfAway:
