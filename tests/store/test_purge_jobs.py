@@ -12,12 +12,12 @@ from sqlalchemy import text
 from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
 from dashboard.invalidation import jobs, service
-from dashboard.invalidation.types import Action, Plan, Purge, SelectBy, State
+from dashboard.invalidation.types import Action, Limits, Plan, Purge, SelectBy, State
 from dashboard.jobs.runner import Runner
 from dashboard.work import Runtime
 from tests.support import servers
 from tests.support.people import as_cli
-from tests.support.polling import rows, value, wait_until
+from tests.support.polling import SteppingClock, rows, value, wait_until, with_clock
 from tests.support.purges import AT_ONCE, draft, plan
 from tests.support.some_caches import add_cache, form
 
@@ -218,3 +218,28 @@ def test_a_schedule_from_its_firing_to_its_end(
 
     wait_until(lambda: last() == (State.DONE, True), "it ran")
     assert raw.dbsize() == 1_000
+
+
+def test_a_clock_that_steps_changes_nothing(live_runtime: Runtime, cache: Cache, raw: redis.Redis) -> None:
+    raw.mset({f"product:{each}": each for each in range(6_000)})
+    clock = SteppingClock()
+    runtime = with_clock(live_runtime, clock)
+    with as_cli(runtime) as work:
+        service.set_limits(work, cache.id, Limits(database_budget_qps=None, most_keys_per_s=2_000))
+    runner = Runner(runtime, jobs.handlers(runtime))
+    runner.start()
+    number = draft(runtime, cache.id).number
+    waited(runtime, number, State.PREVIEWED)
+    approve(runtime, number)
+    for step in (timedelta(hours=5), timedelta(hours=-5), timedelta(0)):
+        before = get(runtime, number).progress.touched
+        clock.step = step
+        wait_until(
+            lambda before=before: (
+                (now := get(runtime, number)).progress.touched > before or now.state is State.DONE
+            ),
+            "it goes on",
+        )
+    done = waited(runtime, number, State.DONE)
+    runner.stop()
+    assert (done.progress.touched, done.progress.skipped, raw.dbsize()) == (6_000, 0, 1_000)
