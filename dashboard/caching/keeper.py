@@ -15,9 +15,11 @@ from dashboard.caching.follow import Follower
 from dashboard.caching.link import Link, Unreachable
 from dashboard.caching.policy import MAX_DOCUMENT_BYTES
 from dashboard.caching.wire import (
+    COUNTERS,
     COUNTERS_KEY,
     INSTANCE_TTL_S,
     INSTANCES_KEY,
+    MAX_COUNTED_PREFIXES,
     POLICIES_CHANNEL,
     POLICIES_KEY,
     Instance,
@@ -34,6 +36,8 @@ HEAD_BYTES: Final = 64
 TIDY_S: Final = 3600.0
 """How often instances that are gone are looked for."""
 RELISTEN_S: Final = 2.0
+MOST_CARRIED: Final = 2 * MAX_COUNTED_PREFIXES * len(COUNTERS)
+"""So many fields at most are kept while Redis refuses them: those of two documents of many prefixes."""
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +106,7 @@ class Keeper:
                 return
             taken = list(self._carried.items())
             try:
-                self._link.exchange_once(
+                replies = self._link.exchange_once(
                     [(b"HINCRBY", COUNTERS_KEY, field, number) for field, number in taken]
                 )
             except Unreachable as error:
@@ -110,7 +114,11 @@ class Keeper:
                 if not error.is_unsent:
                     self._carried.clear()
                 return
-            self._carried.clear()
+            # What Redis refused (OOM, READONLY, MISCONF) was surely not added.
+            refused = [
+                pair for pair, reply in zip(taken, replies, strict=True) if isinstance(reply, ResponseError)
+            ]
+            self._carried = Counter(dict(refused[:MOST_CARRIED]))
 
     def _run(self) -> None:
         # At once: it may have been published before anybody listened.

@@ -105,9 +105,9 @@ def _row(heard: Heard, version: int, published_at: datetime | None, now: datetim
             why += f" No heartbeat for {words.rounded(last_seen_s)}."
     elif last_seen_s > AWAY_AFTER_S:
         state, word = InstanceState.AWAY, "Away"
-        why = f"No heartbeat for {words.rounded(last_seen_s)}. It asks for v{version} when it is back."
-        if version == 0:
-            why = f"No heartbeat for {words.rounded(last_seen_s)}."
+        why = f"No heartbeat for {words.rounded(last_seen_s)}: it has ended, is cut off, or Redis refuses writes."
+        if version > 0:
+            why += f" It asks for v{version} when it is back."
     elif heard.policy_version != version and version > 0:
         if behind_s >= LAGGING_AFTER_S:
             state, word = InstanceState.LAGGING, f"Lagging {words.rounded(behind_s)}"

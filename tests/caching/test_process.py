@@ -19,6 +19,7 @@ from dashboard.caching.link import DirectLink, Unreachable, connect
 from dashboard.caching.policy import TIERS
 from dashboard.caching.wire import COUNTERS_KEY, INSTANCES_KEY, MAX_COUNTED_PREFIXES, POLICIES_KEY
 from tests.caching.test_following import document
+from tests.caching.test_reading import full
 from tests.support.cutter import Cut, Cutter, cutter
 from tests.support.servers import redis_server
 
@@ -149,6 +150,40 @@ def test_counters_are_not_carried_twice_and_not_lost_without_need(proxy: tuple[C
         ledger.tally(b"").add("loads")
         keeper.flush()
         assert raw.hget(COUNTERS_KEY, "loads:") == b"3"
+    link.close()
+
+
+def test_counters_wait_while_redis_refuses_writes(
+    proxy: tuple[Cutter, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, port = proxy
+    made.heal()
+    link = connect(f"redis://127.0.0.1:{made.port}", 4)
+    ledger = Ledger()
+    keeper = Keeper(link, None, ledger, lambda: None)
+    with redis.Redis(port=port) as raw:
+        raw.delete(COUNTERS_KEY)
+        with full(raw):
+            for _ in range(3):
+                ledger.tally(b"").add("loads")
+                ledger.tally(b"p:").add("hits")
+                keeper.flush()
+        keeper.flush()
+        assert raw.hgetall(COUNTERS_KEY) == {b"loads:": b"3", b"hits:p:": b"3"}
+        # What is refused by itself holds up nothing else, and there is an end to what is kept.
+        raw.hset(COUNTERS_KEY, "loads:", "not a number")
+        for number in range(3):
+            ledger.tally(b"").add("loads")
+            ledger.tally(b"p:").add("hits")
+            keeper.flush()
+            assert raw.hget(COUNTERS_KEY, "hits:p:") == str(4 + number).encode()
+        monkeypatch.setattr("dashboard.caching.keeper.MOST_CARRIED", 2)
+        with full(raw):
+            for number in range(9):
+                ledger.tally(b"%d:" % number).add("hits")
+            keeper.flush()
+        keeper.flush()
+        assert raw.hlen(COUNTERS_KEY) == 3
     link.close()
 
 
