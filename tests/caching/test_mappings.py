@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dashboard.caching import PolicyError, parse_document
-from dashboard.caching.policy import TIERS, RowMapping, parse_mapping
+from dashboard.caching.policy import ROW_ID, TIERS, RowMapping, parse_mapping, prefix_from_text
 
 REVIEWS = {"table": "products", "column": "id", "templates": ["product:{id}", "product:{id}:reviews"]}
 
@@ -94,3 +96,26 @@ def test_braces_that_belong_to_the_key_stay_apart_from_the_place_of_the_value() 
     parsed = parse_mapping(REVIEWS | {"templates": ["{product:{id}}", "\\x7bid}:{id}", "{\\x7bid}{id}"]})
     assert parsed.templates == ("{product:{id}}", "\\x7bid}:{id}", "{\\x7bid}{id}")
     assert parse_mapping(parsed.to_dict()) == parsed
+
+
+@given(st.text(st.sampled_from("{}id:\\\\x7b \x00é*\ud800"), max_size=20))
+def test_any_template_is_refused_or_has_one_spelling(text: str) -> None:
+    try:
+        parsed = parse_mapping(REVIEWS | {"templates": [text]})
+    except PolicyError as error:
+        assert all(problem.message for problem in error.problems)
+        return
+    assert parse_mapping(parsed.to_dict()) == parsed
+    before, after = (
+        [prefix_from_text(part) for part in each.split(ROW_ID)] for each in (text, *parsed.templates)
+    )
+    assert before == after
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), st.lists, max_leaves=5))
+def test_whatever_stands_in_a_field_is_refused(value: object) -> None:
+    for field in REVIEWS:
+        try:
+            parse_mapping(REVIEWS | {field: value})
+        except PolicyError as error:
+            assert all(problem.path.startswith(field) for problem in error.problems)

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import redis
 from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dashboard.audit import service as audit
 from dashboard.cli import main
@@ -250,6 +252,22 @@ def test_one_that_stopped_by_itself(shop: Shop) -> None:
     assert resumed.exit_code == 3 and "It would touch more." in resumed.stderr
 
 
+def test_one_that_would_go_beyond_its_approval_is_counted_and_approved_again(shop: Shop) -> None:
+    """It was counted when there were a hundred of the four hundred keys."""
+    purge = in_state(shop.runtime, shop.cache_id, State.WAITING)
+    number = str(purge.number)
+    worker = start_worker(shop.runtime)
+    try:
+        waited = shop.run("show", number, "--wait")
+        assert waited.exit_code == 3 and "more keys than were approved" in waited.stderr
+        assert shop.left() >= 400 - purge.cap
+        done = shop.json("approve", number, "--yes", "--wait")
+    finally:
+        worker.stop()
+    assert (done["state"], done["touched"], shop.left()) == ("done", 400, 0)
+    assert shop.left("other:") == 9_600
+
+
 def test_one_that_failed(shop: Shop) -> None:
     purge = in_state(shop.runtime, shop.cache_id, State.RUNNING)
     move(shop.runtime, purge.number, Verb.FAIL, problem="UNLINK is not allowed.")
@@ -377,6 +395,27 @@ def test_what_can_not_be_is_refused_with_code_2(
 def test_hostile_lists_of_keys(shop: Shop, stdin: bytes, said: str) -> None:
     done = shop.run("--keys", "-", "--yes", stdin=stdin)
     assert done.exit_code == 2 and said in done.stderr and not shop.purges()
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+)
+@given(
+    option=st.sampled_from(["--prefix", "--pattern", "--tag", "--rows", "--template", "--cache", "--reason"]),
+    text=st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=30),
+    ids=st.one_of(st.none(), st.text("0123456789-.,;\"' \n\\{}é\ufffd", max_size=20)),
+)
+def test_whatever_is_written_there_purges_nothing_unasked(
+    shop: Shop, option: str, text: str, ids: str | None
+) -> None:
+    words = [f"{option}={text}", *([] if ids is None else [f"--ids={ids}"]), "--timeout=0"]
+    if option in ("--cache", "--reason"):
+        words.append("--prefix=product:")
+    done = shop.run(*words, stdin=b"1 2 3")
+    # Refused; or counted, for which there is no worker and no time.
+    assert done.exit_code in (2, 4), done.output
+    assert not done.exception or isinstance(done.exception, SystemExit)
+    assert shop.server.dbsize() == 10_000 and not any(each.state.is_active for each in shop.purges())
 
 
 def test_a_read_only_cache_refuses(shop: Shop) -> None:
