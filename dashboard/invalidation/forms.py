@@ -7,13 +7,13 @@ that is too long for a field stays on the server, and the form names the purge t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from dashboard.caching.policy import prefix_to_text
 from dashboard.errors import InvalidInput
 from dashboard.invalidation import selection as selections
 from dashboard.invalidation.types import Action, Filters, Limits, Plan, Purge, SelectBy, Selection, When
+from dashboard.web.numbers import decimal_of
 
 TIME_UNITS: Final[dict[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 SIZE_UNITS: Final[dict[str, int]] = {"B": 1, "KB": 1024, "MB": 1024**2}
@@ -349,7 +349,7 @@ def parse_limits(typed: TypedLimits, revision: int) -> Limits:
     found: dict[str, float | int | None] = {}
     for each in fields(TypedLimits):
         text = getattr(typed, each.name)
-        number = _decimal(text)
+        number = decimal_of(text)
         is_whole = each.name not in ("database_budget_qps", "slowest_probe_ms")
         if number is None and each.name == "database_budget_qps" and not text.strip():
             found[each.name] = None
@@ -482,21 +482,10 @@ def _unit(form: Mapping[str, str], name: str, units: Mapping[str, int]) -> str:
     return unit if unit in units else next(iter(units))
 
 
-def _decimal(text: str) -> Decimal | None:
-    text = text.strip().replace(",", "")
-    if not text or len(text) > _LONGEST_NUMBER or not text.isascii():
-        return None
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        return None
-    return value if value.is_finite() and abs(value) < _MOST else None
-
-
 def _whole(text: str, unit: int, *, low: int) -> int | None:
     if not text.strip():
         return None
-    number = _decimal(text)
+    number = decimal_of(text)
     value = None if number is None else number * unit
     if value is None or value != value.to_integral_value() or not low <= value <= _MOST:
         raise ValueError(f"Enter a whole number from {low} on.")

@@ -7,16 +7,15 @@ refuses it, and only that validator decides what is allowed.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from dashboard.errors import InvalidInput
 from dashboard.policies.types import LONGEST_BYPASS_MIN
+from dashboard.web.numbers import decimal_of
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-UNIT_LABELS = (("s", "seconds"), ("m", "minutes"), ("h", "hours"), ("d", "days"))
 PERCENT = "%"
-_LONGEST_NUMBER = 20
 MOST_KEYS = 100_000_000
 """The largest burst that a preview draws."""
 
@@ -225,8 +224,7 @@ def minutes(text: str) -> int:
 
 def as_number(text: str) -> Decimal | None:
     """What was typed as a number; None where it is none."""
-    value = _decimal(text)
-    return value if isinstance(value, Decimal) else None
+    return decimal_of(text)
 
 
 def _unit(form: Mapping[str, str], name: str, *more: str) -> str:
@@ -245,26 +243,15 @@ def _jitter(typed: TypedPolicy, base: object) -> object:
 
 def _seconds(text: str, unit: str, *, empty: object = None) -> object:
     """Seconds as a whole number where they are whole, else a number, else the text; ``empty`` for nothing."""
-    value = _decimal(text)
-    if isinstance(value, Decimal):
+    value = decimal_of(text)
+    if value is not None:
         return _plain(value * UNITS.get(unit, 1))
-    return value or empty
+    return text.strip() or empty
 
 
 def _number(text: str) -> object:
-    value = _decimal(text)
-    return _plain(value) if isinstance(value, Decimal) else value or None
-
-
-def _decimal(text: str) -> Decimal | str:
-    text = text.strip()
-    if not text or len(text) > _LONGEST_NUMBER or not text.isascii():
-        return text
-    try:
-        value = Decimal(text.replace(",", ""))
-    except InvalidOperation:
-        return text
-    return value if value.is_finite() and abs(value) < 10**18 else text
+    value = decimal_of(text)
+    return text.strip() or None if value is None else _plain(value)
 
 
 def _plain(value: Decimal) -> int | float:
@@ -282,4 +269,7 @@ def _split(value: object, otherwise: str = "s") -> tuple[str, str]:
 def _text(value: object) -> str:
     if value is None:
         return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    if isinstance(value, float):
+        # Never 1e-05, which no form takes.
+        return str(int(value)) if value.is_integer() else format(Decimal(str(value)), "f")
+    return str(value)

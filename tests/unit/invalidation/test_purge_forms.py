@@ -243,6 +243,7 @@ def test_when() -> None:
     assert approval(when="now").when is When.NOW
     over = approval(**{"when": "over", "over_s": "2", "over_s.unit": "m"})
     assert (over.when, over.over_s) == (When.OVER, 120)
+    assert approval(**{"when": "over", "over_s": "1,5", "over_s.unit": "m"}).over_s == 90, "not 15 minutes"
     assert approval(when="at", at="2026-03-05T04:00").at == datetime(2026, 3, 5, 4, tzinfo=UTC)
     assert approval(when="at", at="2026-03-05T04:00+02:00").at == datetime(2026, 3, 5, 2, tzinfo=UTC)
     each = approval(when="cron", over_s="30", cron="0 4 * * *")

@@ -41,7 +41,7 @@ def policies(draw: st.DrawFn) -> Policy:
             draw(st.none() | st.integers(1, min(base * 10, 7 * 86_400))),
         ),
         negative_ttl_s=draw(st.integers(0, min(base, 86_400))),
-        longest_wait_s=draw(st.sampled_from([0.0, 0.25, 5.0, 60.0])),
+        longest_wait_s=draw(st.sampled_from([0.0, 0.00001, 0.25, 5.0, 60.0])),
         note=draw(st.sampled_from(["", "why\nso"])),
     )
 
@@ -64,6 +64,7 @@ def test_any_text_is_a_policy_or_a_refusal(typed: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("text", "unit", "seconds"),
     [("1", "h", 3600), ("1.5", "m", 90), ("0.5", "s", 0.5), ("1,000", "s", 1000), ("", "s", None),
+     ("1,5", "h", 5400), ("2,5", "m", 150), ("1_0", "s", "1_0"), ("1e3", "s", "1e3"), ("1,50,0", "s", "1,50,0"),
      ("x", "s", "x"), ("nan", "s", "nan"), ("9" * 21, "s", "9" * 21), ("1e99", "s", "1e99"), ("٣", "s", "٣")],
 )  # fmt: skip
 def test_lengths_of_time(text: str, unit: str, seconds: object) -> None:
