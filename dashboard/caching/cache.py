@@ -221,7 +221,7 @@ class Cache:
                     if needs_ttl:
                         rule.tally.add("own_misses" if raw is None else "own_hits")
                 context = self._context(raw_key, rule, ())
-                found: T = self._settle(context, replies, asked_at, loader)
+                found: T = self._settle(context, replies, asked_at, loader, left_ms)
                 return found
         bare: T = self._read(self._context(raw_key, rule, ()), rule, loader)
         return bare
@@ -614,19 +614,14 @@ class Cache:
         if rule.needs_ttl:
             commands.append((b"PTTL", context.key))
         replies = self._send(context, commands)
-        if not rule.needs_ttl and not isinstance(replies, Away):
+        left_ms = -1
+        if not isinstance(replies, Away):
+            if rule.needs_ttl:
+                left = replies.pop()
+                left_ms = left if isinstance(left, int) else -1
+                context.tally.add("own_misses" if replies[0] is None else "own_hits")
             protocol.count_versions(context, replies[1:])
-        if rule.needs_ttl and not isinstance(replies, Away):
-            left_ms = replies.pop()
-            context.tally.add("own_misses" if replies[0] is None else "own_hits")
-            protocol.count_versions(context, replies[1:])
-            is_hit, value = self._hit(context, replies)
-            if is_hit:
-                if isinstance(left_ms, int):
-                    self._refresh_if_due(context, replies[0], value, left_ms, loader)
-                context.tally.add("hits")
-                return value
-        return self._settle(context, replies, asked_at, loader)
+        return self._settle(context, replies, asked_at, loader, left_ms)
 
     def _read_tagged(
         self, link: links.DirectLink, raw_key: bytes, rule: Rule, asked: Asking, loader: Callable[[], Any]
@@ -667,7 +662,7 @@ class Cache:
         if needs_ttl:
             tally.add("own_misses" if raw is None else "own_hits")
         protocol.count_versions(context, replies[1:])
-        return self._settle(context, replies, asked_at, loader)
+        return self._settle(context, replies, asked_at, loader, left_ms)
 
     def _hit(self, context: Context, replies: list[Any]) -> tuple[bool, Any]:
         """Whether the first look answers the question, and the value."""
@@ -699,13 +694,27 @@ class Cache:
             self._drive(protocol.refresh(context, raw), context, loader, None)
 
     def _settle(
-        self, context: Context, replies: list[Any] | Away | Asked, asked_at: float, loader: Callable[[], Any]
+        self,
+        context: Context,
+        replies: list[Any] | Away | Asked,
+        asked_at: float,
+        loader: Callable[[], Any],
+        left_ms: int = -1,
     ) -> Any:
-        """Go on after the first look: lead the key's flight, or join it."""
+        """Go on after the first look: lead the key's flight, or join it.
+
+        Args:
+            context: the key at hand.
+            replies: to ``context.ask()``.
+            asked_at: when, monotonic seconds.
+            loader: the caller's.
+            left_ms: reply to PTTL, where it was asked for.
+        """
         if isinstance(replies, list):
             is_hit, value = self._hit(context, replies)
             if is_hit:
                 context.tally.add("hits")
+                self._refresh_if_due(context, replies[0], value, left_ms, loader)
                 return value
         seen: Any = replies
         if isinstance(replies, list):

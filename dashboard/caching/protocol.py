@@ -7,7 +7,7 @@ only in how it waits. Why the order of the steps is safe is told in docs/library
 
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final
 
@@ -436,6 +436,9 @@ def refresh(context: Context, raw: bytes) -> Steps:
         context: the key at hand.
         raw: the value as it was read; not None, whose shorter life is left to end by itself.
     """
+    if raw.startswith(tagging.HEADER) and (tagged := tagging.unwrap(raw)) is not None:
+        # A reader that names no tags takes none off: a purge must reach the new value as well.
+        context = replace(context, tags=tuple(tagged.versions))
     tally, key = context.tally, context.key
     digest = hashlib.sha1(raw, usedforsecurity=False).hexdigest().encode()
     guard = (b"SET", GUARD_KEY + key, b"1", b"NX", b"PX", context.lease_ms)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from dashboard.caching import Cache, UsageError
+from dashboard.caching import Cache, MsgpackCodec, UsageError
 from dashboard.caching.link import Unreachable
 from dashboard.caching.wire import COUNTERS_KEY, Kind, placeholder
 
@@ -364,6 +364,46 @@ def test_a_mostly_missed_prefix_is_refreshed_early_too(
     assert cache.get("k") == "new" and raw.pttl("k") > 80_000
     seen = counted(cache)
     assert (seen["stale_served"], seen["refreshes"], load.calls) == (1, 1, 1)
+
+
+def eventually(check: Callable[[], object]) -> None:
+    """What happens in the background has a while to happen."""
+    deadline = time.monotonic() + 10
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("bypasses", ["", "pending"])
+@pytest.mark.parametrize("value", [0, 35], ids=["NUL", "#"])
+def test_values_whose_first_byte_could_be_a_mark_are_refreshed_too(
+    make_cache: MakeCache, raw: redis.Redis, value: int, bypasses: str
+) -> None:
+    cache = make_cache(base_ttl_s=60, grace_s=30, options={"codec": MsgpackCodec(), "follow": False})
+    cache.get_or_load("k", lambda: value)
+    assert raw.get("k") == bytes([value])
+    raw.pexpire("k", 20_000)
+    if bypasses:
+        # Reads take the longer way while an invalidation of any key is kept.
+        cache._keeper.stop()
+        cache._removal.keep_or_raise([b"another"], None, "retry", None)
+    assert cache.get_or_load("k", lambda: 7) == value
+    eventually(lambda: cache.get("k") == 7)
+    seen = counted(cache)
+    assert (seen["stale_served"], seen["refreshes"]) == (1, 1)
+
+
+def test_a_tagged_value_is_refreshed_for_a_reader_that_names_no_tags_and_stays_tagged(
+    make_cache: MakeCache, raw: redis.Redis
+) -> None:
+    cache = make_cache(base_ttl_s=60, grace_s=30)
+    cache.get_or_load("k", lambda: "old", tags=["a", "b"])
+    raw.pexpire("k", 20_000)
+    assert cache.get_or_load("k", lambda: "new") == "old"
+    eventually(lambda: cache.get("k") == "new")
+    assert counted(cache)["stale_served"] == 1
+    cache.invalidate_tag("b")
+    assert cache.get("k") is None
 
 
 def test_writes_look_at_keys_and_that_can_be_corrected(make_cache: MakeCache, raw: redis.Redis) -> None:
