@@ -2,12 +2,19 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from dashboard.invalidation.types import Friction, Limits, Preview, Purge, Schedule, SelectBy, State
 from dashboard.web.formats import byte_size, duration, number, percent
 
-_TABLE = ("NUMBER", "STATE", "ACTION", "KEYS", "STARTED", "BY", "WHAT")
+_SLOWED: Final = {
+    "probe": "slowed down for other clients",
+    "memory": "slowed down while memory is freed",
+    "replication": "slowed down for the replicas",
+    "database": "slowed down for the database",
+    "limit": "as fast as the limits allow",
+}
+_TABLE: Final = ("NUMBER", "STATE", "ACTION", "KEYS", "STARTED", "BY", "WHAT")
 
 
 def preview_lines(preview: Preview) -> Iterator[str]:
@@ -42,8 +49,8 @@ def progress_line(purge: Purge) -> str:
         parts.append(f"{number(progress.keys_per_s)} keys/s")
     if progress.waits_for:
         parts.append(progress.waits_for)
-    elif progress.slowed_by:
-        parts.append(f"slowed by the {progress.slowed_by}")
+    elif _SLOWED.get(progress.slowed_by):
+        parts.append(_SLOWED[progress.slowed_by])
     return ", ".join(parts)
 
 

@@ -229,9 +229,9 @@ class Steps:
                     sys.exit(Code.UNFINISHED)
             else:
                 answered_at = now
+                show(found)
                 if is_there(found):
                     return found
-                show(found)
                 was_there = was_there or worker is not None
                 if (worker is not None and worker.is_alive) or not is_due or found.state is State.PAUSED:
                     alive_at = now

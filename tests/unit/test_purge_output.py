@@ -1,0 +1,99 @@
+"""What the command line says of purges."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dashboard.cli import purge_output as output
+from dashboard.invalidation.types import Plan, Preview, Progress, Purge, SelectBy, Selection, State, When
+
+AT = datetime(2026, 3, 4, 12, tzinfo=UTC)
+PREVIEW = Preview(AT, 200_000, keyspace=400_000, size_bytes=12 << 20, used_memory_bytes=48 << 20)
+PURGE = Purge(
+    number=7,
+    cache_id=1,
+    state=State.RUNNING,
+    plan=Plan(Selection(SelectBy.PREFIX, "product:"), when=When.NOW),
+    preview=PREVIEW,
+    progress=Progress(touched=50_000, scanned=100_000, expected_scans=400_000, keys_per_s=9_876.0),
+    cap=240_010,
+    reason="Prices",
+    problem="",
+    by="ada",
+    source="cli",
+    schedule_id=None,
+    wish="",
+    created_at=AT,
+    approved_at=AT,
+    started_at=AT,
+    ended_at=None,
+    revision=3,
+)
+
+
+@pytest.mark.parametrize(
+    ("preview", "lines"),
+    [
+        (PREVIEW, ["200,000 keys of 400,000 in the cache.", "About 12 MB, 25% of its memory."]),
+        (Preview(AT, 1), ["1 key."]),
+        (Preview(AT, 9_000_000, 45_000), ["About 9,000,000 keys, give or take 45,000."]),
+        (Preview(AT, 2, named=5), ["2 keys.", "5 are named; the others are not there."]),
+        (
+            Preview(AT, 3, by_policy={"product:": 2 / 3, "": 1 / 3}),
+            ["3 keys.", "By policy: product: 66.7%, other keys 33.3%."],
+        ),
+    ],
+)
+def test_a_preview(preview: Preview, lines: list[str]) -> None:
+    assert list(output.preview_lines(preview)) == lines
+
+
+@pytest.mark.parametrize(
+    ("purge", "line"),
+    [
+        (PURGE, "50,000 of 200,000 keys, 9,876 keys/s"),
+        (
+            replace(PURGE, progress=replace(PURGE.progress, slowed_by="probe")),
+            "50,000 of 200,000 keys, 9,876 keys/s, slowed down for other clients",
+        ),
+        (
+            replace(PURGE, progress=Progress(touched=5, waits_for="127.0.0.1:1 is away.", slowed_by="probe")),
+            "5 of 200,000 keys, 127.0.0.1:1 is away.",
+        ),
+        (
+            replace(PURGE, progress=replace(PURGE.progress, keys_per_s=0.0, slowed_by="spread")),
+            "50,000 of 200,000 keys",
+        ),
+        (replace(PURGE, state=State.PAUSED), "paused at 50,000 keys"),
+        (replace(PURGE, state=State.WAITING), "waits for its turn"),
+        (
+            replace(
+                PURGE,
+                state=State.WAITING,
+                progress=Progress(),
+                plan=replace(PURGE.plan, when=When.AT, at=AT + timedelta(days=1)),
+            ),
+            "waits for 2026-03-05 12:00 UTC",
+        ),
+    ],
+)
+def test_how_far_it_is(purge: Purge, line: str) -> None:
+    assert output.progress_line(purge) == line
+
+
+def test_how_it_ended() -> None:
+    progress = Progress(touched=199_990, skipped=10)
+    over = replace(PURGE, state=State.DONE, progress=progress, ended_at=AT + timedelta(seconds=42))
+    assert output.result_line(over) == "Purge 7 is done: 199,990 keys touched, 10 needed no change in 42 s."
+
+
+def test_columns_stand_below_each_other() -> None:
+    made = list(output.columns(("A", "LONG", "LAST"), [("1", "x", "a very long one"), ("22", "", "")]))
+    assert made == ["A   LONG  LAST", "1   x     a very long one", "22"]
+
+
+def test_json_has_base_units() -> None:
+    made = output.purge_json(PURGE, "shop")
+    assert (made["share"], made["cap"], made["preview"]["size_bytes"]) == (0.25, 240_010, 12 << 20)
+    assert made["started_at"] == "2026-03-04T12:00:00+00:00" and made["ended_at"] is None
