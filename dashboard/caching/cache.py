@@ -39,7 +39,7 @@ from dashboard.caching.policy import (
     PolicyDocument,
     PolicyTable,
 )
-from dashboard.caching.protocol import AWAY, Asked, Away, Context, Load, Loaded, Outcome, Pause, Send
+from dashboard.caching.protocol import AWAY, UNHEARD, Asked, Away, Context, Load, Loaded, Outcome, Pause, Send
 from dashboard.caching.removal import OnError, Removal
 from dashboard.caching.ttl import watch_below_ms
 from dashboard.caching.wire import kind_of
@@ -190,10 +190,11 @@ class Cache:
                     else:
                         raw = self._link.get(raw_key)
                 except (Unreachable, ResponseError) as error:
+                    replies: list[Any] | Away = UNHEARD
                     if isinstance(error, Unreachable) and error.is_ill:
                         breaker.failed(time.monotonic())
+                        replies = AWAY
                     rule.tally.add("errors")
-                    replies: list[Any] | Away = AWAY
                 else:
                     if breaker.has_failed:
                         breaker.succeeded()
@@ -583,7 +584,10 @@ class Cache:
 
     def _looked(self, raw_key: bytes, was_there: bool) -> None:
         """An invalidation looked at a key, which the server counts."""
-        self._rules.find(raw_key).tally.add("own_hits" if was_there else "own_misses")
+        tally = self._rules.find(raw_key).tally
+        tally.add("own_hits" if was_there else "own_misses")
+        if was_there:
+            tally.add("removals")
 
     def _is_uncached(self, policy: Policy) -> bool:
         return not policy.is_cached or policy.is_bypassed(time.time())
@@ -640,7 +644,7 @@ class Cache:
             if error.is_ill:
                 breaker.failed(time.monotonic())
             tally.add("errors")
-            return self._settle(context, AWAY, asked_at, loader)
+            return self._settle(context, AWAY if error.is_ill else UNHEARD, asked_at, loader)
         if breaker.has_failed:
             breaker.succeeded()
         left = replies.pop() if needs_ttl else -1
@@ -720,6 +724,9 @@ class Cache:
         if isinstance(replies, list):
             # A purge leaves the placeholder of a tagged key where the index had lost it: it vouches for nothing.
             seen = object() if context.tags else replies[0]
+        elif replies is UNHEARD:
+            # Nor does it that neither this caller nor an earlier one got an answer.
+            seen = object()
         unwanted: Flight[Outcome] | None = None
         while True:
             flight, leads = self._flights.join(context.key, unwanted)
@@ -823,7 +830,7 @@ class Cache:
             return result
 
     def _load(self, step: Load, context: Context, loader: Callable[[], Any]) -> Loaded:
-        if step.basis is not AWAY:
+        if not isinstance(step.basis, Away):
             return self._timed(loader)
         with self._slot(context):
             return self._timed(loader)
@@ -854,7 +861,7 @@ class Cache:
         """One round trip, all or nothing."""
         if self._link.has_nodes and len(commands) > 1:
             replies = self._send_each(commands)
-            return AWAY if any(isinstance(reply, Away) for reply in replies) else replies
+            return next((reply for reply in replies if isinstance(reply, Away)), replies)
         breaker = self._link.breaker(context.key)
         if not breaker.allows(time.monotonic()):
             context.tally.add("errors")
@@ -865,7 +872,7 @@ class Cache:
             if error.is_ill:
                 breaker.failed(time.monotonic())
             context.tally.add("errors")
-            return AWAY
+            return AWAY if error.is_ill else UNHEARD
         breaker.succeeded()
         return replies
 
@@ -891,6 +898,7 @@ class Cache:
                 for index, answer in zip(wanted, answers, strict=True):
                     if isinstance(answer, Unreachable):
                         failures[index] = answer
+                        replies[index] = AWAY if answer.is_ill else UNHEARD
                     else:
                         replies[index] = answer
             for breaker, indices in by_server.items():

@@ -40,6 +40,10 @@ class Away:
 
 
 AWAY: Final = Away()
+"""It is away, as far as this process can tell."""
+UNHEARD: Final = Away()
+"""It is well, but this question was not answered: all connections were busy, or it refused. Unlike AWAY, which all
+readers of a process see as long as it lasts, it says nothing about what stands in the cache."""
 
 
 class Asked(Enum):
@@ -226,12 +230,12 @@ def read(
     while True:
         seen: Any = None
         if isinstance(replies, Away):
-            return (yield from load_only(context, AWAY))
+            return (yield from load_only(context, replies))
         if isinstance(replies, list):
             seen = replies[0]
             if isinstance(seen, ResponseError):
                 tally.add("errors")
-                return (yield from load_only(context, AWAY))
+                return (yield from load_only(context, UNHEARD))
             looked += 1
         if isinstance(seen, bytes):
             kind = kind_of(seen)
@@ -279,7 +283,7 @@ def read(
         asked_at = context.monotonic()
         answers = yield Send(commands)
         if isinstance(answers, Away):
-            return (yield from load_only(context, AWAY))
+            return (yield from load_only(context, answers))
         held, *others = answers
         if isinstance(held, ResponseError):
             if is_first:
@@ -288,7 +292,7 @@ def read(
                 asked_at, replies = yield from _ask(context)
                 continue
             tally.add("not_stored")
-            return (yield from load_only(context, AWAY))
+            return (yield from load_only(context, UNHEARD))
         if is_first and context.watches_ttl:
             answer = others.pop()
             left_ms = answer if isinstance(answer, int) else -1

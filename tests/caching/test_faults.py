@@ -1,6 +1,7 @@
 """Redis gone in the middle of every step: the application gets its value, and nothing old is left behind."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -181,6 +182,91 @@ def test_a_server_that_hangs_costs_one_time_out_then_the_breaker_opens(proxy: tu
             cache.get_or_load("k2", lambda: 1)
             time.sleep(0.05)
         assert cache._link.breaker(b"k").is_closed
+
+
+class SlowRow:
+    """A row whose load takes until it is told to end, in a thread; it reads the row first."""
+
+    def __init__(self, cache: Cache, tags: tuple[str, ...] = ()) -> None:
+        self.value = "old"
+        self.found: list[str] = []
+        self.in_load, self.go_on = threading.Event(), threading.Event()
+
+        def slow() -> str:
+            value = self.value
+            self.in_load.set()
+            self.go_on.wait(10)
+            return value
+
+        self.thread = threading.Thread(
+            target=lambda: self.found.append(cache.get_or_load("k", slow, tags=tags))
+        )
+        self.thread.start()
+        assert self.in_load.wait(5)
+
+    def end(self) -> list[str]:
+        self.go_on.set()
+        self.thread.join()
+        return self.found
+
+
+@pytest.mark.parametrize("tags", [(), ("t",)], ids=["plain", "tagged"])
+def test_readers_that_found_no_connection_free_do_not_join_a_load_from_before_an_invalidation(
+    valkey_url: str, tags: tuple[str, ...]
+) -> None:
+    """Redis is well: another process was heard by it."""
+    with (
+        Cache(valkey_url, pool_size=1, follow=False) as cache,
+        Cache(valkey_url, follow=False) as other,
+    ):
+        cache.get_or_load("k", lambda: "older", tags=tags)
+        cache._keeper.stop()
+        link = cache._link
+        assert isinstance(link, DirectLink)
+        taken, _ = link._take()
+        row = SlowRow(cache, tags)
+        link._give(taken)
+        row.value = "new"
+        other.invalidate("k")
+        taken, _ = link._take()
+        threading.Timer(0.5, row.go_on.set).start()
+        assert cache.get_or_load("k", lambda: row.value, tags=tags) == "new"
+        link._give(taken)
+        assert row.end() == ["old"]
+
+
+def test_nor_do_those_that_redis_refused(valkey_url: str) -> None:
+    with (
+        redis.Redis.from_url(valkey_url) as raw,
+        Cache(valkey_url, follow=False) as cache,
+        Cache(valkey_url, follow=False) as other,
+    ):
+        raw.hset("k", "field", 1)
+        row = SlowRow(cache)
+        row.value = "new"
+        other.invalidate("k")
+        raw.hset("k", "field", 1)
+        threading.Timer(0.5, row.go_on.set).start()
+        assert cache.get_or_load("k", lambda: row.value) == "new"
+        assert row.end() == ["old"]
+        raw.delete("k")
+
+
+def test_while_redis_is_away_readers_of_a_process_share_a_load() -> None:
+    with Cache(f"redis://127.0.0.1:{free_port()}", follow=False) as cache:
+        row = SlowRow(cache)
+        flight = cache._flights.by_key[b"k"]
+
+        def end_when_awaited() -> None:
+            deadline = time.monotonic() + 10
+            while flight._done is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            row.end()
+
+        ending = threading.Thread(target=end_when_awaited)
+        ending.start()
+        assert cache.get_or_load("k", lambda: "a load of its own") == "old"
+        ending.join()
 
 
 def test_a_kept_invalidation_is_repeated_and_until_then_the_key_is_not_used(
