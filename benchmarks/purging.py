@@ -42,6 +42,7 @@ OURS: Final = "cachewarden"
 RECIPE: Final = "redis-cli --scan | xargs redis-cli unlink"
 REDIS_PY: Final = "redis-py scan_iter, pipelined UNLINK"
 DJANGO: Final = "django-redis delete_pattern"
+BY_THOUSANDS: Final = "the same, xargs -n 1000"
 CASHEWS: Final = "cashews delete_match"
 
 
@@ -143,6 +144,7 @@ CONTENDERS: Final[dict[str, tuple[Callable[[int], Callable[[], None]], str]]] = 
     FLOOR: (floor, ""),
     OURS: (ours, ""),
     RECIPE: (recipe, ""),
+    BY_THOUSANDS: (by_thousands, ""),
     REDIS_PY: (redis_py, ""),
     DJANGO: (django_redis, "django_redis"),
     CASHEWS: (cashews, "cashews"),

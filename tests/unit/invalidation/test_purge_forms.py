@@ -211,7 +211,10 @@ def test_a_counted_purge_fills_its_form_with_the_same_again(wanted: Plan) -> Non
         )
 
 
-@given(st.lists(st.binary(min_size=1, max_size=12), min_size=1, max_size=20, unique=True))
+ANY_KEY = st.binary(min_size=1, max_size=12).filter(lambda key: not key.startswith(b"cachewarden:"))
+
+
+@given(st.lists(ANY_KEY, min_size=1, max_size=20, unique=True))
 def test_keys_are_written_so_that_they_are_read_as_the_same(keys: list[bytes]) -> None:
     assert selection.parse_keys("\r\n".join(map(forms.key_line, keys))) == tuple(keys)
 
