@@ -14,6 +14,7 @@ ACTIONS: Mapping[str, str] = {
     "auth:session:sign-out": "Signed out",
     "auth:token:create": "API token made",
     "auth:token:revoke": "API token revoked",
+    "auth:token:revoke-all": "All API tokens of an account revoked",
     "auth:user:change-role": "Role changed",
     "auth:user:create": "Account added",
     "auth:user:disable": "Account disabled",

@@ -27,11 +27,12 @@ class UserForm:
 
 @dataclass(frozen=True, slots=True)
 class TokenForm:
-    """A new API token."""
+    """A new API token, and the password of the account it is for."""
 
     name: str
     role: Role
     days: int
+    current: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def parse_token(values: Mapping[str, str]) -> TokenForm:
         role = Role(values.get("token_role", ""))
     except ValueError:
         raise InvalidInput("Choose a role.", fields={"token_role": "Choose one of the roles."}) from None
-    return TokenForm(values.get("token_name", "").strip(), role, int(days))
+    return TokenForm(values.get("token_name", "").strip(), role, int(days), values.get("token_current", ""))
 
 
 def parse_role(values: Mapping[str, str]) -> Role:

@@ -12,7 +12,7 @@ from dashboard import __version__
 from dashboard.access import Role, require
 from dashboard.audit import service as audit
 from dashboard.auth import passwords, store, throttle, tokens
-from dashboard.auth.tokens import create_token, load_token, revoke_token
+from dashboard.auth.tokens import load_token, revoke_token
 from dashboard.auth.types import (
     Ability,
     AccountPage,
@@ -42,6 +42,7 @@ __all__ = [
     "list_users",
     "load_actor",
     "load_token",
+    "own_token_names",
     "reset_password",
     "revoke_token",
     "sign_in",
@@ -100,11 +101,16 @@ def sign_out(work: UnitOfWork, session_id: str) -> None:
     audit.record(work, "auth:session:sign-out", work.actor.name)
 
 
-def end_own_sessions(work: UnitOfWork) -> None:
-    """End every session of the actor, this one included."""
+def end_own_sessions(work: UnitOfWork) -> tuple[str, ...]:
+    """End every session of the actor, this one included.
+
+    Returns:
+        The names of the account's API tokens, which go on.
+    """
     user = _own_account(work)
     store.end_sessions(work.session, user.id)
     audit.record(work, "auth:session:end-all", user.name)
+    return tokens.usable_names(work, user.id)
 
 
 def load_actor(
@@ -145,22 +151,41 @@ def change_own_password(work: UnitOfWork, current: str, new: str) -> User | Wron
     """
     if wrong := passwords.problem(new, work.actor.name):
         raise InvalidInput(_UNCHANGED, fields={"new": wrong})
-    attempt = throttle.begin(work, work.actor.name)
-    user = _own_account(work)
-    if attempt.wait_s:
-        return Closed(attempt.wait_s)
-    if not passwords.verify(store.password_hash_of(work.session, user.id), current):
-        throttle.failed(work)
-        audit.record(
-            work, "auth:password:change", user.name, reason="Wrong current password", result="failed"
-        )
-        return WrongPassword(attempt.tries_left)
+    user = _prove(work, current, "auth:password:change")
+    if not isinstance(user, User):
+        return user
     if current == new:
         raise InvalidInput(_UNCHANGED, fields={"new": "Is the password you have. Use another one."})
-    throttle.passed(work, user.name)
     store.set_password(work.session, user.id, passwords.hash_password(new), work.now)
     audit.record(work, "auth:password:change", user.name)
     return get_user(work, user.id)
+
+
+def create_token(
+    work: UnitOfWork, name: str, role: Role, *, days: int, current: str
+) -> MadeToken | WrongPassword | Closed:
+    """Make an API token of the actor's own account: a way in that outlives the session, so the password is asked for.
+
+    Args:
+        name: what it is for; each of an account's tokens has another.
+        role: what it may do at most.
+        days: how long it lives, one of ``tokens.LIFETIMES_D``.
+        current: the account's password, throttled like a sign-in.
+
+    Returns:
+        The token in clear, which can't be shown again; or why there is none.
+
+    Raises:
+        Unauthenticated: the actor has no account that can sign in (the command line).
+        InvalidInput: a message per field.
+    """
+    user = _prove(work, current, "auth:token:create")
+    return tokens.insert(work, user, name, role, days=days) if isinstance(user, User) else user
+
+
+def own_token_names(work: UnitOfWork) -> tuple[str, ...]:
+    """The actor's API tokens that still open the API."""
+    return tokens.usable_names(work, work.actor.user_id or 0)
 
 
 def account_page(
@@ -277,7 +302,7 @@ def update_role(work: UnitOfWork, user_id: int, role: Role) -> User:
 
 
 def disable_user(work: UnitOfWork, user_id: int) -> User:
-    """Shut an account out; its sessions end at once. A disabled one stays as it is.
+    """Shut an account out; its sessions and its API tokens end at once. A disabled one stays as it is.
 
     Raises:
         NotFound: there is no such account.
@@ -285,7 +310,10 @@ def disable_user(work: UnitOfWork, user_id: int) -> User:
         Forbidden: the actor is no administrator.
     """
     user = _lock(work, user_id, takes_admin_away=True)
-    return user if user.is_disabled else _set_disabled(work, user, True)
+    if user.is_disabled:
+        return user
+    tokens.revoke_all(work, user)
+    return _set_disabled(work, user, True)
 
 
 def enable_user(work: UnitOfWork, user_id: int) -> User:
@@ -300,7 +328,7 @@ def enable_user(work: UnitOfWork, user_id: int) -> User:
 
 
 def reset_password(work: UnitOfWork, user_id: int, password: str) -> User:
-    """Give an account a new password; its sessions end, and it may sign in again from everywhere.
+    """Give an account a new password; its sessions and its API tokens end, and it may sign in from everywhere again.
 
     Raises:
         NotFound: there is no such account.
@@ -313,6 +341,7 @@ def reset_password(work: UnitOfWork, user_id: int, password: str) -> User:
     if wrong := passwords.problem(password, user.name):
         raise InvalidInput(_UNCHANGED, fields={"password": wrong})
     store.set_password(work.session, user_id, passwords.hash_password(password), work.now)
+    tokens.revoke_all(work, user)
     audit.record(work, "auth:password:reset", user.name)
     return get_user(work, user_id)
 
@@ -371,7 +400,10 @@ def abilities() -> tuple[Ability, ...]:
         "See slow log, clients, commands": Role.VIEWER,
         "Read and export the audit log": Role.VIEWER,
         "Make own API tokens": Role.VIEWER,
+        "Edit, publish, revert and bypass policies": Role.OPERATOR,
+        "Purge keys": Role.OPERATOR,
         "Connect, test and remove caches": Role.ADMIN,
+        "Set the limits of purges": Role.ADMIN,
         "Manage users and tokens": Role.ADMIN,
         "See the settings": Role.ADMIN,
     }
@@ -416,6 +448,24 @@ def _set_disabled(work: UnitOfWork, user: User, is_disabled: bool) -> User:
         after={"disabled": is_disabled},
     )
     return get_user(work, user.id)
+
+
+def _prove(work: UnitOfWork, password: str, action: str) -> User | WrongPassword | Closed:
+    """The actor's own account, if this is its password; tries are counted like those of a sign-in.
+
+    Args:
+        action: what it is asked for, for the audit log's line of a wrong one.
+    """
+    attempt = throttle.begin(work, work.actor.name)
+    user = _own_account(work)
+    if attempt.wait_s:
+        return Closed(attempt.wait_s)
+    if not passwords.verify(store.password_hash_of(work.session, user.id), password):
+        throttle.failed(work)
+        audit.record(work, action, user.name, reason="Wrong current password", result="failed")
+        return WrongPassword(attempt.tries_left)
+    throttle.passed(work, user.name)
+    return user
 
 
 def _own_account(work: UnitOfWork) -> User:

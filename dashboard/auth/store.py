@@ -207,6 +207,12 @@ def delete_token(session: Session, token_id: int) -> None:
     session.execute(delete(TokenRow).where(TokenRow.id == token_id), execution_options=_PLAIN)
 
 
+def delete_tokens(session: Session, user_id: int) -> list[str]:
+    """Forget all tokens of an account; their names, in order."""
+    query = delete(TokenRow).where(TokenRow.user_id == user_id).returning(TokenRow.name)
+    return sorted(session.execute(query, execution_options=_PLAIN).scalars())
+
+
 # --- the sign-in throttle -----------------------------------------------------------------------------
 
 

@@ -13,8 +13,8 @@ from typing import Final
 from dashboard.access import Role, can, require
 from dashboard.audit import service as audit
 from dashboard.auth import store
-from dashboard.auth.types import MadeToken, Token, TokenActor
-from dashboard.errors import InvalidInput, NotFound, Unauthenticated
+from dashboard.auth.types import MadeToken, Token, TokenActor, User
+from dashboard.errors import InvalidInput, NotFound
 from dashboard.work import UnitOfWork
 
 PREFIX: Final = "cw_"
@@ -28,8 +28,8 @@ _TOKEN = re.compile(rf"{PREFIX}[0-9a-f]{{{2 * _BYTES}}}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 
 
-def create_token(work: UnitOfWork, name: str, role: Role, *, days: int) -> MadeToken:
-    """Make a token for the actor's own account.
+def insert(work: UnitOfWork, user: User, name: str, role: Role, *, days: int) -> MadeToken:
+    """Make a token of an account whose owner just proved who they are.
 
     Args:
         name: what it is for; each of an account's tokens has another.
@@ -40,12 +40,8 @@ def create_token(work: UnitOfWork, name: str, role: Role, *, days: int) -> MadeT
         The token in clear; it can't be shown again.
 
     Raises:
-        Unauthenticated: the actor has no account that can sign in (the command line).
         InvalidInput: a message per field.
     """
-    user = None if work.actor.user_id is None else store.lock_user(work.session, work.actor.user_id)
-    if user is None or user.is_disabled:
-        raise Unauthenticated("Sign in to make a token.")
     errors = {}
     if not _NAME.fullmatch(name):
         errors["token_name"] = (
@@ -92,6 +88,19 @@ def revoke_token(work: UnitOfWork, token_id: int) -> Token:
     store.delete_token(work.session, token.id)
     audit.record(work, "auth:token:revoke", token.name, before={"of": token.user_name, "role": token.role})
     return token
+
+
+def revoke_all(work: UnitOfWork, user: User) -> None:
+    """End every token of an account that is shut out, or whose password an administrator replaced."""
+    if names := store.delete_tokens(work.session, user.id):
+        audit.record(work, "auth:token:revoke-all", user.name, before={"names": ", ".join(names)})
+
+
+def usable_names(work: UnitOfWork, user_id: int) -> tuple[str, ...]:
+    """An account's tokens that still open the API, by name."""
+    return tuple(
+        token.name for token in store.list_tokens(work.session, user_id) if token.expires_at > work.now
+    )
 
 
 def own_tokens(work: UnitOfWork) -> tuple[Token, ...]:

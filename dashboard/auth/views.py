@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 from dashboard.access import Role
 from dashboard.auth import forms, service
 from dashboard.auth.redirects import local_path
-from dashboard.auth.types import AgainPage, Closed, Drawer, SignedIn, User, WrongPassword
+from dashboard.auth.types import AgainPage, Closed, Drawer, MadeToken, SignedIn, User, WrongPassword
 from dashboard.errors import Conflict, DashboardError, InvalidInput, Refused
 from dashboard.web import context, kept
 from dashboard.web.context import open_work
@@ -96,7 +96,9 @@ def account_password() -> Response:
     else:
         if isinstance(outcome, User):
             context.renew_session(outcome.session_version)
-            notify("ok", "Password changed. Your other sessions ended.")
+            with open_work() as work:
+                still = _still_open(service.own_token_names(work))
+            notify("warn" if still else "ok", f"Password changed. Your other sessions ended.{still}")
             return redirect_to("/account")
         errors, status = {"current": _refusal(outcome)}, 429 if isinstance(outcome, Closed) else 422
     with open_work() as work:
@@ -109,8 +111,10 @@ def account_password() -> Response:
 def account_sign_out_everywhere() -> Response:
     """End every session of the own account."""
     with open_work() as work:
-        service.end_own_sessions(work)
+        still = _still_open(service.end_own_sessions(work))
     context.end_session()
+    if still:
+        notify("warn", f"All sessions ended.{still}")
     return redirect_to("/sign-in")
 
 
@@ -124,14 +128,19 @@ def make_token() -> Response:
     try:
         form = forms.parse_token(request.form)
         with open_work() as work:
-            made = service.create_token(work, form.name, form.role, days=form.days)
-            page = service.account_page(work, made=made)
+            made = service.create_token(work, form.name, form.role, days=form.days, current=form.current)
     except InvalidInput as error:
-        typed = {name: request.form.get(name, "") for name in ("token_name", "token_role", "token_days")}
-        with open_work() as work:
-            page = service.account_page(work, token_form=typed, token_errors=error.fields)
-        return render("auth/account.html", page, status=error.status)
-    return render("auth/account.html", page)
+        errors, status = error.fields, error.status
+    else:
+        if isinstance(made, MadeToken):
+            with open_work() as work:
+                page = service.account_page(work, made=made)
+            return render("auth/account.html", page)
+        errors, status = {"token_current": _refusal(made)}, 429 if isinstance(made, Closed) else 422
+    typed = {name: request.form.get(name, "") for name in ("token_name", "token_role", "token_days")}
+    with open_work() as work:
+        page = service.account_page(work, token_form=typed, token_errors=errors)
+    return render("auth/account.html", page, status=status)
 
 
 @bp.post("/account/tokens/<int:token_id>/revoke")
@@ -216,7 +225,7 @@ def reset_password(user_id: int) -> Response:
             user = service.reset_password(work, user_id, request.form.get("password", ""))
     except InvalidInput as error:
         return _refused_edit(error, user_id, password_errors=error.fields)
-    return _saved(user, f"{user.name} has a new password. Older sessions ended.")
+    return _saved(user, f"{user.name} has a new password. Older sessions and API tokens ended.")
 
 
 @bp.post("/users/<int:user_id>/disable")
@@ -228,7 +237,7 @@ def disable(user_id: int) -> Response:
             user = service.disable_user(work, user_id)
     except Refused as error:
         return _refused_edit(error, user_id)
-    return _saved(user, f"{user.name} is disabled. All sessions ended.")
+    return _saved(user, f"{user.name} is disabled. All sessions and API tokens ended.")
 
 
 @bp.post("/users/<int:user_id>/enable")
@@ -283,6 +292,18 @@ def _page_again(error: DashboardError, drawer: Drawer) -> Response:
     with open_work() as work:
         page = service.users_page(work, drawer)
     return render("auth/users.html", page, status=error.status)
+
+
+def _still_open(names: tuple[str, ...]) -> str:
+    """What ending sessions did not end, to go on a sentence with."""
+    if not names:
+        return ""
+    first, more = ", ".join(names[:5]), f" and {len(names) - 5} more" if len(names) > 5 else ""
+    one = len(names) == 1
+    return (
+        f" The API token{'' if one else 's'} {first}{more} still open{'s' if one else ''} the API;"
+        f" revoke {'it' if one else 'them'} on your account's page."
+    )
 
 
 def _refusal(outcome: WrongPassword | Closed) -> str:

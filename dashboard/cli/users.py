@@ -41,7 +41,7 @@ def add(name: str, role: str, password_stdin: bool) -> None:
 @click.argument("name")
 @_stdin_option
 def passwd(name: str, password_stdin: bool) -> None:
-    """Give the account NAME a new password; its sessions end."""
+    """Give the account NAME a new password; its sessions and API tokens end."""
     with _runtime() as runtime:
         with unit(runtime) as work:
             known = service.get_user_by_name(work, name)  # before asking for a password in vain
@@ -54,7 +54,7 @@ def passwd(name: str, password_stdin: bool) -> None:
 @user.command()
 @click.argument("name")
 def disable(name: str) -> None:
-    """Shut the account NAME out; its sessions end at once."""
+    """Shut the account NAME out; its sessions and API tokens end at once."""
     with _work() as work:
         changed = service.disable_user(work, service.get_user_by_name(work, name).id)
     click.echo(f"{changed.name} is disabled.")

@@ -328,3 +328,11 @@ def test_postgresql_away_is_said_as_such(live_runtime: Runtime) -> None:
     with pytest.raises(StoreUnavailable), people.as_cli(live_runtime) as work:
         work.session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
         service.list_users(work)
+
+
+def test_the_table_of_roles_tells_operators_from_viewers() -> None:
+    rows = {ability.words: ability.roles for ability in service.abilities()}
+    may = {role: {words for words, roles in rows.items() if roles[list(Role).index(role)]} for role in Role}
+    assert may[Role.VIEWER] < may[Role.OPERATOR] < may[Role.ADMIN] == set(rows)
+    gained = may[Role.OPERATOR] - may[Role.VIEWER]
+    assert gained == {"Edit, publish, revert and bypass policies", "Purge keys"}

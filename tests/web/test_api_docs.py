@@ -16,8 +16,9 @@ from waitress.server import create_server
 from dashboard.access import Role
 from dashboard.app import create_app
 from dashboard.auth import service as auth
+from dashboard.auth.types import MadeToken
 from dashboard.work import Runtime
-from tests.support.people import add_user, as_user
+from tests.support.people import PASSWORD, add_user, as_user
 from tests.support.some_caches import add_cache
 from tests.support.some_policies import page_of, publish, stage
 
@@ -44,7 +45,9 @@ def test_the_example_reads_checks_and_publishes(
     stage(runtime, cache_id, "news:")
     publish(runtime, cache_id)
     with as_user(runtime, add_user(runtime, "olga", Role.OPERATOR)) as work:
-        token = auth.create_token(work, "ci", Role.OPERATOR, days=7).secret
+        made = auth.create_token(work, "ci", Role.OPERATOR, days=7, current=PASSWORD)
+    assert isinstance(made, MadeToken)
+    token = made.secret
     text = (checkout / "docs" / "policies.md").read_text()
     (example,) = re.findall(r"^## The API\n.*?```sh\n(.*?)```", text, re.DOTALL | re.MULTILINE)
     edit = 'sed -i \'s/"base_ttl_s": 3600/"base_ttl_s": 7200/\' policies.json'

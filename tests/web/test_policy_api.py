@@ -17,7 +17,7 @@ from dashboard.policies import service
 from dashboard.policies.types import MAX_IMPORT_BYTES
 from dashboard.work import Runtime
 from tests.conftest import sign_in
-from tests.support.people import as_cli
+from tests.support.people import PASSWORD, as_cli
 from tests.support.some_caches import add_cache
 from tests.support.some_policies import page_of, policy, publish, stage
 
@@ -129,7 +129,7 @@ def test_a_token_publishes_without_a_session_and_is_named_in_the_audit_log(
     app: Flask, admin: FlaskClient, runtime: Runtime, cache_id: int
 ) -> None:
     owner = sign_in(app, runtime, Role.OPERATOR, "olga")
-    form = {"token_name": "ci", "token_role": "operator", "token_days": "30"}
+    form = {"token_name": "ci", "token_role": "operator", "token_days": "30", "token_current": PASSWORD}
     page = owner.post("/account/tokens", data=form).get_data(as_text=True)
     secret = page.partition('id="new-token" tabindex="0">')[2].partition("<")[0]
     program = app.test_client()

@@ -12,10 +12,15 @@ from sqlalchemy import text
 from dashboard.access import Role
 from dashboard.work import Runtime
 from tests.conftest import FixedClock, sign_in
-from tests.support.people import as_cli
+from tests.support.people import PASSWORD, as_cli
 from tests.support.some_caches import add_cache
 
-FORM = {"token_name": "ci-policies", "token_role": "viewer", "token_days": "30"}
+FORM = {
+    "token_name": "ci-policies",
+    "token_role": "viewer",
+    "token_days": "30",
+    "token_current": PASSWORD,
+}
 
 
 def make(browser: FlaskClient, **typed: str) -> str:
@@ -130,6 +135,60 @@ def test_it_may_no_more_than_its_account(app: Flask, admin: FlaskClient, runtime
     assert (ask(app, path, strong), ask(app, path, strong, "PUT")) == (200, 403)
     assert admin.post(f"/users/{number}/disable").status_code == 303
     assert ask(app, path, strong) == 401
+
+
+@pytest.mark.parametrize("how", ["disable", "password"])
+def test_it_ends_when_its_account_is_shut_out(
+    app: Flask, viewer: FlaskClient, admin: FlaskClient, runtime: Runtime, how: str
+) -> None:
+    """A token made from a session that somebody stole must not survive what an administrator does about it."""
+    path = f"/api/caches/{add_cache(runtime).id}/policies"
+    mine, other = make(viewer), make(viewer, token_name="a-second")
+    others = make(admin)
+    with as_cli(runtime) as work:
+        query = "SELECT id FROM user_account WHERE name = 'the-viewer'"
+        number = work.session.execute(text(query)).scalar_one()
+    answer = admin.post(f"/users/{number}/{how}", data={"password": "an entirely new password"})
+    assert answer.status_code == 303
+    assert "API tokens ended" in admin.get("/users").get_data(as_text=True)
+    if how == "disable":
+        assert admin.post(f"/users/{number}/enable").status_code == 303
+    assert (ask(app, path, mine), ask(app, path, other), ask(app, path, others)) == (401, 401, 200)
+    with as_cli(runtime) as work:
+        query = "SELECT actor_name, subject, before FROM audit_entry WHERE action = 'auth:token:revoke-all'"
+        assert work.session.execute(text(query)).all() == [
+            ("the-admin", "the-viewer", {"names": "a-second, ci-policies"})
+        ]
+
+
+def test_what_ends_sessions_says_which_tokens_go_on(
+    app: Flask, viewer: FlaskClient, runtime: Runtime
+) -> None:
+    path = f"/api/caches/{add_cache(runtime).id}/policies"
+    mine, other = make(viewer), make(viewer, token_name="a-second")
+    new = "an entirely new password"
+    form = {"current": PASSWORD, "new": new, "again": new}
+    assert viewer.post("/account", data=form).headers["Location"] == "/account"
+    said = "The API tokens a-second, ci-policies still open the API; revoke them on your account"
+    assert said in viewer.get("/account").get_data(as_text=True)
+    assert revoke_first(viewer, "/account/tokens") == 303
+    assert viewer.post("/account/sign-out-everywhere").headers["Location"] == "/sign-in"
+    assert "The API token ci-policies still opens the API" in viewer.get("/sign-in").get_data(as_text=True)
+    assert (ask(app, path, mine), ask(app, path, other)) == (200, 401)
+
+
+def test_a_session_alone_makes_none_and_guessing_is_throttled(viewer: FlaskClient, runtime: Runtime) -> None:
+    for left in (4, 3, 2, 1, 0):
+        answer = viewer.post("/account/tokens", data={**FORM, "token_current": "a guess of somebody"})
+        page = answer.get_data(as_text=True)
+        assert answer.status_code == 422 and f"Is not your password. {left} tries left." in page
+        assert "a guess of somebody" not in page and 'value="ci-policies"' in page
+    answer = viewer.post("/account/tokens", data=FORM)
+    assert answer.status_code == 429 and "Try again in 15 min" in answer.get_data(as_text=True)
+    with as_cli(runtime) as work:
+        assert work.session.execute(text("SELECT count(*) FROM api_token")).scalar_one() == 0
+        query = "SELECT count(*) FROM audit_entry WHERE action = 'auth:token:create' AND result = 'failed'"
+        assert work.session.execute(text(query)).scalar_one() == 5
 
 
 @pytest.mark.parametrize(
