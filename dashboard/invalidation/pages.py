@@ -429,8 +429,9 @@ def _coming(
 def _once(purge: Purge, job: JobView, frame: Frame) -> ScheduleRow:
     at = purge.plan.at
     assert at is not None  # it comes at its time
+    day = _day(at, frame)
     return ScheduleRow(
-        title=f"{_day(at, frame)} UTC",
+        title=f"{day[:1].upper()}{day[1:]} UTC",
         target=purge.plan.selection.target,
         keys_text=_about(purge.preview),
         reason=purge.reason,

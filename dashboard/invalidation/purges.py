@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from dashboard import access
@@ -21,6 +21,7 @@ from dashboard.invalidation.types import (
     Plan,
     Preview,
     Purge,
+    PurgeMark,
     State,
     When,
 )
@@ -30,6 +31,7 @@ from dashboard.policies.types import LONGEST_REASON
 from dashboard.work import UnitOfWork
 
 PAGE_SIZE: Final = 20
+MOST_MARKS: Final = 200
 STALE_AFTER: Final = timedelta(minutes=10)
 """A preview that is older must be counted again before it can be approved."""
 LONGEST_WINDOW_S: Final = 30 * 86_400
@@ -139,6 +141,12 @@ def list_purges(
 def active_purges(work: UnitOfWork) -> list[Purge]:
     """Approved purges of all caches that are not over, oldest first: what every page shows."""
     return store.list_active(work.session)
+
+
+def marks(work: UnitOfWork, cache_id: int, start: datetime, end: datetime) -> list[PurgeMark]:
+    """The purges that began within a span, for charts, oldest first; the newest MOST_MARKS."""
+    access.require(work.actor, Role.VIEWER)
+    return store.list_started(work.session, cache_id, start, end, MOST_MARKS)
 
 
 def under_way(work: UnitOfWork) -> str:

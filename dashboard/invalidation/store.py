@@ -18,7 +18,7 @@ from dashboard.invalidation.models import (
     PurgeSegmentRow,
 )
 from dashboard.invalidation.signals import Segment
-from dashboard.invalidation.types import Limits, Plan, Preview, Progress, Purge, Schedule, State
+from dashboard.invalidation.types import Limits, Plan, Preview, Progress, Purge, PurgeMark, Schedule, State
 
 __all__ = ["Session"]
 
@@ -112,6 +112,24 @@ def list_active(session: Session) -> list[Purge]:
     """Approved purges of all caches that are not over, oldest first."""
     query = select(PurgeRow).where(PurgeRow.state.in_(_ACTIVE)).order_by(PurgeRow.id)
     return [_purge(row) for row in session.scalars(query, execution_options=_ANEW)]
+
+
+def list_started(
+    session: Session, cache_id: int, start: datetime, end: datetime, limit: int
+) -> list[PurgeMark]:
+    """Purges of a cache that began within a span, oldest first; the newest ``limit``."""
+    row = PurgeRow
+    query = (
+        select(row.id, row.started_at, row.target, row.actor, row.reason)
+        .where(row.cache_id == cache_id, row.started_at >= start, row.started_at <= end)
+        .order_by(row.started_at.desc())
+        .limit(limit)
+    )
+    return [
+        PurgeMark(number, at, target, by, reason)
+        for number, at, target, by, reason in reversed(session.execute(query).all())
+        if at is not None
+    ]
 
 
 def change_purge(

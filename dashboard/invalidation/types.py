@@ -383,6 +383,17 @@ class Purge:
 
 
 @dataclass(frozen=True, slots=True)
+class PurgeMark:
+    """A purge on a chart: where it began, and what it was."""
+
+    number: int
+    at: datetime
+    target: str
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Friction:
     """What must be given before a purge may start.
 

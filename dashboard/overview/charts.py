@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from dashboard.invalidation.types import PurgeMark
 from dashboard.monitoring.types import Series, StoredEvent, Summary
 from dashboard.overview.types import ChartLine, ChartView, Json
 from dashboard.policies.types import Mark
@@ -43,11 +44,11 @@ _TENTHS = 10
 """Times travel as whole tenths of a second: exact in JSON and in sums of differences."""
 
 
-def payload(series: Series, published: Sequence[Mark] = ()) -> Json:
+def payload(series: Series, published: Sequence[Mark] = (), purged: Sequence[PurgeMark] = ()) -> Json:
     """The numbers of all charts.
 
     Args:
-        published: versions of the policies to mark.
+        published: versions of the policies to mark; purged: purges.
 
     Returns:
         ``t``: times in tenths of a second, the first absolute, the others as differences; ``c``: column name to
@@ -68,6 +69,7 @@ def payload(series: Series, published: Sequence[Mark] = ()) -> Json:
             [
                 *(mark for event in series.events if (mark := _mark(event, series.span.start)) is not None),
                 *map(_published, published),
+                *map(_purged, purged),
             ],
             key=lambda mark: float(mark["t"]),
         ),
@@ -370,6 +372,18 @@ def _published(mark: Mark) -> Json:
         "icon": "sliders-horizontal",
         "title": _PUBLISHED.get(mark.kind, "Policy published"),
         "text": f"v{mark.version} by {mark.by}: {mark.summary}{reason}",
+        "rank": -1,
+    }
+
+
+def _purged(mark: PurgeMark) -> Json:
+    """A purge as a mark: a cause as well."""
+    reason = f". “{mark.reason}”" if mark.reason else ""
+    return {
+        "t": round(mark.at.timestamp(), 1),
+        "icon": "eraser",
+        "title": f"Purge {mark.number}",
+        "text": f"{mark.target} by {mark.by}{reason}",
         "rank": -1,
     }
 

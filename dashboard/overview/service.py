@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 from dashboard.access import Role, can
 from dashboard.caches import service as caches
+from dashboard.invalidation import service as invalidation
 from dashboard.monitoring import service as monitoring
-from dashboard.monitoring.types import Span
+from dashboard.monitoring.types import Series, Span
 from dashboard.overview import charts, prefixes, present
 from dashboard.overview.types import Json, Lede, NoCachePage, OverviewPage, RefusedSpan
 from dashboard.policies import service as policies
@@ -82,7 +83,7 @@ def overview_page(
             series, summary, cache.hit_ratio_target, words, work.now, is_stale=stale is not None
         ),
         charts=() if is_waiting else charts.small_charts(series, summary, is_stale=stale is not None),
-        series=charts.payload(series, policies.marks(work, cache_id, within.start, within.end)),
+        series=_payload(work, cache_id, series, within.start, within.end),
         live_href=f"{path}/overview?{query}{sorting}",
         series_href=f"{path}/series?{query}",
         stale=stale,
@@ -111,7 +112,14 @@ def series_payload(work: UnitOfWork, cache_id: int, within: Span, since: float |
     """
     series = monitoring.overview_series(work, cache_id, within, columns=charts.COLUMNS, since=since)
     start = within.start if since is None else max(within.start, datetime.fromtimestamp(since, UTC))
-    return charts.payload(series, policies.marks(work, cache_id, start, within.end))
+    return _payload(work, cache_id, series, start, within.end)
+
+
+def _payload(work: UnitOfWork, cache_id: int, series: Series, start: datetime, end: datetime) -> Json:
+    """The numbers with what was done in the span: versions published, purges begun."""
+    return charts.payload(
+        series, policies.marks(work, cache_id, start, end), invalidation.marks(work, cache_id, start, end)
+    )
 
 
 def no_cache_page(work: UnitOfWork) -> NoCachePage:

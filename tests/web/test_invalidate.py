@@ -218,6 +218,15 @@ def test_history_in_pages_and_filtered(viewer: FlaskClient, runtime: Runtime) ->
     assert part.lstrip().startswith('<section class="card" id="history"') and "<html" not in part
 
 
+def test_the_charts_mark_where_a_purge_began(viewer: FlaskClient, runtime: Runtime) -> None:
+    cache, other = add_cache(runtime), add_cache(runtime, "other")
+    number = purges.in_state(runtime, cache.id, State.DONE).number
+    purges.in_state(runtime, cache.id, State.WAITING)
+    for each, titles in ((cache.id, [f"Purge {number}"]), (other.id, [])):
+        answer = viewer.get(f"/caches/{each}/series?range=15m")
+        assert [event["title"] for event in answer.get_json()["e"]] == titles
+
+
 # --- one purge --------------------------------------------------------------------------------------------------
 
 

@@ -73,7 +73,7 @@ def test_now_and_at_a_time(operator: FlaskClient, runtime: Runtime, cache: Cache
     assert approve(operator, later, when="at", at=f"{at:%Y-%m-%dT%H:%M}", confirm="100").status_code == 303
     assert now_is(runtime, later.number).plan.at == at
     page = operator.get(base(cache.id)).get_data(as_text=True)
-    assert "tomorrow 04:00 UTC" in page and "about 100 keys" in page and f"{later.number}/cancel" in page
+    assert "Tomorrow 04:00 UTC" in page and "about 100 keys" in page and f"{later.number}/cancel" in page
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from dashboard.invalidation.types import (
     Filters,
     Limits,
     Plan,
+    Progress,
     Purge,
     SelectBy,
     Selection,
@@ -38,8 +39,6 @@ def errors(form: dict[str, str], upload: list[bytes] | None = None) -> dict[str,
 
 
 def purge(wanted: Plan, **values: Any) -> Purge:
-    from dashboard.invalidation.types import Progress
-
     return Purge(
         **{
             "number": 12,

@@ -36,7 +36,8 @@ def view(made: Purge, frame: screen.Frame = FRAME) -> screen.JobView:
 
 def test_a_running_purge() -> None:
     shown = view(running(loads_per_s=349.0, hit_ratio=0.912))
-    assert shown.share == pytest.approx(0.63, abs=1e-3) and shown.done_text == "5,160 of 8,190 keys" and shown.left_text == "45 s left"
+    assert shown.share == pytest.approx(0.63, abs=1e-3)
+    assert (shown.done_text, shown.left_text) == ("5,160 of 8,190 keys", "45 s left")
     assert (shown.rate_text, shown.loads_text, shown.ratio_text) == ("68 keys/s", "349 reads/s", "91.2%")
     assert [verb.name for verb in shown.verbs] == ["pause", "cancel"]
     assert shown.keeps_text == "Cancel keeps the 3,030 keys left." and "50 per cent" in shown.said

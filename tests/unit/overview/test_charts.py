@@ -2,6 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from dashboard.invalidation.types import PurgeMark
 from dashboard.monitoring.types import Series, Span, StoredEvent, Summary, Window
 from dashboard.overview import charts
 
@@ -250,6 +251,17 @@ def test_columns_the_page_asks_for_are_those_it_draws():
         for line in view.config["series"]:
             drawn |= {line["col"], line.get("lo", line["col"]), line.get("hi", line["col"])}
     assert drawn == set(charts.COLUMNS)
+
+
+def test_a_purge_is_marked_where_it_began():
+    at = NOW - timedelta(minutes=20)
+    purged = (PurgeMark(12, at, "product:*", "ops", "Wrong prices"), PurgeMark(13, at, "tag sale", "cli", ""))
+    marks = charts.payload(series({"hit_ratio": (0.9,)}), (), purged)["e"]
+    assert [(mark["title"], mark["text"], mark["icon"]) for mark in marks] == [
+        ("Purge 12", "product:* by ops. “Wrong prices”", "eraser"),
+        ("Purge 13", "tag sale by cli", "eraser"),
+    ]
+    assert {mark["t"] for mark in marks} == {at.timestamp()}
 
 
 def repeated(kind, at, until, count, **details):
