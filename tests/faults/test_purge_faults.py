@@ -140,18 +140,15 @@ def holder(runtime: Runtime) -> int | None:
     return int(name.rpartition(":")[2]) if name else None
 
 
-def assert_whole(
-    runtime: Runtime, url: str, number: int, keys: int, *, seen_twice: bool = False, timeout_s: float = 60.0
-) -> None:
-    """It is done: every key counted once and gone, all others there, one audit trail, nothing left over.
+def assert_whole(runtime: Runtime, url: str, number: int, keys: int, *, timeout_s: float = 60.0) -> None:
+    """It is done: every key counted once and gone, all others there, nothing left over.
 
-    Args:
-        seen_twice: some keys may have been found once more, when they were gone.
+    Keys may have been found twice, and gone the second time: SCAN repeats some while the server's table shrinks, and a
+    restarted server is gone over again.
     """
     purge = wait_for(runtime, number, State.DONE, timeout_s)
     assert left(url) == {"product:": 0} | dict.fromkeys(OTHERS, 500)
     assert (purge.progress.touched, purge.problem) == (keys, "")
-    assert seen_twice or purge.progress.skipped == 0
     assert purge.started_at is not None and purge.ended_at is not None
     assert_clean(runtime)
 
@@ -472,8 +469,7 @@ def test_redis_restarts_in_the_middle(live_runtime: Runtime, crew: Workers, serv
     wait_until(lambda: get(live_runtime, number).progress.waits_for, "it says what it waits for")
     assert state(live_runtime, number) is State.RUNNING
     with servers.redis_server(*arguments, port=port, folder=server_folder):
-        # What was found and not removed yet when it was killed is found again.
-        assert_whole(live_runtime, url, number, keys, seen_twice=True)
+        assert_whole(live_runtime, url, number, keys)
         after = get(live_runtime, number).progress
     assert after.nodes[0].run_id not in ("", before) and after.waits_for == ""
     # The cursor of the server that is gone was not used: it was gone over from its beginning.
@@ -661,8 +657,7 @@ def test_many_people_pause_and_resume_at_once(
         with suppress(Conflict):
             ask(live_runtime, "resume", number)
         time.sleep(0.2)
-    # What was found and not begun when it paused is found again.
-    assert_whole(live_runtime, valkey_url, number, keys, seen_twice=True)
+    assert_whole(live_runtime, valkey_url, number, keys)
     with live_runtime.database.transaction() as session:
         entries = session.execute(
             text(
