@@ -1,7 +1,7 @@
 """A short piece of the soak: nothing stale here, and the same harness finds what it looks for elsewhere."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import redis
@@ -26,14 +26,15 @@ def own_url() -> Iterator[str]:
     "kinds", [scheduled.PLAIN, scheduled.TAGGED, scheduled.HELD], ids=["plain", "tagged", "held"]
 )
 def test_no_order_of_steps_leaves_a_stale_value(own_url: str, kinds: list[object]) -> None:
-    result = scheduled.run(own_url, kinds, seconds=2.5, seed=SEED)  # type: ignore[arg-type]
-    assert result.stale == 0
-    assert result.interleavings > 200 and result.kept > 20
+    result = scheduled.run(own_url, kinds, least=800, seed=SEED)  # type: ignore[arg-type]
+    assert result.stale == 0 and result.served == 0
+    assert result.kept > 50
     assert result.failures > 50, "Redis must fail, too"
 
 
 def test_the_plain_recipe_does(own_url: str) -> None:
-    assert scheduled.run(own_url, scheduled.NAIVE, seconds=1, seed=SEED).stale > 0
+    result = scheduled.run(own_url, scheduled.NAIVE, least=2000, seed=SEED)
+    assert result.stale > 0 and result.served > 0
 
 
 def without(script: wire.Script, condition: str, instead: str = "") -> str:
@@ -165,9 +166,9 @@ def test_a_value_that_changes_back_during_its_refresh(
 def test_no_order_of_steps_leaves_a_stale_value_on_an_old_server(old_url: str, kinds: list[object]) -> None:
     with redis.Redis.from_url(old_url) as raw, pytest.raises(redis.ResponseError):
         raw.execute_command("PEXPIRETIME", "k")
-    result = scheduled.run(old_url, kinds, seconds=2.5, seed=SEED, is_old=True)  # type: ignore[arg-type]
-    assert result.stale == 0
-    assert result.interleavings > 200 and result.kept > 20
+    result = scheduled.run(old_url, kinds, least=800, seed=SEED, is_old=True)  # type: ignore[arg-type]
+    assert result.stale == 0 and result.served == 0
+    assert result.kept > 50
 
 
 def test_refreshes_work_on_an_old_server(old_url: str) -> None:
@@ -182,26 +183,51 @@ def test_refreshes_work_on_an_old_server(old_url: str) -> None:
         assert cache.get("k") == "new" and raw.pttl("k") > 80_000
 
 
-def test_threads_and_killed_processes_leave_nothing_stale(own_url: str) -> None:
-    tally = harness.run("cachewarden", own_url, seconds=4, seed=SEED)
+def worked(run: Callable[[int], harness.Tally], is_enough: Callable[[harness.Tally], bool]) -> harness.Tally:
+    """What runs add up to, with one seed after the other, until it is enough: a busy machine gets little done."""
+    total = harness.Tally()
+    for number in range(6):
+        total += run(SEED + number)
+        if is_enough(total):
+            return total
+    raise AssertionError(f"too little was done: {total}")
+
+
+def test_threads_and_killed_processes_leave_and_serve_nothing_stale(own_url: str) -> None:
+    tally = worked(
+        lambda seed: harness.run("cachewarden", own_url, seconds=4, seed=seed),
+        lambda total: bool(total.kills) and total.stored > 100 and total.operations > 500,
+    )
+    assert tally.stale == 0 and tally.served == 0
+
+
+def test_an_invalidation_that_leaves_a_hold_as_it_is_lets_old_values_be_served(own_url: str) -> None:
+    """Nothing old is ever stored then; only whoever looks at what readers are given can find it."""
+    same = "(string.sub(held, 1, #HOLD) == HOLD and held or HOLD .. redis.sha1hex(held))"
+    broken = {"DROP": without(wire.DROP, "HOLD .. redis.sha1hex(held)", same)}
+    tally = worked(
+        lambda seed: harness.run(
+            "cachewarden", own_url, seconds=4, rate=40, kills=False, seed=seed, broken=broken
+        ),
+        lambda total: total.served > 0,
+    )
     assert tally.stale == 0
-    assert tally.kills and tally.stored > 100 and tally.operations > 500
 
 
 def test_threads_and_processes_whose_redis_fails_leave_nothing_stale(own_url: str) -> None:
     port = int(own_url.rpartition(":")[2].partition("/")[0])
     with flaky(port, share=0.03, seed=SEED) as proxy:
         through = f"redis://127.0.0.1:{proxy.port}/0"
-        tally = harness.run("cachewarden", own_url, seconds=4, seed=SEED, through=through)
-        assert proxy.failures > 20
+        tally = worked(
+            lambda seed: harness.run("cachewarden", own_url, seconds=4, seed=seed, through=through),
+            lambda total: total.stored > 20 and total.operations > 200 and proxy.failures > 20,
+        )
     assert tally.stale == 0
-    assert tally.stored > 20 and tally.operations > 200
 
 
 @pytest.mark.parametrize("other", ["plain", "dogpile.cache", "Flask-Caching"])
 def test_the_same_finds_stale_values_elsewhere(own_url: str, other: str) -> None:
-    tally = harness.run(other, own_url, seconds=2, kills=False, seed=SEED)
-    # A machine that is busy otherwise lets few threads meet.
-    if not tally.stale:
-        tally = harness.run(other, own_url, seconds=8, kills=False, seed=SEED)
-    assert tally.stale > 0
+    worked(
+        lambda seed: harness.run(other, own_url, seconds=2, kills=False, seed=seed),
+        lambda total: total.stale > 0 and total.served > 0,
+    )

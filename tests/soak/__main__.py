@@ -60,7 +60,7 @@ def interleave(seconds: float, seed: int, failures: list[str]) -> None:
                 is_old = url.endswith(f":{old}/0")
                 steps = scheduled.run(url, kinds, seconds=each_s / len(KINDS), seed=seed, is_old=is_old)
                 say(f"scheduled steps, {name}, {server}: {steps}")
-                if steps.stale or not steps.kept:
+                if steps.stale or steps.served or not steps.kept:
                     failures.append(f"{name} on {server}")
             for how in ("", ", failing"):
                 behind = int(url.rpartition(":")[2].partition("/")[0])
@@ -71,7 +71,8 @@ def interleave(seconds: float, seed: int, failures: list[str]) -> None:
                     f"threads and processes, {server}{how}: {rows}"
                     + (f", {proxy.failures} failures" if how else "")
                 )
-                if rows.stale or not rows.stored:
+                # Where Redis fails, a process may share older loads while it can't reach it.
+                if rows.stale or (rows.served and not how) or not rows.stored:
                     failures.append(f"threads and processes on {server}{how}")
 
 
@@ -81,12 +82,12 @@ def compare(seed: int, failures: list[str]) -> None:
         url = f"redis://127.0.0.1:{port}/0"
         naive = scheduled.run(url, scheduled.NAIVE, seconds=10, seed=seed)
         say(f"scheduled steps, GET / SETEX / DEL: {naive}")
-        if not naive.stale:
+        if not (naive.stale and naive.served):
             failures.append("the harness finds nothing in GET / SETEX / DEL")
         for other in OTHERS:
             rows = harness.run(other, url, seconds=15, seed=seed)
             say(f"threads and processes, {other}: {rows}")
-            if not rows.stale:
+            if not (rows.stale and rows.served):
                 failures.append(f"the harness finds nothing in {other}")
 
 

@@ -1,6 +1,7 @@
 """The same few calls on this library, on the plain recipe, and on two libraries that many applications use."""
 
 import json
+import random
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from dashboard.caching.wire import kind_of
 
 TTL_S = 300
 GRACE_S = 600
+HOLD_MS = 40
 GRACE_LEFT_MS = 400_000
 """With so long to live a value is in its grace time."""
 
@@ -45,6 +47,7 @@ class Ours:
         )
         self.cache = Cache(url, default=policy)
         self._tag = ("soak",)
+        self._chance = random.Random()
 
     def read(self, key: str, load: Callable[[], int]) -> int:
         # A third of the keys are tagged.
@@ -52,9 +55,11 @@ class Ours:
 
     def invalidate(self, key: str) -> None:
         # On a busy machine the server may be too slow to answer in time; then it is said so, and tried again.
+        # A third of the keys are sometimes held, so that some invalidations come while they are.
+        hold_ms = HOLD_MS if hash_of(key) % 3 == 1 and self._chance.random() < 0.5 else None
         while True:
             try:
-                self.cache.invalidate(key)
+                self.cache.invalidate(key, hold_ms=hold_ms)
                 return
             except InvalidationError:
                 time.sleep(0.05)

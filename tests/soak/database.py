@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_ROW = struct.Struct("<qq")
+_ROW = struct.Struct("<qqq")
 
 
 class Database:
-    """Rows of (version, number of writers that committed and have not told the cache yet).
+    """Rows of three numbers: the version, how many writers committed and have not told the cache yet, and the newest
+    version that the cache was told of.
 
     The lock of a row is a lock of the file (between processes, released by the system when one dies) and one of the
     process (between threads).
@@ -65,6 +66,15 @@ class Database:
 
     def owed(self, row: int) -> int:
         return struct.unpack_from("<q", self._map, row * _ROW.size + 8)[0]
+
+    def tell(self, row: int, version: int) -> None:
+        """The cache was told of a version, and has answered; the row's lock must be held."""
+        if version > self.told(row):
+            struct.pack_into("<q", self._map, row * _ROW.size + 16, version)
+
+    def told(self, row: int) -> int:
+        """No read that begins now may be given an older version."""
+        return struct.unpack_from("<q", self._map, row * _ROW.size + 16)[0]
 
     def close(self) -> None:
         self._map.close()

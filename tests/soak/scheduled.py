@@ -66,6 +66,10 @@ class World:
     """Whether what should expire at different moments expires in the same millisecond, as it may by chance."""
     value: int = 0
     replica: int = 0
+    told: int = 0
+    """The number of the newest commit that the cache was told of."""
+    served: int = 0
+    """Reads that were given something from before a commit that the cache had been told of when they began."""
     locked_by: object | None = None
     """The writer that holds the row's lock."""
     touched: int = 0
@@ -75,6 +79,8 @@ class World:
 
     def __post_init__(self) -> None:
         self.index = Index(self.link)  # type: ignore[arg-type]
+        self.commits = [self.value]
+        """All values that the row had."""
 
     def context(self) -> Context:
         jitter = self._aligned if self.is_aligned else self.chance.random
@@ -98,16 +104,33 @@ class World:
 
     def commit(self, value: int) -> None:
         self.value = value
+        self.commits.append(value)
         if not self.lags:
             self.replica = value
+
+    def tell(self, commit: int) -> None:
+        """The cache was told of this commit and of all before it, and has answered."""
+        self.told = max(self.told, commit)
+
+    def serve(self, told: int, value: int) -> None:
+        """A read that began when ``told`` was the newest was given a value."""
+        # Whoever loads from a replica that lags gets what it has.
+        if not self.lags and not self.is_excused:
+            self.served += value not in self.commits[told:]
 
     def removal(self) -> Removal:
         """A process that tells Redis, and keeps what it could not be told."""
         return Removal(self.link, "retry")  # type: ignore[arg-type]
 
 
-def drive(world: World, steps: Generator[Any, Any, Outcome]) -> Actor:
-    """Take a read's or refresh's steps, one per turn."""
+def drive(world: World, steps: Generator[Any, Any, Outcome], told: int | None = None) -> Actor:
+    """Take a read's or refresh's steps, one per turn.
+
+    Args:
+        world: the row.
+        steps: its steps.
+        told: what the cache had been told of when the read began; None: nobody is given what comes of it.
+    """
     try:
         step = next(steps)
         while True:
@@ -130,7 +153,12 @@ def drive(world: World, steps: Generator[Any, Any, Outcome]) -> Actor:
                     step = steps.throw(SaysNo())
                 else:
                     step = steps.send(Loaded({"v": value}, 0.001, lambda v: json.dumps(v).encode()))
-    except (StopIteration, SaysNo):
+    except StopIteration as stop:
+        if told is not None:
+            outcome: Outcome = stop.value
+            value = outcome.value if outcome.payload is None else json.loads(outcome.payload)
+            world.serve(told, value["v"])
+    except SaysNo:
         return
 
 
@@ -139,7 +167,7 @@ def is_readable(payload: bytes) -> bool:
 
 
 def reader(world: World) -> Actor:
-    context = world.context()
+    context, told = world.context(), world.told
     asked: Any = Asked.NOTHING
     if world.chance.random() < 0.7:
         try:
@@ -147,7 +175,7 @@ def reader(world: World) -> Actor:
         except Unreachable:
             asked = AWAY
         yield
-    yield from drive(world, protocol.read(context, asked, time.monotonic(), is_readable))
+    yield from drive(world, protocol.read(context, asked, time.monotonic(), is_readable), told)
 
 
 def refresher(world: World) -> Actor:
@@ -177,14 +205,17 @@ def _changed(world: World, value: int | None = None) -> Actor:
     yield
 
 
-def _told(world: World, removal: Removal, tell: Callable[[], object]) -> Actor:
-    """Tell Redis, and again until it is told."""
+def _told(world: World, removal: Removal, tell: Callable[[], object], commit: int | None = None) -> Actor:
+    """Tell Redis, and again until it is told: of a commit, or of all that there were."""
+    if commit is None:
+        commit = len(world.commits) - 1
     world.touched += 1
     tell()
     while removal.pending:
         yield
         world.touched += 1
         removal.repeat()
+    world.tell(commit)
 
 
 def invalidator(world: World) -> Actor:
@@ -255,8 +286,10 @@ def _write(world: World, value: int | None, *, may_crash: bool) -> Actor:
     world.touched += 1
     touched, is_announced = world.touched, world.link.failures == failures
     yield
+    commit = 0
     if value is not None:
         world.commit(value)
+        commit = len(world.commits) - 1
     world.locked_by = None
     yield
     if may_crash and world.chance.random() < 0.2:
@@ -267,7 +300,8 @@ def _write(world: World, value: int | None, *, may_crash: bool) -> Actor:
     if value is not None:
         write.value = {"v": value}
     error = None if value is not None else SaysNo()
-    yield from _told(world, removal, lambda: write.__exit__(type(error) if error else None, error, None))
+    kind = type(error) if error else None
+    yield from _told(world, removal, lambda: write.__exit__(kind, error, None), commit)
 
 
 def writer(world: World) -> Actor:
@@ -327,8 +361,11 @@ def postman(world: World) -> Actor:
 
 def naive_reader(world: World) -> Actor:
     """GET / SETEX, for the proof that this harness finds what it looks for."""
+    told = world.told
     found = world.send((b"GET", world.key))[0]
     if found is not None:
+        if not found.startswith(GARBAGE):
+            world.serve(told, json.loads(found)["v"])
         return
     yield
     value = world.value
@@ -338,7 +375,9 @@ def naive_reader(world: World) -> Actor:
 
 def naive_writer(world: World) -> Actor:
     yield from _changed(world)
+    commit = len(world.commits) - 1
     world.send((b"DEL", world.key))
+    world.tell(commit)
 
 
 Kinds = list[Callable[[World], Actor]]
@@ -378,21 +417,31 @@ class Result:
     failures: int = 0
     """Round trips that failed."""
     stale: int = 0
+    served: int = 0
+    """Reads that were given something old."""
     excused: int = 0
     kept: int = 0
     """Interleavings after which a value was there: with none, nothing would be proved."""
 
 
 def run(
-    url: str, kinds: Kinds, *, seconds: float, seed: int, is_old: bool = False, until_stale: bool = False
+    url: str,
+    kinds: Kinds,
+    *,
+    seed: int,
+    seconds: float = 0.0,
+    least: int = 0,
+    is_old: bool = False,
+    until_stale: bool = False,
 ) -> Result:
-    """Interleave until the time is over.
+    """Interleave until the time is over and there were enough.
 
     Args:
         url: a server that is this run's own.
         kinds: of actors; three to seven are drawn for each interleaving.
-        seconds: how long.
         seed: of all chance.
+        seconds: how long.
+        least: so many interleavings, however long they take.
         is_old: do without what Redis 7.0 brought to SET.
         until_stale: end with the first that is stale.
     """
@@ -402,7 +451,9 @@ def run(
     chance = random.Random(seed)
     result = Result()
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and not (until_stale and result.stale):
+    while time.monotonic() < deadline or result.interleavings < least:
+        if until_stale and result.stale:
+            break
         _interleave(link, chance, kinds, result)
     link.close()
     return result
@@ -484,6 +535,7 @@ def _interleave(link: DirectLink, chance: random.Random, kinds: Kinds, result: R
         result.excused += 1
         return
     result.stale += stale
+    result.served += world.served
     result.kept += kept
 
 

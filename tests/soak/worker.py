@@ -14,6 +14,7 @@ from typing import Any
 
 import redis
 
+from dashboard.caching import wire
 from tests.soak.adapters import ADAPTERS, GRACE_LEFT_MS, TAG_KEY, Adapter, is_placeholder
 from tests.soak.database import Database
 
@@ -23,17 +24,18 @@ SLOW_S = 0.003
 def main(settings: dict[str, Any]) -> None:
     database = Database(Path(settings["path"]), settings["rows"])
     adapter = ADAPTERS[settings["adapter"]](settings["url"])
+    for name, source in settings["broken"].items():
+        good, bad = getattr(wire, name), wire.Script("broken", source)
+        good.source, good.digest = bad.source, bad.digest
     settings["start"] = when(Path(settings["path"]))
-    with redis.Redis.from_url(settings["direct"]) as raw:
-        counts = [0] * settings["threads"]
-        with ThreadPoolExecutor(settings["threads"]) as pool:
-            for done in [
-                pool.submit(work, settings, database, adapter, raw, index, counts)
-                for index in range(settings["threads"])
-            ]:
-                done.result()
+    with redis.Redis.from_url(settings["direct"]) as raw, ThreadPoolExecutor(settings["threads"]) as pool:
+        done = [
+            pool.submit(work, settings, database, adapter, raw, index) for index in range(settings["threads"])
+        ]
+        counts = [each.result() for each in done]
     adapter.close()
-    sys.stdout.write(str(sum(counts)))
+    operations, served = (sum(column) for column in zip(*counts, strict=True))
+    sys.stdout.write(json.dumps({"operations": operations, "served": served}))
 
 
 def when(path: Path) -> float:
@@ -51,9 +53,13 @@ def work(
     adapter: Adapter,
     raw: redis.Redis,
     index: int,
-    counts: list[int],
-) -> None:
-    """Everybody meets at the same few rows: row ``n`` is everybody's turn at second ``n / rate``."""
+) -> tuple[int, int]:
+    """Everybody meets at the same few rows: row ``n`` is everybody's turn at second ``n / rate``.
+
+    Returns:
+        operations, and how many reads were given something old.
+    """
+    operations = served = 0
     chance = random.Random(settings["seed"] * 1000 + index)
     rows, rate, start = settings["rows"], settings["rate"], settings["start"]
     while True:
@@ -62,15 +68,15 @@ def work(
             time.sleep(0.001)
             continue
         if row >= rows:
-            return
-        act(database, adapter, raw, row, chance, settings["is_ours"])
-        counts[index] += 1
+            return operations, served
+        served += act(database, adapter, raw, row, chance, settings["is_ours"])
+        operations += 1
 
 
 def act(
     database: Database, adapter: Adapter, raw: redis.Redis, row: int, chance: random.Random, is_ours: bool
-) -> None:
-    """One reader, writer, or evil."""
+) -> bool:
+    """One reader, writer, or evil; whether a reader was given something old."""
     key = f"row:{row}"
 
     def load() -> int:
@@ -81,8 +87,9 @@ def act(
 
     dice = chance.random()
     if dice < 0.55:
-        adapter.read(key, load)
-    elif dice < 0.8:
+        told = database.told(row)
+        return adapter.read(key, load) < told
+    if dice < 0.8:
         write(database, adapter, row, key, chance, is_through=dice < 0.68)
     elif dice < 0.92:
         raw.unlink(key)
@@ -99,6 +106,7 @@ def act(
     else:
         for found in raw.scan_iter(f"{key}*", count=1000):
             raw.unlink(found)
+    return False
 
 
 def write(
@@ -116,6 +124,7 @@ def write(
                 database.commit(row, version)
 
             if adapter.write(key, version, commit):
+                database.tell(row, version)
                 database.owe(row, -1)
                 return
         database.owe(row, 1)
@@ -124,6 +133,7 @@ def write(
         time.sleep(chance.random() * SLOW_S / 3)
     adapter.invalidate(key)
     with database.locked(row):
+        database.tell(row, version)
         database.owe(row, -1)
 
 
