@@ -58,11 +58,18 @@ class Tally:
         with self.lock:
             self._counts[name] += number
 
-    def loaded(self, took_s: float) -> None:
-        """A loader ended well after ``took_s`` seconds."""
+    def loaded(self, took_s: float, keys: int = 1, of: int = 1) -> None:
+        """A loader ended well.
+
+        Args:
+            took_s: after so many seconds.
+            keys: so many keys of this prefix were loaded.
+            of: and so many in all, among which its time is divided.
+        """
         with self.lock:
-            self._counts["loads"] += 1
-            self._counts["load_us"] += round(took_s * 1_000_000)
+            self._counts["loads"] += keys
+            self._counts["load_us"] += round(took_s * 1_000_000 * keys / of)
+            # Whole: a lease must last as long as the call does, however many keys it is for.
             mean = self.mean_load_s
             self.mean_load_s = mean + LOAD_WEIGHT * (took_s - mean) if mean else took_s
 

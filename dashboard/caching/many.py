@@ -4,6 +4,7 @@ Of several servers one can be away: to a ``Send`` of these steps the driver alwa
 stands for what could not be had.
 """
 
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -150,14 +151,16 @@ def _load(
     try:
         loaded: LoadedMany = yield LoadMany(contexts, is_away)
     except BaseException:
-        contexts[0].tally.add("load_errors")
+        for context in contexts:
+            context.tally.add("load_errors")
         if leases:
             yield Send([(ABORT, lease.context.key, lease.token) for lease in leases])
         raise
-    # One call for all: it counts once and with all of its time, for the prefix of the first.
     for context, value in zip(contexts, loaded.values, strict=True):
         found.values[context.key] = value
-    contexts[0].tally.loaded(loaded.took_s)
+    # Each key counts, with its share of the time: so a hit saves what loading its key costs.
+    for tally, keys in Counter(context.tally for context in contexts).items():
+        tally.loaded(loaded.took_s, keys, len(contexts))
     if not leases:
         return
     commands: list[tuple[Any, ...]] = []
@@ -207,8 +210,6 @@ def _wait(
     began = waiting[0].monotonic()
     late: list[Context] = []
     is_away = False
-    for context in waiting:
-        context.tally.add("waits")
     turn = 0
     while waiting:
         yield Pause(ttl.pause_s(turn, waiting[0].chance))
@@ -230,12 +231,14 @@ def _wait(
                 is_over = context.monotonic() - began >= context.policy.longest_wait_s
                 (late if is_over else still).append(context)
                 if is_over:
+                    context.tally.add("waits")
                     context.tally.add("wait_timeouts")
                 continue
             payload = None
             if isinstance(seen, bytes) and kind is None:
                 payload = yield from usable(context, seen, versions)
             if payload is not None and is_readable(payload):
+                context.tally.add("waits")
                 context.tally.add("misses")
                 found.payloads[context.key] = payload
             else:

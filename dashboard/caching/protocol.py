@@ -244,6 +244,8 @@ def read(
                 payload = yield from usable(context, seen, replies[1:])
                 if payload is not None and is_readable(payload):
                     # The lookups before this one were none of the application's.
+                    if turn:
+                        tally.add("waits")
                     tally.add("misses" if turn else "hits")
                     return Outcome(payload, as_of=asked_at, raw=seen, left_ms=left_ms)
                 tally.add("own_hits")
@@ -252,11 +254,10 @@ def read(
                 is_load = kind is Kind.LOAD and context.policy.protection.lease
                 left_s = deadline - context.monotonic()
                 if not is_load or left_s <= 0:
-                    if turn:
+                    if turn and is_load:
+                        tally.add("waits")
                         tally.add("wait_timeouts")
                     return (yield from load_only(context, seen))
-                if not turn:
-                    tally.add("waits")
                 yield Pause(min(left_s, ttl.pause_s(turn, context.chance)))
                 turn += 1
                 left_ms = -1

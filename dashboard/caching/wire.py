@@ -34,10 +34,10 @@ INSTANCE_TTL_S: Final = 86_400
 COUNTERS: Final = (
     "hits",  # reads that the cache answered, stale ones among them
     "misses",  # reads that it could not answer
-    "loads",  # runs of the loader that ended well
-    "load_us",  # microseconds that they took
-    "load_errors",  # runs of the loader that raised
-    "waits",  # reads that waited for somebody else's load: stampedes avoided
+    "loads",  # keys that a loader loaded; a call for many keys counts for each
+    "load_us",  # microseconds that they took; the time of a call for many keys is divided among them
+    "load_errors",  # keys whose loader raised
+    "waits",  # reads that waited for somebody else's load, and got its value, or gave up: stampedes avoided
     "wait_timeouts",  # those among them that gave up and loaded themselves
     "rejected_fills",  # loads whose value was not stored, because the key was invalidated or the lease was over
     "overrun_leases",  # loads that took longer than their lease

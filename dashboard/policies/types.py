@@ -200,7 +200,7 @@ class PrefixUse:
 
     @property
     def database_reads(self) -> int:
-        """Runs of the loader, whether they ended well or raised, and reads around the cache."""
+        """Keys that were loaded, or whose loader raised, and reads around the cache."""
         return sum(self.counts.get(name, 0) for name in ("loads", "load_errors", "bypasses"))
 
     @property

@@ -13,10 +13,11 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.caching import Cache, JsonCodec, MsgpackCodec, Unserialisable, UsageError
+from dashboard.caching import Cache, JsonCodec, MsgpackCodec, Unserialisable, UsageError, parse_document
 from dashboard.caching.cache import BATCH
 from dashboard.caching.keyform import KeyForm, as_text
 from dashboard.caching.wire import Kind, placeholder
+from tests.caching.test_following import document
 from tests.caching.test_reading import counted
 
 MakeCache = Callable[..., Cache]
@@ -81,7 +82,63 @@ def test_many_give_up_waiting(make_cache: MakeCache, raw: redis.Redis) -> None:
     cache = make_cache(longest_wait_s=0.1)
     raw.set("theirs", placeholder(Kind.LOAD), px=5000)
     assert cache.get_or_load_many(["theirs"], lambda keys: dict.fromkeys(keys, 2)) == {"theirs": 2}
-    assert counted(cache)["wait_timeouts"] == 1
+    seen = counted(cache)
+    assert (seen["waits"], seen["wait_timeouts"], seen["loads"]) == (1, 1, 1)
+
+
+def test_each_key_of_many_counts_for_its_prefix_with_its_share_of_the_time(
+    make_cache: MakeCache, raw: redis.Redis
+) -> None:
+    cache = make_cache(options={"follow": False})
+    made = document(prefix="a:").to_dict()
+    second = document(prefix="b:").to_dict()["policies"]
+    cache.use(parse_document(made | {"policies": [*made["policies"], *second]}))
+
+    def load(keys: list[str]) -> dict[str, int]:
+        threading.Event().wait(0.04)
+        return dict.fromkeys(keys, 1)
+
+    cache.get_or_load_many(["a:1", "b:1", "a:2", "b:2", "a:3", "other", "a:4", "a:5"], load)
+    took_s = cache._rule(b"a:1").tally.mean_load_s
+    assert took_s >= 0.04
+    assert cache._rule(b"b:1").tally.mean_load_s == took_s, "a lease lasts as long as the call"
+    seen = cache._ledger.take()
+    assert (seen["loads:a:"], seen["loads:b:"], seen["loads:"]) == (5, 2, 1)
+    for prefix, keys in (("a:", 5), ("b:", 2), ("", 1)):
+        assert seen[f"load_us:{prefix}"] == pytest.approx(took_s * 1e6 * keys / 8, abs=1)
+    assert seen["misses:a:"] == 5
+
+    def fail(keys: list[str]) -> dict[str, int]:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        cache.get_or_load_many(["a:6", "a:7", "b:6"], fail)
+    seen = cache._ledger.take()
+    assert (seen["load_errors:a:"], seen["load_errors:b:"]) == (2, 1)
+
+
+def test_a_wait_counts_when_it_ends_with_a_value(cache: Cache, raw: redis.Redis) -> None:
+    """Whoever loads after all has avoided nothing."""
+    for placed in (None, placeholder(Kind.WRITE)):
+        for key in ("one", "many"):
+            raw.set(key, placeholder(Kind.LOAD), px=5000)
+
+        def end(placed: bytes | None = placed) -> None:
+            for key in ("one", "many"):
+                raw.unlink(key) if placed is None else raw.set(key, placed, px=5000)
+
+        ending = threading.Timer(0.05, end)
+        ending.start()
+        assert cache.get_or_load("one", lambda: 1) == 1
+        ending.join()
+        raw.set("many", placeholder(Kind.LOAD), px=5000)
+        ending = threading.Timer(0.05, end)
+        ending.start()
+        assert cache.get_or_load_many(["many"], lambda keys: {"many": 1}) == {"many": 1}
+        ending.join()
+    seen = counted(cache)
+    assert seen["loads"] == seen["misses"] == 4
+    assert "waits" not in seen and "wait_timeouts" not in seen
 
 
 def test_many_with_a_loader_that_raises(cache: Cache, raw: redis.Redis) -> None:
