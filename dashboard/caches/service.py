@@ -56,7 +56,7 @@ def require_writable(cache: Cache) -> None:
     """
     if cache.read_only:
         raise Refused(
-            f"{cache.name} is read-only: nothing in it may be changed, by nobody.",
+            f"{cache.name} is read-only: nobody may change anything in it.",
             what_to_do="An administrator can change that on the Connections page.",
         )
 

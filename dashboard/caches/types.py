@@ -58,7 +58,7 @@ class Cache:
     Args:
         sealed: its URL, encrypted.
         poll_interval_s: seconds between two polls.
-        read_only: nothing may be changed in Redis, by nobody.
+        read_only: nobody may change anything in Redis.
         hit_ratio_target: 0..1.
         revision: rises with each change.
     """

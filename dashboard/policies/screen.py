@@ -23,6 +23,8 @@ from dashboard.policies.types import (
 
 PAGE_SIZE = 200
 REFRESH_S = 5
+_LONGEST_REVISION = 19
+_MOST_NAMED = 3
 
 _SHOWN: Mapping[str, tuple[str, Callable[[PolicyRow], bool]]] = {
     "all": ("All", lambda row: True),
@@ -72,7 +74,7 @@ class PolicyScreen:
     Args:
         base: address of the cache's policies.
         seen: what the page shows, as ``mark`` writes it; the live round compares.
-        is_outdated: what is in force or staged changed since the page was made.
+        news: what changed in what is in force or staged since the page was made; empty: nothing.
         editor, typed: the open form of a policy and what stands in it.
         tier_editor, typed_tier: the same of a tier.
         mapping_editor, typed_mapping: the same of a mapping from rows to keys.
@@ -86,7 +88,7 @@ class PolicyScreen:
     base: str
     seen: str
     refresh_s: int = REFRESH_S
-    is_outdated: bool = False
+    news: str = ""
     editor: Editor | None = None
     typed: TypedPolicy | None = None
     tier_editor: TierEditor | None = None
@@ -181,6 +183,33 @@ class ImportPage:
 def mark(page: PoliciesPage) -> str:
     """What the page shows, in short: version and revision of the draft."""
     return f"{page.frame.version}.{page.draft.revision if page.draft else 0}"
+
+
+def news(page: PoliciesPage, seen: str) -> str:
+    """What somebody who looks at an earlier state has to know; empty where nothing changed.
+
+    Args:
+        seen: what the page shows, as ``mark`` wrote it.
+    """
+    if not seen or seen == mark(page):
+        return ""
+    version, _, revision = seen.partition(".")
+    if version != str(page.frame.version):
+        return f"This page shows an earlier state; version {page.frame.version} is in force."
+    staged = page.draft.items if page.draft else ()
+    since = (
+        int(revision)
+        if revision.isascii() and revision.isdigit() and len(revision) < _LONGEST_REVISION
+        else 0
+    )
+    newer = [item for item in staged if item.revision > since]
+    if not newer:
+        return "Staged changes were taken back; what is in force is the same."
+    names = ", ".join(dict.fromkeys(item.title for item in newer[:_MOST_NAMED]))
+    more = f" and {len(newer) - _MOST_NAMED:,} more" if len(newer) > _MOST_NAMED else ""
+    people = " and ".join(dict.fromkeys(item.by for item in newer))
+    changes = "a change" if len(newer) == 1 else "changes"
+    return f"{people} staged {changes} to {names}{more}; what is in force is the same."
 
 
 def listing(

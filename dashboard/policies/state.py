@@ -58,6 +58,7 @@ class Held:
                     change.summary,
                     by=edit.actor,
                     at=edit.at,
+                    revision=edit.revision,
                     published_meanwhile=edit.base != documents.value_of(item),
                 )
             )

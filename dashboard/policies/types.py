@@ -68,7 +68,7 @@ class ItemChange:
         name: the prefix, the tier's or mapping's name; empty for the default.
         title: how people call it: ``news:``, "Hot", "Other keys".
         summary: the change in one line: "2 h + up to 12 m to 1 h, no jitter".
-        by, at: who staged it and when; empty and None outside a draft.
+        by, at, revision: who staged it, when, and as which of the draft's; empty, None and 0 outside a draft.
         published_meanwhile: since it was staged the published item changed, to what the fields' ``before`` says.
     """
 
@@ -80,6 +80,7 @@ class ItemChange:
     summary: str
     by: str = ""
     at: datetime | None = None
+    revision: int = 0
     published_meanwhile: bool = False
 
 

@@ -67,7 +67,7 @@ def live(cache_id: int) -> Response:
     seen = text_arg("seen", longest=40)
     with open_work() as work:
         page = _screen(work, cache_id, with_use=False)
-    page = replace(page, seen=seen or page.seen, is_outdated=bool(seen) and seen != page.seen)
+    page = replace(page, seen=seen or page.seen, news=screen.news(page.list, seen))
     return render(_PAGE, page, fragment="policies/_live.html")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Dialog, Page, expect
 
 from dashboard.policies import service
 from dashboard.work import unit_of_work
@@ -243,6 +243,61 @@ def test_the_preview_follows_the_form_and_waits_while_it_can_not_be_used(page: P
         "This tier stores nothing; TTL and jitter do not count."
     )
     expect(note).to_contain_text("Nothing to draw.")
+
+
+def test_what_was_typed_goes_only_with_a_yes(page: Page, path: str, unpublished: None) -> None:
+    """Escape, another row, a link and leaving the page ask; Cancel and an untouched form do not."""
+    asked: list[str] = []
+    answers: list[bool] = []
+
+    def answer(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        if answers.pop(0):
+            dialog.accept()
+        else:
+            dialog.dismiss()
+
+    page.on("dialog", answer)
+    jitter = page.get_by_role("textbox", name="Jitter, up to")
+    page.goto(path)
+    page.get_by_role("button", name="Edit policy for Other keys").click()
+    expect(jitter).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(jitter).to_have_count(0)
+    page.get_by_role("button", name="Edit policy for Other keys").click()
+    jitter.fill("17")
+    page.get_by_label("Unit of Jitter").select_option("m")
+    answers += [False, False, False]
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Add policy").click()
+    page.get_by_role("link", name="Versions").first.click()
+    expect(jitter).to_have_value("17")
+    assert (asked, answers) == (["confirm"] * 3, [])
+    answers.append(False)
+    page.close(run_before_unload=True)
+    expect(jitter).to_have_value("17")
+    assert asked.pop() == "beforeunload"
+    answers.append(True)
+    page.keyboard.press("Escape")
+    expect(jitter).to_have_count(0)
+    assert (len(asked), answers) == (4, [])
+    # A form that came back refused holds what is nowhere else.
+    page.get_by_role("button", name="Edit policy for Other keys").click()
+    jitter.fill("lots")
+    page.get_by_role("button", name="Stage change").click()
+    expect(page.get_by_role("alert")).to_contain_text("Not staged.")
+    answers.append(False)
+    page.keyboard.press("Escape")
+    expect(jitter).to_have_value("lots")
+    assert len(asked) == 5
+    page.get_by_role("link", name="Cancel").click()
+    expect(jitter).to_have_count(0)
+    # What is staged is not lost, so nothing asks.
+    page.get_by_role("button", name="Edit policy for Other keys").click()
+    jitter.fill("19")
+    page.get_by_role("button", name="Stage change").click()
+    expect(page.get_by_text("is staged, not yet in force")).to_be_visible()
+    assert len(asked) == 5
 
 
 def test_another_operator_was_faster(

@@ -6,10 +6,12 @@ from datetime import timedelta
 import pytest
 from flask.testing import FlaskClient
 
+from dashboard.policies import service
 from dashboard.work import Runtime
 from tests.conftest import FixedClock
+from tests.support.people import as_cli
 from tests.support.some_caches import add_cache
-from tests.support.some_policies import FRAGMENT, fields, hear, opened, publish, stage
+from tests.support.some_policies import FRAGMENT, fields, hear, opened, page_of, publish, stage
 
 
 def test_shows_the_tiers_and_the_default_before_anything_was_edited(
@@ -160,7 +162,23 @@ def test_the_live_round_says_when_the_page_is_no_longer_true(viewer: FlaskClient
         quiet.strip().startswith('<div class="stack" id="policies-live"') and "changed meanwhile" not in quiet
     )
     stage(runtime, cache.id, "news:")
-    assert "changed meanwhile" in viewer.get(live, headers=FRAGMENT).get_data(as_text=True)
+    said = viewer.get(live, headers=FRAGMENT).get_data(as_text=True)
+    assert (
+        "changed meanwhile" in said and "root staged a change to news:; what is in force is the same" in said
+    )
+    stage(runtime, cache.id, "a:", "b:", "c:")
+    said = viewer.get(live, headers=FRAGMENT).get_data(as_text=True)
+    assert "root staged changes to a:, b:, c: and 1 more" in said
+    seen = live.replace("seen=0.0", f"seen=0.{page_of(runtime, cache.id).draft.revision}")  # type: ignore[union-attr]
+    with as_cli(runtime) as work:
+        held = service.draft_page(work, cache.id).draft
+        service.discard_draft(work, cache.id, revision=held.revision)
+    said = viewer.get(seen, headers=FRAGMENT).get_data(as_text=True)
+    assert "Staged changes were taken back; what is in force is the same." in said
+    stage(runtime, cache.id, "news:")
+    publish(runtime, cache.id)
+    said = viewer.get(seen, headers=FRAGMENT).get_data(as_text=True)
+    assert "This page shows an earlier state; version 1 is in force." in said
 
 
 def test_needs_sign_in(client: FlaskClient, runtime: Runtime) -> None:

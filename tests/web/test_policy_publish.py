@@ -10,10 +10,11 @@ from sqlalchemy import text
 from dashboard.access import Role
 from dashboard.caching.policy import parse_document
 from dashboard.caching.wire import POLICIES_KEY
+from dashboard.policies import service
 from dashboard.work import Runtime
-from tests.support.people import as_cli
+from tests.support.people import add_user, as_cli, as_user
 from tests.support.some_caches import add_cache
-from tests.support.some_policies import fields, opened, page_of, publish, seen_in, stage
+from tests.support.some_policies import fields, opened, page_of, policy, publish, seen_in, stage
 
 
 def revision(runtime: Runtime, cache_id: int) -> str:
@@ -110,11 +111,14 @@ def test_a_read_only_cache_refuses_and_keeps_the_reason(operator: FlaskClient, r
     cache = add_cache(runtime, read_only=True)
     stage(runtime, cache.id, "news:")
     asked = operator.get(f"/caches/{cache.id}/policies/draft").get_data(as_text=True)
-    assert "This cache is read-only." in asked
+    assert (
+        "This cache is read-only." in asked and '<button class="btn" type="submit" disabled>Publish' in asked
+    )
     sent = {"reason": "typed before", "revision": revision(runtime, cache.id)}
     answer = operator.post(f"/caches/{cache.id}/policies/draft", data=sent)
     page = answer.get_data(as_text=True)
-    assert answer.status_code == 409 and "read-only" in page and 'value="typed before"' in page
+    assert answer.status_code == 409 and 'value="typed before"' in page
+    assert "is read-only: nobody may change anything in it." in page
     assert page_of(runtime, cache.id).frame.version == 0
 
 
@@ -148,9 +152,14 @@ def test_everything_staged_is_thrown_away_only_as_it_was_shown(
     stage(runtime, cache.id, "news:")
     shown = revision(runtime, cache.id)
     stage(runtime, cache.id, "wallet:")
+    with as_user(runtime, add_user(runtime, "ana", Role.OPERATOR)) as work:
+        service.stage_policy(work, cache.id, policy("app:"), original=None, seen="")
+    asked = operator.get(f"/caches/{cache.id}/policies/draft").get_data(as_text=True)
+    confirm = asked.partition("Discard all staged changes…</summary>")[2].partition("</details>")[0]
+    assert "1 by ana, 2 by root." in confirm and "/draft/discard" in confirm, "not before it was unfolded"
     path = f"/caches/{cache.id}/policies/draft/discard"
     assert operator.post(path, data={"revision": shown}).status_code == 409
-    assert len(page_of(runtime, cache.id).rows) == 2
+    assert len(page_of(runtime, cache.id).rows) == 3
     assert operator.post(path, data={"revision": revision(runtime, cache.id)}).status_code == 303
     assert page_of(runtime, cache.id).rows == ()
 
