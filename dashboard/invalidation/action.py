@@ -43,17 +43,16 @@ if isPlaceholder then
   drop(KEYS[1])
   return 1
 end
-local most = tonumber(ARGV[1])
-if left == -1 or left > most then
-  redis.call('PEXPIRE', KEYS[1], most)
+if left == -1 or left > tonumber(ARGV[2]) then
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
   return 1
 end
 redis.call('PEXPIRE', KEYS[1], math.max(1, left - 5))
 return 2
 """,
 )
-"""Have a key expire no later than in so many milliseconds. ARGV: ms. Five milliseconds sooner is more than the two by
-which ``caching.wire.REFRESH`` may err before Redis 7."""
+"""Have a key expire sooner. ARGV: in how many ms; the life (ms) above which that is done. Five milliseconds less is
+more than the two by which ``caching.wire.REFRESH`` may err before Redis 7."""
 
 CONFORM: Final = Script(
     "conform",
@@ -138,15 +137,16 @@ class Doing:
         """What a key costs a server, next to looking at a key in a scan."""
         return 1.5 if self._plan.action is Action.DELETE else 6.0
 
-    def calls(self, keys: Sequence[bytes], *, one_by_one: bool) -> list[Call]:
+    def calls(self, keys: Sequence[bytes], *, one_by_one: bool, is_repeat: bool = False) -> list[Call]:
         """What to send for keys of one node; nothing for those that the action does not concern.
 
         Args:
             keys: whose turn it is.
             one_by_one: each needs a command of its own, as in a Cluster.
+            is_repeat: most of them had their turn before: what lies within the window stays there.
         """
         if self._plan.action is not Action.DELETE:
-            made = [(key, self._script(key)) for key in keys]
+            made = [(key, self._script(key, is_repeat)) for key in keys]
             return [Call(command, (key,)) for key, command in made if command is not None]
         if one_by_one:
             return [Call(("UNLINK", key), (key,)) for key in keys]
@@ -161,10 +161,12 @@ class Doing:
         hits, misses = (0, 1) if done == GONE else (2, 0)
         return Outcome(int(done == TOUCHED), int(done != TOUCHED), hits, misses)
 
-    def _script(self, key: bytes) -> Command | None:
+    def _script(self, key: bytes, is_repeat: bool) -> Command | None:
         action = self._plan.action
         if action is Action.SPREAD:
-            return run_script(SOONER, key, max(1, int(self._chance() * self._plan.window_s * 1000)))
+            window_ms = self._plan.window_s * 1000
+            life_ms = max(1, int(self._chance() * window_ms))
+            return run_script(SOONER, key, life_ms, window_ms if is_repeat else life_ms)
         policy = self._table.find(key)
         grace_ms = (policy.protection.grace_s or 0) * 1000
         if action is Action.SOFT:
@@ -172,7 +174,7 @@ class Doing:
                 return ("UNLINK", key)
             # Stale is what has less to live than the grace. Not all of it at once: what nobody reads again would
             # otherwise expire together.
-            return run_script(SOONER, key, int(grace_ms * (0.5 + 0.5 * self._chance())) - 1)
+            return run_script(SOONER, key, int(grace_ms * (0.5 + 0.5 * self._chance())) - 1, grace_ms - 1)
         if policy.base_ttl_s is None:
             # Keys of this kind are not cached: no TTL is right, and no reader of the library looks at them.
             return None

@@ -366,7 +366,11 @@ class _Run:
         self._together(
             [
                 Worker(
-                    self._common, ScanSource(self._common.router, node, self._selection), at, keys[node.id]
+                    self._common,
+                    ScanSource(self._common.router, node, self._selection),
+                    at,
+                    keys[node.id],
+                    is_repeat=before.passes > 0 or (not is_new and held.get(node.id) != at),
                 )
                 for node, at in zip(nodes, work, strict=True)
             ]

@@ -19,7 +19,7 @@ from dashboard.invalidation.pace import Allowance, Pace
 from dashboard.invalidation.saving import SEGMENT_BYTES, SEGMENT_KEYS, SEGMENT_S, Begun, Saver
 from dashboard.invalidation.signals import Cancelled, Control, Exceeded, Failed, Halted, NotNow, Paused
 from dashboard.invalidation.sources import Source
-from dashboard.invalidation.types import Limits, NodeProgress, Plan
+from dashboard.invalidation.types import Action, Limits, NodeProgress, Plan
 from dashboard.invalidation.watching import Paces
 
 AWAY_S: Final = 15 * 60.0
@@ -105,13 +105,17 @@ class Worker:
         source: where the keys come from.
         at: the place.
         expected: keys that will be looked at, about.
+        is_repeat: the keys, or some, were gone over before.
     """
 
-    def __init__(self, common: Common, source: Source, at: NodeProgress, expected: int) -> None:
+    def __init__(
+        self, common: Common, source: Source, at: NodeProgress, expected: int, *, is_repeat: bool = False
+    ) -> None:
         self._common = common
         self._source = source
         self._at = at
         self._expected = max(1, expected)
+        self._is_repeat = is_repeat
         self._found: list[bytes] = []
         self._found_bytes = 0
         self._found_since_s = 0.0
@@ -193,7 +197,7 @@ class Worker:
         common = self._common
         share = 0.7 if may_find else 1.0
         batches = self._take(int(units * share / common.doing.cost))
-        calls = [common.doing.calls(batch.keys, one_by_one=common.one_by_one) for batch in batches]
+        calls = [self._calls(batch) for batch in batches]
         flat = [call for each in calls for call in each]
         work = sum(len(call.keys) for call in flat) * common.doing.cost
         step = None
@@ -249,7 +253,7 @@ class Worker:
 
     def _act_on(self, node: Node, pace: Pace, batch: Batch) -> None:
         common = self._common
-        calls = common.doing.calls(batch.keys, one_by_one=common.one_by_one)
+        calls = self._calls(batch)
         try:
             replies, took_s = self._send(node, calls)
         except BaseException:
@@ -259,6 +263,10 @@ class Worker:
             pace.worked(len(calls) * common.doing.cost, took_s)
         self._settle(node, [batch], [calls], replies)
         self._rest(pace.rest_s(took_s), pace.slowed_by)
+
+    def _calls(self, batch: Batch) -> list[Call]:
+        one_by_one = self._common.one_by_one
+        return self._common.doing.calls(batch.keys, one_by_one=one_by_one, is_repeat=self._is_repeat)
 
     def _send(self, node: Node, calls: Sequence[Call]) -> tuple[list[Any], float]:
         if not calls:
@@ -346,6 +354,9 @@ class Worker:
     def _within_cap(self, more: int) -> None:
         common = self._common
         would = common.saver.claimed + more
+        if self._is_repeat and common.plan.action is not Action.DELETE:
+            # They are still there, and most of them need no change any more.
+            would = common.saver.progress.touched
         if would > common.cap:
             raise Exceeded(
                 f"It would touch more keys than were approved: {would:,} or more, of {common.cap:,}.",
@@ -474,5 +485,6 @@ class Worker:
         if run_id != self._at.run_id:
             # What was found but not begun is found again.
             self._found, self._found_bytes = [], 0
+            self._is_repeat = True
             self._at = NodeProgress(node.id, run_id, scan.START, self._at.scanned)
             common.saver.moved(self._at)

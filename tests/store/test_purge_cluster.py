@@ -111,15 +111,19 @@ def test_one_node_of_a_cluster_added_as_a_plain_server(
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("action", [Action.DELETE, Action.SPREAD])
 def test_slots_that_move_while_it_runs(
-    cluster: tuple[Servers, list[int]], cache: Connection, client: RedisCluster
+    cluster: tuple[Servers, list[int]], cache: Connection, client: RedisCluster, action: Action
 ) -> None:
     made, _ = cluster
     ports = primaries_of(made)
     journal = MemoryJournal()
     failures: list[BaseException] = []
-    plan = Plan(BY_PREFIX, when=When.OVER, over_s=6)
-    thread = threading.Thread(target=lambda: run_into(failures, lambda: purge(cache, plan, journal=journal)))
+    plan = Plan(BY_PREFIX, action, window_s=5000, when=When.OVER, over_s=6)
+    cap = preview(cache, BY_PREFIX).cap
+    thread = threading.Thread(
+        target=lambda: run_into(failures, lambda: purge(cache, plan, journal=journal, cap=cap))
+    )
     thread.start()
     deadline = time.monotonic() + 30
     while journal.progress.touched < 300:
@@ -133,11 +137,15 @@ def test_slots_that_move_while_it_runs(
             move_slot(source, ports[0], ports[1 + number % 2], slot, nodes)
     thread.join(120)
     assert not failures and not thread.is_alive()
-    # Every one of them is gone, wherever it was at what time; and that was not known after one pass.
-    assert not held(made, "product:")
+    # Every one of them had its turn, wherever it was at what time; and that was not known after one pass.
+    there = held(made, "product:")
+    if action is Action.DELETE:
+        assert not there
+    else:
+        assert len(there) > NUMBER * 0.9 and all(0 < client.ttl(key) <= 5000 for key in there)
     assert len(held(made, "other:")) == 1000
     done = journal.progress
-    assert done.passes >= 2 and done.touched >= NUMBER
+    assert done.passes >= 2 and NUMBER <= done.touched <= NUMBER * 1.05
 
 
 def raw_nodes(node: redis.Redis) -> list[str]:
