@@ -582,12 +582,9 @@ class Cache:
         self._removal.repeat()
         self._index.flush()
 
-    def _looked(self, raw_key: bytes, was_there: bool) -> None:
+    def _looked(self, raw_key: bytes, found: int) -> None:
         """An invalidation looked at a key, which the server counts."""
-        tally = self._rules.find(raw_key).tally
-        tally.add("own_hits" if was_there else "own_misses")
-        if was_there:
-            tally.add("removals")
+        protocol.count_removal(self._rules.find(raw_key).tally, found)
 
     def _is_uncached(self, policy: Policy) -> bool:
         return not policy.is_cached or policy.is_bypassed(time.time())

@@ -486,6 +486,13 @@ def refresh(context: Context, raw: bytes) -> Steps:
     return Outcome(payload, loaded.value, True, began)
 
 
+def count_removal(tally: Tally, found: int) -> None:
+    """Count what DROP, HOLD or ANNOUNCE found: a lookup of our own, and a value that is gone."""
+    tally.add("own_hits" if found else "own_misses")
+    if found == 2:
+        tally.add("removals")
+
+
 def announce(context: Context, token: bytes, lease_ms: int) -> Send:
     """Begin a write-through: from here on nobody stores what they read before the commit."""
     return Send([(ANNOUNCE, context.key, token, lease_ms), *context.open_tags()])

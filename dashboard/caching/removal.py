@@ -36,14 +36,14 @@ class Removal:
     Args:
         link: the way to Redis. The circuit breaker is not asked: a write must at least try.
         on_error: "raise" or "retry", where the caller doesn't say.
-        looked: told of each key that was removed or held, and whether there was anything: the server counts a lookup.
+        looked: told of each key that was removed or held, and what there was (see wire.DROP).
     """
 
     def __init__(
         self,
         link: Link,
         on_error: OnError,
-        looked: Callable[[bytes, bool], None] = lambda key, found: None,
+        looked: Callable[[bytes, int], None] = lambda key, found: None,
     ) -> None:
         self._link = link
         self._on_error = on_error
@@ -222,5 +222,5 @@ class Removal:
                     lost.append(key)
                     cause = reply
                 else:
-                    self._looked(key, bool(reply))
+                    self._looked(key, reply)
         return lost, cause

@@ -51,6 +51,7 @@ COUNTERS: Final = (
     "invalidation_errors",  # those among them that did not reach Redis at once
     "own_hits",  # lookups that the server counts as hits and that are none of the application's
     "own_misses",  # the same for misses
+    "removals",  # values that invalidations and writes found in the cache and removed
 )
 """Names of the counters per prefix; they contain no colon."""
 
@@ -255,22 +256,27 @@ local function look(key)
   local till = string.match(held, '^%zcachewarden:write:%x+:(%d+)$')
   return held, till and math.max(tonumber(till) - now(), 0) or 0
 end
+local function what(held)
+  if held == '' then return 0 end
+  return string.sub(held, 1, 13) == string.sub(HOLD, 1, 13) and 1 or 2
+end
 local function drop(key)
   local held, left = look(key)
-  local was = redis.call('UNLINK', key)
+  local was = redis.call('UNLINK', key) * math.max(what(held), 1)
   if left <= 0 then return was end
   redis.call('SET', key, HOLD .. redis.sha1hex(held), 'PX', left)
   return 1
 end
 """
 # look: the beginning of what is there, and for how many ms nobody may store anything: what is left of a hold, or of
-# one that a write covers (its placeholder ends with the moment). drop: remove, but a hold stays, or comes back;
-# whether there was anything. A hold that stays is another one from then on: whoever reads after the invalidation
-# must not take it for the one that an older load began with (see flight). The removal goes first, for a server
-# without room (OOM) lets a script write on that gave something back.
+# one that a write covers (its placeholder ends with the moment). what: 0 nothing, 1 a placeholder, 2 a value. drop:
+# remove, but a hold stays, or comes back; what there was. A hold that stays is another one from then on: whoever
+# reads after the invalidation must not take it for the one that an older load began with (see flight). The removal
+# goes first, for a server without room (OOM) lets a script write on that gave something back.
 
 DROP: Final = Script("drop", HOLDS + "return drop(KEYS[1])")
-"""Remove whatever is there, except a hold that has not ended; returns whether there was anything."""
+"""Remove whatever is there, except a hold that has not ended; returns what there was: 0 nothing, 1 a placeholder (or
+what is no string), 2 a value."""
 
 HOLD: Final = Script(
     "hold",
@@ -283,11 +289,11 @@ if done.err then
   drop(KEYS[1])
   return done
 end
-return held ~= '' and 1 or 0
+return what(held)
 """,
 )
 """Put a hold there; one that lasts longer stays in force. Where there is no room for it (OOM), at least what is there
-goes. Returns whether there was anything. ARGV: placeholder, ms."""
+goes. Returns what there was, as DROP. ARGV: placeholder, ms."""
 
 ANNOUNCE: Final = Script(
     "announce",
@@ -299,11 +305,11 @@ if left > 0 then
   token, ms = token .. ':' .. string.format('%.0f', now() + left), math.max(ms, left)
 end
 redis.call('SET', KEYS[1], token, 'PX', string.format('%.0f', ms))
-return held ~= '' and 1 or 0
+return what(held)
 """,
 )
-"""Begin a write: its placeholder, which keeps in mind until when a hold lasts that it covers. Returns whether there
-was anything. ARGV: placeholder, ms."""
+"""Begin a write: its placeholder, which keeps in mind until when a hold lasts that it covers. Returns what there
+was, as DROP. ARGV: placeholder, ms."""
 
 COMMIT: Final = Script(
     "commit",

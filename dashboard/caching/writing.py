@@ -57,7 +57,7 @@ class Write:
                 protocol.announce(self._context, self._token, self._lease_ms).commands
             )
             if not isinstance(answers[0], ResponseError):
-                self._context.tally.add("own_hits" if answers[0] else "own_misses")
+                protocol.count_removal(self._context.tally, answers[0])
             self._versions = protocol.versions_in(self._context, answers[1:])
         except Unreachable:
             # The write goes on; its end must get through, or is raised.

@@ -145,6 +145,7 @@ class _PrefixCounts:
     invalidation_errors: Mapped[int] = _count()
     own_hits: Mapped[int] = _count()
     own_misses: Mapped[int] = _count()
+    removals: Mapped[int] = _count()
     cache_id: Mapped[int] = mapped_column(Integer, primary_key=True)
     prefix: Mapped[str] = mapped_column(primary_key=True)
 

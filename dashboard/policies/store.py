@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from dashboard.caching.wire import COUNTERS
 from dashboard.db import partitions
+from dashboard.policies.alive import Flow
 from dashboard.policies.documents import Edit
 from dashboard.policies.models import (
     PolicyChangeRow,
@@ -327,6 +328,8 @@ MINUTES_KEPT: Final = timedelta(days=8)
 """Enough to look at a version's effect a week later, minute by minute."""
 _IN_MINUTES: Final = timedelta(hours=1)
 """Longer than this, shares of whole hours say as much about how many values were stored, and are far fewer rows."""
+_FLOWS_IN_MINUTES: Final = timedelta(hours=6)
+"""The same for what was removed again, where the order within an hour matters."""
 
 
 def ensure_partitions(session: Session, at: datetime) -> None:
@@ -439,48 +442,95 @@ class Asked:
     is_written: bool
 
 
-def stored_since(
-    session: Session, cache_id: int, asked: Mapping[str, Asked], now: datetime
-) -> dict[str, int]:
-    """About how many values each prefix stored since its own moment; those of which none was are left out.
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """About how many values were stored, and whether some of them were removed."""
 
-    A load of many keys at once counts one load and as many misses, so the misses that did not wait are taken where
-    they are more. A minute or an hour that began before the moment counts by its share.
-    """
-    found: dict[str, int] = {}
-    for table, step, is_wanted in ((MINUTE, "1 minute", True), (HOUR, "1 hour", False)):
-        chosen = {
-            name: each for name, each in asked.items() if (now - each.since <= _IN_MINUTES) is is_wanted
-        }
-        if not chosen:
-            continue
-        rows = session.execute(
-            text(
-                "WITH weighed AS (SELECT asked.is_written, counted.*, CASE WHEN counted.bucket >="
-                " asked.since THEN 1 ELSE greatest(0, extract(epoch FROM least(counted.bucket +"
-                f" interval '{step}', :now) - asked.since) / extract(epoch FROM least(counted.bucket +"
-                f" interval '{step}', :now) - counted.bucket)) END AS weight"
-                " FROM unnest(CAST(:prefixes AS text[]), CAST(:since AS timestamptz[]), CAST(:written AS bool[]))"
-                "  AS asked (name, since, is_written)"
-                f" JOIN {table} AS counted ON counted.cache_id = :cache_id AND counted.prefix = asked.name"
-                f" AND counted.bucket > asked.since - interval '{step}'"
-                f" AND counted.bucket > :least - interval '{step}')"
-                " SELECT prefix, (sum(weight * greatest(loads - wait_timeouts,"
-                " CASE WHEN loads > 0 THEN misses - waits - load_errors + refreshes ELSE 0 END))"
-                " + sum(weight * (CASE WHEN is_written THEN writes ELSE 0 END - rejected_fills - not_stored"
-                " - errors)))::bigint AS stored FROM weighed GROUP BY prefix"
-            ),
-            {
+    count: int
+    is_thinned: bool
+
+
+_LIVED: Final = (
+    " FROM unnest(CAST(:prefixes AS text[]), CAST(:since AS timestamptz[]), CAST(:written AS bool[]))"
+    "  AS asked (name, since, is_written)"
+    " JOIN {table} AS counted ON counted.cache_id = :cache_id AND counted.prefix = asked.name"
+    " AND counted.bucket > asked.since - interval '{step}' AND counted.bucket > :least - interval '{step}'"
+)
+"""The buckets of each prefix since its own moment."""
+# A load of many keys at once may count one load and as many misses (as older libraries did), so the misses that did
+# not wait are taken where they are more.
+_STORED: Final = (
+    "(greatest(loads - wait_timeouts, CASE WHEN loads > 0 THEN misses - waits - load_errors + refreshes ELSE 0 END)"
+    " + CASE WHEN is_written THEN writes ELSE 0 END - rejected_fills - not_stored - errors)"
+)
+
+
+def _lived(
+    cache_id: int, asked: Mapping[str, Asked], now: datetime, in_minutes: timedelta
+) -> list[tuple[str, timedelta, dict[str, Any]]]:
+    """The tables to ask, how long their buckets are, and what is asked of each."""
+    found = []
+    for table, step, is_wanted in (
+        (MINUTE, timedelta(minutes=1), True),
+        (HOUR, timedelta(hours=1), False),
+    ):
+        chosen = {name: each for name, each in asked.items() if (now - each.since <= in_minutes) is is_wanted}
+        if chosen:
+            given = {
                 "prefixes": list(chosen),
                 "since": [each.since for each in chosen.values()],
                 "written": [each.is_written for each in chosen.values()],
                 "cache_id": cache_id,
                 "least": min(each.since for each in chosen.values()),
-                "now": now,
-            },
+            }
+            found.append((_LIVED.format(table=table, step=f"{step.total_seconds():.0f} s"), step, given))
+    return found
+
+
+def stored_since(
+    session: Session, cache_id: int, asked: Mapping[str, Asked], now: datetime
+) -> dict[str, Stored]:
+    """About how many values each prefix stored since its own moment; those of which none was are left out.
+
+    A minute or an hour that began before the moment counts by its share.
+    """
+    found: dict[str, Stored] = {}
+    for lived, step, given in _lived(cache_id, asked, now, _IN_MINUTES):
+        rows = session.execute(
+            text(
+                "WITH weighed AS (SELECT asked.is_written, counted.*, CASE WHEN counted.bucket >="
+                " asked.since THEN 1 ELSE greatest(0, extract(epoch FROM least(counted.bucket + :step, :now)"
+                " - asked.since) / extract(epoch FROM least(counted.bucket + :step, :now) - counted.bucket))"
+                f" END AS weight{lived})"
+                f" SELECT prefix, sum(weight * {_STORED})::bigint AS stored,"
+                f" bool_or(removals > 0) AS is_thinned FROM weighed GROUP BY prefix"
+            ),
+            {**given, "step": step, "now": now},
         )
         # None stored is no news of how many there are: counting may have begun after they were.
-        found |= {row.prefix: row.stored for row in rows if row.stored > 0}
+        found |= {row.prefix: Stored(row.stored, row.is_thinned) for row in rows if row.stored > 0}
+    return found
+
+
+def list_flows(
+    session: Session, cache_id: int, asked: Mapping[str, Asked], now: datetime
+) -> dict[str, list[Flow]]:
+    """What was stored and removed of each prefix since its own moment, oldest first."""
+    found: dict[str, list[Flow]] = {}
+    for lived, step, given in _lived(cache_id, asked, now, _FLOWS_IN_MINUTES):
+        rows = session.execute(
+            text(
+                f"SELECT prefix, bucket, asked.since, greatest(0, {_STORED}), removals{lived} ORDER BY bucket"
+            ),
+            given,
+        )
+        for prefix, bucket, since, *counts in rows:
+            ends = min(bucket + step, now)
+            begins = max(bucket, since)
+            if begins < ends:
+                share = (ends - begins) / (ends - bucket)
+                flow = Flow(begins, ends, *(count * share for count in counts))
+                found.setdefault(prefix, []).append(flow)
     return found
 
 

@@ -8,32 +8,59 @@ from typing import Final
 from dashboard.caching.policy import Policy, Strategy
 from dashboard.caching.wire import OTHER
 from dashboard.monitoring import service as monitoring
-from dashboard.policies import store, words
+from dashboard.policies import alive, store, words
 from dashboard.policies.state import Held
 from dashboard.policies.types import MANY_KEYS, ItemKind, PrefixUse
 from dashboard.work import UnitOfWork
 
 DAY: Final = timedelta(hours=24)
+MOST_THINNED: Final = 100
+"""So many prefixes are followed bucket by bucket."""
 
 
 def keys(work: UnitOfWork, cache_id: int, policies: Iterable[Policy]) -> Mapping[str, int]:
     """About how many keys each prefix has: values stored within its mean TTL. Prefixes nobody counted are left out.
 
-    A key that is stored twice in that time counts twice, so this errs on the high side, as a warning should; but it is
-    never more than all keys of the cache, and what was stored before a flush or a restart is gone.
+    What the library removed is taken off, of the MOST_THINNED prefixes that stored most; the rest, and what operators
+    purge, errs on the high side, as a warning should. But it is never more than all keys of the cache, and what was
+    stored before a flush or a restart is gone.
     """
     space = monitoring.key_space(work, cache_id)
-    asked = {}
-    for policy in policies:
-        if policy.base_ttl_s is not None:
-            # The grace is left out: most values are refreshed long before it ends, and would count twice.
-            since = work.now - timedelta(seconds=policy.base_ttl_s + policy.jitter_s / 2)
-            asked[policy.prefix_text] = store.Asked(
-                since if space.emptied_at is None else max(since, space.emptied_at),
-                is_written=policy.strategy is Strategy.WRITE_THROUGH,
-            )
-    found = store.stored_since(work.session, cache_id, asked, work.now)
+
+    def since(seconds: float) -> datetime:
+        begins = work.now - timedelta(seconds=seconds)
+        return begins if space.emptied_at is None else max(begins, space.emptied_at)
+
+    cached = {policy.prefix_text: policy for policy in policies if policy.base_ttl_s is not None}
+    asked = {
+        # The grace is left out: most values are refreshed long before it ends, and would count twice.
+        name: store.Asked(since(_life_s(policy)), policy.strategy is Strategy.WRITE_THROUGH)
+        for name, policy in cached.items()
+    }
+    stored = store.stored_since(work.session, cache_id, asked, work.now)
+    found = {name: each.count for name, each in stored.items()}
+    thinned = sorted(
+        (name for name, each in stored.items() if each.is_thinned), key=lambda name: -found[name]
+    )
+    longer = {
+        name: store.Asked(since(3 * _life_s(cached[name]) + _grace_s(cached[name])), asked[name].is_written)
+        for name in thinned[:MOST_THINNED]
+    }
+    for name, flows in store.list_flows(work.session, cache_id, longer, work.now).items():
+        life_s, grace_s, begins = _life_s(cached[name]), _grace_s(cached[name]), longer[name].since
+        is_all = begins == space.emptied_at
+        left = alive.alive(flows, begins, work.now, life_s=life_s, grace_s=grace_s, is_all=is_all)
+        found[name] = min(found[name], left)
     return found if space.keys is None else {name: min(count, space.keys) for name, count in found.items()}
+
+
+def _life_s(policy: Policy) -> float:
+    return (policy.base_ttl_s or 0) + policy.jitter_s / 2
+
+
+def _grace_s(policy: Policy) -> float:
+    """How long what is stale can still be removed; beyond another life little is left of it."""
+    return min(policy.protection.grace_s or 0, _life_s(policy))
 
 
 def last_day(

@@ -313,3 +313,16 @@ def test_a_wrong_on_error_is_said_at_once(cache: Cache, raw: redis.Redis) -> Non
     with pytest.raises(UsageError):
         cache.invalidate_tag("t", on_error=wrong)
     assert raw.get("k") == b"1"
+
+
+def test_only_values_that_went_count_as_removals(cache: Cache) -> None:
+    cache.get_or_load("product:1", lambda: 1)
+    cache.invalidate("product:1", hold_ms=5_000)
+    assert counted(cache)["removals"] == 1
+    # A hold is no value, and neither is what was not there.
+    cache.invalidate("product:1", hold_ms=5_000)
+    cache.invalidate("product:1", "product:2")
+    assert "removals" not in counted(cache)
+    cache.get_or_load("product:3", lambda: 1, tags=["shelf"])
+    cache.invalidate_tag("shelf")
+    assert counted(cache)["removals"] == 1

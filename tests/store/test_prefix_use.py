@@ -153,3 +153,23 @@ def test_the_hit_ratio_of_a_day_is_drawn_hour_by_hour(runtime: Runtime, cache_id
     used = news(runtime, cache_id).use
     assert used is not None and (used.hit_ratio, used.reads, used.database_reads) == (0.75, 8, 3)
     assert used.hit_ratio_line == (0.75, *[None] * 17, 0.75, *[None] * 5)
+
+
+def test_what_was_removed_and_stored_again_counts_once(runtime: Runtime, cache_id: int) -> None:
+    # Dropped and loaded again, all 400 of them, every eleven minutes.
+    for minutes in range(122, 0, -11):
+        for counts in ({"invalidations": 500, "removals": 400}, {"misses": 400, "loads": 400}):
+            add(runtime, cache_id, NOW - minutes * MINUTE, {"news:": counts})
+    assert news(runtime, cache_id).keys == pytest.approx(400, rel=0.03)
+
+
+def test_an_invalidation_of_what_is_not_there_takes_nothing_off(runtime: Runtime, cache_id: int) -> None:
+    assert keys(runtime, cache_id, misses=900, loads=900, invalidations=5_000) == 900
+
+
+def test_removals_of_a_long_life_are_followed_hour_by_hour(runtime: Runtime, cache_id: int) -> None:
+    stage(runtime, cache_id, original="news:", tier="low-volatility", base_ttl_s=86_400, jitter_s=0)
+    for hours in range(40, 0, -8):
+        counts = {"removals": 400, "misses": 400, "loads": 400}
+        add(runtime, cache_id, NOW - timedelta(hours=hours), {"news:": counts})
+    assert news(runtime, cache_id).keys == pytest.approx(400, rel=0.03)
