@@ -46,7 +46,8 @@ _EVENTS: Final = {
 }
 
 _UPSETTING: Final = frozenset(_EVENTS) - {"config"}
-_LIFE: Final = frozenset({"tier", "base_ttl_s", "jitter_s"})
+_GRACE: Final = "protection.grace_s"
+_LIFE: Final = frozenset({"tier", "base_ttl_s", "jitter_s", _GRACE})
 """Fields that only values written from now on follow."""
 
 _Buckets = Mapping[datetime, Mapping[str, int]]
@@ -230,13 +231,21 @@ def _span(
 
 def _settles(item: ItemChange, was: Policy, now: Policy) -> timedelta:
     """How long after a version its numbers still come from what was written before, or from nothing expiring yet."""
-    lives = item.change is not ChangeKind.CHANGED or any(field.name in _LIFE for field in item.fields)
-    return max(_life(was), _life(now)) if lives and now.is_cached else timedelta(0)
+    changed = {field.name for field in item.fields}
+    lives = item.change is not ChangeKind.CHANGED or not changed.isdisjoint(_LIFE)
+    if not (lives and now.is_cached):
+        return timedelta(0)
+    # Where the grace stays, what is stale is replaced as before; else it lives on with the old grace.
+    return max(_life(each) + (_grace(each) if _GRACE in changed else timedelta(0)) for each in (was, now))
 
 
 def _life(policy: Policy) -> timedelta:
     """The longest that a value of it is fresh."""
     return timedelta(seconds=(policy.base_ttl_s or 0) + policy.jitter_s)
+
+
+def _grace(policy: Policy) -> timedelta:
+    return timedelta(seconds=(policy.protection.grace_s or 0) if policy.is_cached else 0)
 
 
 def _counts(work: UnitOfWork, cache_id: int, spans: Iterable[_Span]) -> dict[str, _Buckets]:
@@ -272,6 +281,9 @@ def _prefix(
     before = sums([counts.get(bucket) for bucket in span.before], side_s)
     after = sums([counts.get(bucket) for bucket in span.after], side_s)
     kind, word, sentence = judge(subject, before, after, events)
+    if kind == "unknown":
+        # A chart of almost no reads, or of the minute before a prefix was counted apart, would look like a finding.
+        return PrefixEffect(name, subject.title, kind, word, sentence, 0.0, before=before, after=after)
     return PrefixEffect(
         prefix=name,
         title=subject.title,
@@ -358,7 +370,8 @@ def _compared(
     so_far = " so far" if subject.is_early else ""
     sentence = f"Hit ratio of {title} {moved} from {percent(was)} to {percent(now)}{reads}{so_far}."
     if is_level:
-        sentence = f"Hit ratio of {title} stayed at {percent(now)}{reads}{so_far}."
+        was_text = "" if percent(was) == percent(now) else f", {percent(was)} before,"
+        sentence = f"Hit ratio of {title} stayed level at {percent(now)}{was_text}{reads}{so_far}."
     if subject.is_early:
         kind = "warn" if now < was and not is_level else "info"
         return kind, "Too early", f"{sentence} {subject.doubt}"
@@ -428,6 +441,8 @@ def _row(label: str, was: float, now: float, words: Callable[[float], str]) -> E
 
 def _times(was: float, now: float) -> str:
     share = _share(was, now)
+    if share is None and was != now:
+        return f"rose from 0 to {number(now)}/s"
     if share is None or abs(share) <= LEVEL:
         return "stayed level"
     if share >= 1:

@@ -326,6 +326,37 @@ def test_a_bypass_is_no_verdict_and_ends_the_spans_of_others(runtime: Runtime, c
     assert [each.prefix for each in effect(runtime, cache_id, 3).prefixes] == ["other:"]
 
 
+@pytest.mark.parametrize(
+    ("values", "minutes"), [({"jitter_s": 600}, 72), ({"protection": {"grace_s": 7200}}, 72 + 120)]
+)
+def test_jitter_and_grace_are_judged_as_late_as_the_ttl(
+    runtime: Runtime, cache_id: int, values: dict[str, object], minutes: int
+) -> None:
+    change(runtime, cache_id)
+    pass_time(runtime, 86_400)
+    change(runtime, cache_id, **values)
+    around(runtime, cache_id, 90, 90, until=minutes + 10)
+    pass_time(runtime, 240)
+    assert effect(runtime, cache_id, 2).prefixes[0].word == "Too early"
+    pass_time(runtime, minutes * 60 - 300)
+    assert effect(runtime, cache_id, 2).prefixes[0].word == "Too early"
+    pass_time(runtime, 300)
+    assert effect(runtime, cache_id, 2).prefixes[0].word == "Level"
+
+
+def test_a_new_prefix_has_no_chart_of_the_time_before_it_was_counted(runtime: Runtime, cache_id: int) -> None:
+    stage(runtime, cache_id, "other:")
+    publish(runtime, cache_id)
+    pass_time(runtime, 86_430)
+    change(runtime, cache_id)
+    at = cast(FixedClock, runtime.clock).wall
+    for minute in range(-1, 30):
+        add(runtime, cache_id, at + minute * MINUTE, {"news:": {"misses": 50, "hits": max(0, minute)}})
+    pass_time(runtime, 1800)
+    (found,) = effect(runtime, cache_id, 2).prefixes
+    assert (found.kind, found.word, found.rows, found.line) == ("unknown", "New", (), ())
+
+
 def test_an_old_version_is_compared_by_hours(runtime: Runtime, cache_id: int) -> None:
     change(runtime, cache_id)
     pass_time(runtime, 30 * 86_400)
