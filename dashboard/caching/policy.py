@@ -281,14 +281,7 @@ def parse_document(source: bytes | str | Mapping[str, Any]) -> PolicyDocument:
     """
     if isinstance(source, bytes | str):
         source = _from_json(source)
-    found = _Problems()
-    try:
-        document = _document(source, found)
-    except _Enough:
-        document = None
-    if found.items or document is None:
-        raise PolicyError(found.items)
-    return document
+    return _sound(lambda at: _document(source, at), "")
 
 
 def parse_policy(
@@ -305,14 +298,8 @@ def parse_policy(
     Raises:
         PolicyError: with every problem found.
     """
-    found = _Problems()
-    try:
-        policy = _policy(source, {tier.name: tier for tier in tiers}, _At(found, path), is_default)
-    except _Enough:
-        policy = None
-    if found.items or policy is None:
-        raise PolicyError(found.items)
-    return policy
+    by_name = {tier.name: tier for tier in tiers}
+    return _sound(lambda at: _policy(source, by_name, at, is_default), path)
 
 
 def parse_tier(source: Mapping[str, Any], *, path: str = "") -> Tier:
@@ -321,11 +308,7 @@ def parse_tier(source: Mapping[str, Any], *, path: str = "") -> Tier:
     Raises:
         PolicyError: with every problem found.
     """
-    found = _Problems()
-    tier = _tier(source, _At(found, path))
-    if found.items or tier is None:
-        raise PolicyError(found.items)
-    return tier
+    return _sound(lambda at: _tier(source, at), path)
 
 
 def parse_mapping(source: Mapping[str, Any], *, path: str = "") -> RowMapping:
@@ -334,14 +317,7 @@ def parse_mapping(source: Mapping[str, Any], *, path: str = "") -> RowMapping:
     Raises:
         PolicyError: with every problem found.
     """
-    found = _Problems()
-    try:
-        mapping = _mapping(source, _At(found, path))
-    except _Enough:
-        mapping = None
-    if found.items or mapping is None:
-        raise PolicyError(found.items)
-    return mapping
+    return _sound(lambda at: _mapping(source, at), path)
 
 
 Item = TypeVar("Item")
@@ -438,6 +414,18 @@ class _At:
         self._found.add(Problem(_whole_text(self.path), _whole_text(message), code, low, high))
 
 
+def _sound(check: Callable[[_At], Item | None], path: str) -> Item:
+    """What a check made, when it had nothing to say; else PolicyError with what it said, at most MAX_PROBLEMS."""
+    found = _Problems()
+    try:
+        made = check(_At(found, path))
+    except _Enough:
+        made = None
+    if found.items or made is None:
+        raise PolicyError(found.items)
+    return made
+
+
 def _whole_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
@@ -464,7 +452,19 @@ def read_json(source: bytes | str, what: str) -> Any:
     try:
         return json.loads(source, object_pairs_hook=unique, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        raise PolicyError([Problem("", f"{what} can't be read as JSON: {error}.")]) from None
+        raise PolicyError([Problem("", f"{what} can't be read as JSON: {_why(error)}.")]) from None
+
+
+def _why(error: ValueError | RecursionError) -> str:
+    """What the parser says, without its own names."""
+    match error:
+        case json.JSONDecodeError():
+            return f"{error.msg}, in line {error.lineno}, column {error.colno}"
+        case UnicodeDecodeError():
+            return f"byte {error.start + 1:,} can't be part of a text in UTF-8"
+        case RecursionError():
+            return "it is nested too deeply"
+    return str(error)
 
 
 def _from_json(source: bytes | str) -> Any:
@@ -475,8 +475,7 @@ def _from_json(source: bytes | str) -> Any:
     return read_json(source, "The document")
 
 
-def _document(source: object, found: _Problems) -> PolicyDocument | None:
-    top = _At(found, "")
+def _document(source: object, top: _At) -> PolicyDocument | None:
     if not isinstance(source, Mapping):
         top.say(f"Must be an object, not {_type(source)}.")
         return None

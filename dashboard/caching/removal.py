@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -130,17 +130,30 @@ class Removal:
         Raises:
             InvalidationError: see ``remove``.
         """
+        keys = [tagging.tag_key(tag) for tag in tags]
+        kept = self._kept(keys)
+        lost: list[bytes] = []
+        cause: Exception | None = None
+        purged: dict[bytes, list[bytes]] = {}
+        for key, found in zip(keys, self._renew(keys), strict=True):
+            if isinstance(found, Exception):
+                lost.append(key)
+                cause = found
+            else:
+                purged[key] = found
+        self._forget([item for item in kept if item[0] in purged])
+        try:
+            if lost:
+                self.keep_or_raise(lost, None, on_error, cause)
+        finally:
+            removed = self._reclaim(purged)
+        return removed
+
+    def _reclaim(self, purged: Mapping[bytes, list[bytes]]) -> int:
+        """Remove the keys of purged tags; it is about memory only, and need not succeed."""
         removed = 0
         deadline = time.monotonic() + RECLAIM_S
-        for tag in tags:
-            key = tagging.tag_key(tag)
-            kept = self._kept([key])
-            found, cause = self._purge_one(key)
-            if found is None:
-                self.keep_or_raise([key], None, on_error, cause)
-                continue
-            self._forget(kept)
-            # From here on it is about memory only, and need not succeed.
+        for key, found in purged.items():
             while found:
                 lost, _ = self._try(found, None)
                 removed += len(found) - len(lost)
@@ -158,15 +171,15 @@ class Removal:
             server = self._link.breaker(key)
             if server in away:
                 continue
+            failure: Exception | None
             if key.startswith(TAG_KEY):
-                found, cause = self._purge_one(key)
-                is_lost = found is None
+                found = self._renew([key])[0]
+                failure = found if isinstance(found, Exception) else None
             else:
-                lost, cause = self._try([key], kept.hold_ms)
-                is_lost = bool(lost)
-            if not is_lost:
+                _, failure = self._try([key], kept.hold_ms)
+            if failure is None:
                 self._forget([(key, kept)])
-            elif isinstance(cause, Unreachable):
+            elif isinstance(failure, Unreachable):
                 # The next round tries again. What one server can't be told holds up no other, and what Redis
                 # refuses holds up nothing behind it.
                 away.add(server)
@@ -186,13 +199,13 @@ class Removal:
                     if self.pending.get(key) is item:
                         del self.pending[key]
 
-    def _purge_one(self, key: bytes) -> tuple[list[bytes] | None, Exception | None]:
-        command = (TAG_PURGE, key, tagging.VERSION, tagging.new_version(), BATCH)
+    def _renew(self, keys: Sequence[bytes]) -> list[list[bytes] | ResponseError | Unreachable]:
+        """Give tags new versions, in one round trip; for each, the first keys of its index, or why not."""
+        commands = [(TAG_PURGE, key, tagging.VERSION, tagging.new_version(), BATCH) for key in keys]
         try:
-            reply = self._link.exchange([command])[0]
+            return self._link.exchange_each(commands)
         except Unreachable as error:
-            return None, error
-        return (None, reply) if isinstance(reply, ResponseError) else (reply, None)
+            return [error] * len(keys)
 
     def _next(self, key: bytes) -> list[bytes]:
         try:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboard.caching import PolicyError, PolicyTable, Wrong, parse_document, parse_policy, parse_tier
-from dashboard.caching.policy import MAX_PROBLEMS, TIERS, prefix_from_text, prefix_to_text
+from dashboard.caching.policy import MAX_PROBLEMS, TIERS, parse_mapping, prefix_from_text, prefix_to_text
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -183,6 +183,14 @@ def test_problems_are_bounded() -> None:
     with pytest.raises(PolicyError) as caught:
         parse_document(document(policies=[policy(prefix=f"{n}", tier="?") for n in range(5000)]))
     assert len(caught.value.problems) == MAX_PROBLEMS
+
+
+def test_those_of_a_single_item_as_well() -> None:
+    unknown = {f"x{number}": 1 for number in range(2 * MAX_PROBLEMS)}
+    for parse in (parse_tier, parse_mapping, parse_document, lambda source: parse_policy(source, TIERS)):
+        with pytest.raises(PolicyError) as caught:
+            parse(unknown)  # type: ignore[operator]
+        assert len(caught.value.problems) == MAX_PROBLEMS
 
 
 def test_a_single_policy_and_tier_for_forms() -> None:

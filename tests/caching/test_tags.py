@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from dashboard.caching import Cache, UsageError
+from dashboard.caching import Cache, InvalidationError, UsageError
 from dashboard.caching import tags as tagging
 from dashboard.caching.asking import asking
 from dashboard.caching.tags import VERSION, tag_key
@@ -29,6 +29,27 @@ def test_a_purged_tag_takes_its_values_with_it(cache: Cache, raw: redis.Redis) -
     assert cache.get("other") == 1 and cache.get("plain") == 1
     assert cache.get_or_load("p1", lambda: "new", tags=["brand:1", "all"]) == "new"
     assert cache.get("p1") == "new"
+
+
+@pytest.mark.parametrize("on_error", ["raise", "retry"])
+def test_a_tag_that_cannot_be_purged_stops_none_behind_it(
+    make_cache: MakeCache, raw: redis.Redis, on_error: str
+) -> None:
+    cache = make_cache(options={"on_error": on_error, "follow": False})
+    cache.get_or_load("k", lambda: "old", tags=["a", "c"])
+    cache._beat()
+    cache._keeper.stop()
+    for tag in ("b", "d"):
+        raw.set(tag_key(tag), "somebody else's")
+    if on_error == "raise":
+        with pytest.raises(InvalidationError) as caught:
+            cache.invalidate_tag("a", "b", "c", "d")
+        assert caught.value.keys == (tag_key("b"), tag_key("d"))
+    else:
+        cache.invalidate_tag("a", "b", "c", "d")
+        assert set(cache._removal.pending) == {tag_key("b"), tag_key("d")}
+    assert raw.exists("k") == 0, "the memory comes back, too"
+    raw.delete(tag_key("b"), tag_key("d"))
 
 
 def test_a_value_that_is_being_loaded_is_purged_too(cache: Cache) -> None:
