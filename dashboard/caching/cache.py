@@ -557,8 +557,6 @@ class Cache:
         self._background.after_fork()
         self._removal.after_fork()
         self._index.after_fork()
-        if self._follower is not None:
-            self._follower.after_fork()
         self._keeper = self._new_keeper()
         self._after_fork()
         self._compile()

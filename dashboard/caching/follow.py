@@ -36,8 +36,12 @@ class Follower:
         self._newest: bytes | None = None
         self.instance = introduce(wall(), name)
 
-    def after_fork(self) -> None:
-        """A child process is another application instance, with the same policies."""
+    def renew(self) -> str:
+        """Become another application instance, with the same policies; returns its id.
+
+        A child process is one, and so is what starts again after it was closed: who signs the old one off must not
+        take the new one with it.
+        """
         held = self.instance
         self.instance = replace(
             introduce(self._wall(), self._name),
@@ -45,6 +49,7 @@ class Follower:
             applied_at=held.applied_at,
             refusal=held.refusal,
         )
+        return self.instance.id
 
     def consider(self, found: bytes | None) -> bool:
         """Look at what stands in Redis now.

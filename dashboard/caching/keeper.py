@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from redis.exceptions import RedisError, ResponseError
@@ -72,11 +73,13 @@ class Keeper:
         self._is_waiting = False
         self._looked: tuple[Any, ...] | None = None
         self._read_at = -math.inf
-        self._reported = ""
+        self._id = ""
+        self._is_reported = False
 
     def start(self) -> None:
         """Ask for the policies once, then go on in the background."""
         if self._follower is not None:
+            self._id = self._follower.renew()
             self._follow()
         thread = threading.Thread(target=self._run, name="cachewarden-keeper", daemon=True)
         try:
@@ -95,8 +98,8 @@ class Keeper:
         if thread is not None and not self._is_waiting:
             thread.join(2)
         self.flush()
-        if self._reported:
-            self._try([(b"HDEL", INSTANCES_KEY, self._reported)])
+        if self._is_reported:
+            self._try([(b"HDEL", INSTANCES_KEY, self._id)])
 
     def flush(self) -> None:
         """Carry the counters now."""
@@ -210,8 +213,9 @@ class Keeper:
                 self._follower.consider(replies[0])
                 # If it was replaced between the two, the next look differs again.
                 self._looked, self._read_at = looked, now
-        instance = self._follower.report()
-        self._reported = instance.id
+        # Its own, whatever was started since.
+        instance = replace(self._follower.report(), id=self._id)
+        self._is_reported = True
         self._try([(b"HSET", INSTANCES_KEY, instance.id, instance.to_json())])
 
     def _tidy(self) -> None:

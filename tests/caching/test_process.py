@@ -282,12 +282,16 @@ def test_prefixes_that_no_policy_has_any_more_are_given_up() -> None:
 
 def test_a_call_while_it_is_closed_starts_it_anew(cache: Cache, raw: redis.Redis) -> None:
     cache.get_or_load("k", lambda: 1)
+    before = cache._keeper._id
     # The call comes at the latest moment: while what runs is being stopped.
     cache._removal.repeat = lambda: cache.get("k")  # type: ignore[method-assign]
     cache.close()
     thread = cache._keeper._thread
     assert cache._is_started
     assert thread is not None and thread.is_alive()
+    reported = raw.hkeys(INSTANCES_KEY)
+    assert before.encode() not in reported, "the old one signed off"
+    assert cache._keeper._id.encode() in reported, "and did not take the new one with it"
     del cache._removal.repeat
 
 
