@@ -27,6 +27,7 @@ from typing import Any
 import redis
 
 from dashboard.caching import Cache, JsonCodec, Policy, PolicyTable, Protection, Strategy
+from tests.support.meeting import Meeting
 from tests.support.servers import free_port, redis_server
 
 HITS = 3000
@@ -312,7 +313,6 @@ def stampede(url: str) -> None:
         loads, middle, high = [], [], []
         for turn in range(STAMPEDES):
             with tempfile.TemporaryDirectory() as folder:
-                at = time.time() + 2.5
                 processes = [
                     subprocess.Popen(
                         [
@@ -323,14 +323,13 @@ def stampede(url: str) -> None:
                             url,
                             f"burst{turn}:{name}",
                             folder,
-                            str(at),
                         ],
                         stdout=subprocess.PIPE,
                     )
                     for _ in range(2)
                 ]
                 took = sorted(ms for each in processes for ms in json.loads(each.communicate()[0]))
-                loads.append(len(list(Path(folder).iterdir())))
+                loads.append(len(list(Path(folder).glob("load.*"))))
             middle.append(took[len(took) // 2])
             high.append(took[int(len(took) * 0.99)])
         print(
@@ -339,11 +338,14 @@ def stampede(url: str) -> None:
         )
 
 
-def burst(name: str, url: str, key: str, folder: str, at: str) -> None:
+def burst(name: str, url: str, key: str, folder: str) -> None:
     """One process of the stampede."""
+    meeting = Meeting(Path(folder), 2)
 
     def slow() -> str:
-        (Path(folder) / f"{random.getrandbits(60)}").touch()
+        (Path(folder) / f"load.{random.getrandbits(60)}").touch()
+        # Of a load that was over before the other process reads, it would be no stampede.
+        meeting.wait("reading")
         time.sleep(0.05)
         return "value"
 
@@ -389,8 +391,12 @@ def burst(name: str, url: str, key: str, folder: str, at: str) -> None:
 
     took: list[float] = []
 
+    together = threading.Barrier(64, action=lambda: (meeting.say("ready"), meeting.wait("ready")))
+    begun = threading.Semaphore(0)
+
     def one() -> None:
-        time.sleep(max(0.0, float(at) - time.time()))
+        together.wait()
+        begun.release()
         began = time.perf_counter()
         read()
         took.append((time.perf_counter() - began) * 1000)
@@ -398,6 +404,9 @@ def burst(name: str, url: str, key: str, folder: str, at: str) -> None:
     threads = [threading.Thread(target=one) for _ in range(64)]
     for thread in threads:
         thread.start()
+    for _ in threads:
+        begun.acquire()
+    meeting.say("reading")
     for thread in threads:
         thread.join()
     print(json.dumps(took))
