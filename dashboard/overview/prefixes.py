@@ -4,14 +4,12 @@ from collections.abc import Callable, Sequence
 from urllib.parse import quote, urlencode
 
 from dashboard.overview.types import PrefixColumn, PrefixesView, PrefixLine, PrefixRow
-from dashboard.policies.types import CountedPrefix, PrefixTable, PrefixUse
+from dashboard.policies.types import FEW_LOOKUPS, CountedPrefix, PrefixTable, PrefixUse
 from dashboard.web.formats import number, percent
 
 _LEAST_SCALE = 0.04
 """Four points: less would draw noise as mountains."""
 _TARGET_NEAR = 0.12
-_FEW_READS = 20
-"""A ratio of fewer reads is shown, but not blamed."""
 
 _Key = Callable[[PrefixRow], float | str | None]
 _COLUMNS: tuple[tuple[str, str, str, str, _Key], ...] = (
@@ -62,8 +60,10 @@ _COLUMNS: tuple[tuple[str, str, str, str, _Key], ...] = (
     ),
 )
 SORTS: tuple[str, ...] = tuple(sign + key for key, *_ in _COLUMNS for sign in ("", "-"))
-"""What ``?sort=`` takes: a column, highest first (names: first to last), or the other way round with a minus."""
+"""What ``?sort=`` takes: a column, what needs a look first (see _RISING), or the other way round with a minus."""
 DEFAULT_SORT = "reads"
+_RISING = frozenset({"prefix", "hit"})
+"""Columns that begin with the least: names in their order, and the worst hit ratio. All others begin with the most."""
 
 
 def view(
@@ -117,8 +117,7 @@ def ordered(rows: Sequence[PrefixRow], sort: str) -> list[PrefixRow]:
     key = next(each[4] for each in _COLUMNS if each[0] == name)
     by_name = sorted(rows, key=lambda row: row.name)
     known = [row for row in by_name if key(row) is not None]
-    # Numbers begin with the highest, names with the first; a minus turns either round.
-    known.sort(key=key, reverse=(name != "prefix") is not sort.startswith("-"))  # type: ignore[arg-type]
+    known.sort(key=key, reverse=(name not in _RISING) is not sort.startswith("-"))  # type: ignore[arg-type]
     return known + [row for row in by_name if key(row) is None]
 
 
@@ -166,9 +165,10 @@ def _row(
         is_bypassed=counted.is_bypassed,
         hit_ratio=ratio,
         is_below_target=counted.is_cached
+        and not counted.is_new
         and ratio is not None
         and ratio < target
-        and use.lookups >= _FEW_READS,
+        and use.lookups >= FEW_LOOKUPS,
         line=line(use.hit_ratio_line, target, name, words),
         reads=use.reads,
         reads_per_s=_per_s(use),
@@ -189,7 +189,7 @@ def _column(column: tuple[str, str, str, str, _Key], sort: str, path: str, query
     key, label, title, cls, _ = column
     is_current = sort.removeprefix("-") == key
     turned = f"-{key}" if sort == key else key
-    rises = (key == "prefix") is not sort.startswith("-")
+    rises = (key in _RISING) is not sort.startswith("-")
     order = "" if turned == DEFAULT_SORT else urlencode({"sort": turned})
     return PrefixColumn(
         key=key,

@@ -10,7 +10,15 @@ from dashboard.caching.policy import Policy
 from dashboard.caching.wire import OTHER
 from dashboard.policies import state, store, words
 from dashboard.policies.state import Held
-from dashboard.policies.types import CountedPrefix, Mark, PrefixTable, PrefixUse, ReadsAvoided
+from dashboard.policies.types import (
+    WARM_UP_S,
+    CountedPrefix,
+    ItemKind,
+    Mark,
+    PrefixTable,
+    PrefixUse,
+    ReadsAvoided,
+)
 from dashboard.work import UnitOfWork
 
 MOST_ROWS: Final = 200
@@ -47,8 +55,8 @@ def prefix_table(work: UnitOfWork, cache_id: int, start: datetime, end: datetime
     table, step, since, until = _buckets(start, end, work.now)
     sums = store.sum_counts(work.session, cache_id, table, since, until, names=_SHOWN)
     first = store.first_count(work.session, cache_id, since, until) if sums else None
-    window_s = 0.0 if first is None else max(1.0, (min(end, until) - max(since, first)).total_seconds())
-
+    ends = min(end, until)
+    window_s = 0.0 if first is None else max(1.0, (ends - max(since, first)).total_seconds())
     policies = {policy.prefix_text: policy for policy in held.published.policies} if held.version else {}
     zero = dict.fromkeys(_SHOWN, 0)
     names = sorted({*sums, *policies} - {"", OTHER}, key=lambda name: (-_reads(sums.get(name, zero)), name))
@@ -70,17 +78,32 @@ def prefix_table(work: UnitOfWork, cache_id: int, start: datetime, end: datetime
         else {}
     )
 
+    # Applications count a prefix apart since it has a policy.
+    items = {name: f"{ItemKind.POLICY}:{name}" for name in shown if name in sums and name in policies}
+    changes = store.changes_of(work.session, cache_id, items.values()) if items else {}
+
+    def window(name: str) -> float:
+        change = changes.get(items.get(name, ""))
+        if change is None or not since < change.first_at < ends:
+            return window_s
+        return min(window_s, max(1.0, (ends - change.first_at).total_seconds()))
+
     def used(name: str) -> PrefixUse:
         line: list[float | None] = [None] * count
         for number, (hits, misses) in slots.get(name, {}).items():
             if number < count and hits + misses:
                 line[number] = hits / (hits + misses)
-        return PrefixUse(name, window_s, MappingProxyType(sums.get(name, zero)), tuple(line))
+        return PrefixUse(name, window(name), MappingProxyType(sums.get(name, zero)), tuple(line))
+
+    def row(name: str, policy: Policy | None) -> CountedPrefix:
+        use = used(name)
+        begins = ends - timedelta(seconds=use.window_s)
+        return _counted(work, held, use, policy, is_new=begins > since and use.window_s < WARM_UP_S)
 
     others = [sums[name] for name in (*rest, *((OTHER,) if OTHER in sums else ()))]
     return PrefixTable(
-        rows=tuple(_counted(work, held, used(name), policies.get(name)) for name in shown),
-        default=_counted(work, held, used(""), held.published.default if held.version else None),
+        rows=tuple(row(name, policies.get(name)) for name in shown),
+        default=row("", held.published.default if held.version else None),
         other=PrefixUse(None, window_s, {name: sum(each[name] for each in others) for name in _SHOWN})
         if others
         else None,
@@ -154,9 +177,11 @@ def _reads(counts: Mapping[str, int]) -> int:
     return counts["hits"] + counts["misses"] + counts["bypasses"]
 
 
-def _counted(work: UnitOfWork, held: Held, use: PrefixUse, policy: Policy | None) -> CountedPrefix:
+def _counted(
+    work: UnitOfWork, held: Held, use: PrefixUse, policy: Policy | None, *, is_new: bool
+) -> CountedPrefix:
     if policy is None:
-        return CountedPrefix(use)
+        return CountedPrefix(use, is_new=is_new)
     tier = next(tier for tier in held.published.tiers if tier.name == policy.tier)
     return CountedPrefix(
         use=use,
@@ -165,6 +190,7 @@ def _counted(work: UnitOfWork, held: Held, use: PrefixUse, policy: Policy | None
         ttl_text=words.ttl_text(policy),
         is_cached=policy.is_cached,
         is_bypassed=policy.is_bypassed(work.now.timestamp()),
+        is_new=is_new,
     )
 
 

@@ -283,7 +283,7 @@ def _prefix(
     kind, word, sentence = judge(subject, before, after, events)
     if kind == "unknown":
         # A chart of almost no reads, or of the minute before a prefix was counted apart, would look like a finding.
-        return PrefixEffect(name, subject.title, kind, word, sentence, 0.0, before=before, after=after)
+        return PrefixEffect(name, subject.title, kind, word, sentence, side_s, before=before, after=after)
     return PrefixEffect(
         prefix=name,
         title=subject.title,

@@ -22,6 +22,9 @@ LAGGING_AFTER_S = 10.0
 AWAY_AFTER_S = 60.0
 LONGEST_BYPASS_MIN = 24 * 60
 LONGEST_REASON = 500
+FEW_LOOKUPS = 20
+WARM_UP_S = 15 * 60.0
+"""A hit ratio of fewer lookups, or counted for less long than the Overview lets a cache warm up, is not judged."""
 MAX_IMPORT_BYTES = 3_000_000
 """A document has at most a third of it, but files are written more loosely."""
 
@@ -224,6 +227,7 @@ class CountedPrefix:
     tier_label: str = ""
     tier_icon: str = ""
     ttl_text: str = ""
+        is_new: it was first counted within the span, and for less long than a cache warms up.
     is_cached: bool = True
     is_bypassed: bool = False
 
@@ -232,6 +236,7 @@ class CountedPrefix:
 class PrefixTable:
     """All prefixes of a cache over a span.
 
+    is_new: bool = False
     Args:
         rows: prefixes with a policy or with counts, those with most reads first; never the default.
         default: keys that no prefix matches.

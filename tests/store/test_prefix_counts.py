@@ -72,6 +72,26 @@ def test_rates_are_of_the_time_that_was_counted(runtime: Runtime, cache_id: int)
     assert table(runtime, cache_id, timedelta(days=1)).window_s == 600
 
 
+def test_the_rate_of_a_new_prefix_is_of_the_time_since_its_policy(runtime: Runtime, cache_id: int) -> None:
+    stage(runtime, cache_id, "old:")
+    publish(runtime, cache_id)
+    pass_time(runtime, 3600)
+    start = cast(FixedClock, runtime.clock).wall
+    add(runtime, cache_id, start - 40 * MINUTE, {"old:": {"hits": 600}, "": {"hits": 1}})
+    pass_time(runtime, 40)
+    stage(runtime, cache_id, "news:")
+    publish(runtime, cache_id)
+    pass_time(runtime, 50)
+    add(runtime, cache_id, start + MINUTE, {"news:": {"misses": 500}})
+    found = table(runtime, cache_id)
+    by_name = {row.use.prefix: row for row in found.rows}
+    assert (by_name["news:"].use.window_s, by_name["news:"].is_new) == (50, True)
+    assert (by_name["old:"].use.window_s, by_name["old:"].is_new) == (2490, False)
+    assert found.window_s == found.default.use.window_s == 2490 and not found.default.is_new
+    pass_time(runtime, 900)
+    assert not {row.use.prefix: row.is_new for row in table(runtime, cache_id).rows}["news:"]
+
+
 def test_a_past_span_is_of_whole_minutes_within_it(runtime: Runtime, cache_id: int) -> None:
     for minute in range(30, 0, -1):
         add(runtime, cache_id, NOW - minute * MINUTE, {"product:": {"hits": 1}})

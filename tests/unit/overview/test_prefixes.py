@@ -73,6 +73,12 @@ def test_few_reads_are_shown_but_not_blamed() -> None:
     assert not any(row.is_below_target for row in rows)
 
 
+def test_a_prefix_that_warms_up_is_shown_but_not_blamed() -> None:
+    new = replace(counted("new:", hits=10, misses=990), is_new=True)
+    row = view(replace(TABLE, rows=(new,))).rows[0]
+    assert row.hit_ratio == 0.01 and not row.is_below_target
+
+
 @pytest.mark.parametrize(
     ("sort", "names"),
     [
@@ -80,8 +86,8 @@ def test_few_reads_are_shown_but_not_blamed() -> None:
         ("-reads", ["idle:", "inventory:", "product:"]),
         ("prefix", ["idle:", "inventory:", "product:"]),
         ("-prefix", ["product:", "inventory:", "idle:"]),
-        ("hit", ["product:", "inventory:", "idle:"]),
-        ("-hit", ["inventory:", "product:", "idle:"]),
+        ("hit", ["inventory:", "product:", "idle:"]),
+        ("-hit", ["product:", "inventory:", "idle:"]),
         ("saved", ["product:", "inventory:", "idle:"]),
         ("errors", ["inventory:", "idle:", "product:"]),
     ],
@@ -98,6 +104,7 @@ def test_every_sort_is_a_link_and_the_one_in_force_turns_round() -> None:
     assert columns["reads"].href == "/caches/7/overview?range=1h#prefixes-h"
     assert {column.key: column for column in view(sort="-db").columns}["db"].direction == "ascending"
     assert {column.key: column for column in view(sort="prefix").columns}["prefix"].direction == "ascending"
+    assert {column.key: column for column in view(sort="hit").columns}["hit"].direction == "ascending"
     assert {
         column.href.partition("sort=")[2].partition("#")[0] or "reads" for column in columns.values()
     } <= {*prefixes.SORTS}
