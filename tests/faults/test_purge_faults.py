@@ -280,7 +280,9 @@ def test_killed_when_it_fails(
     crew.start()
     failed = wait_for(live_runtime, number, State.FAILED)
     assert "unlink" in failed.problem.lower()
-    assert left(valkey_url)["product:"] == 100 and failed.progress.touched == 0
+    assert left(valkey_url)["product:"] == 100
+    # Keys that were begun when the worker died may have been touched, for all that is known.
+    assert failed.progress.touched == 0 or "under way" in failed.problem
     assert trail(live_runtime, number) == [*WHOLE[:4], "fail"]
     assert_clean(live_runtime)
     with redis.Redis.from_url(valkey_url) as client:
