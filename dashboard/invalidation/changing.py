@@ -1,6 +1,7 @@
 """How a purge goes from one state to the next: checked, stored and written in the audit log in one transaction."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from dashboard.audit import service as audit
@@ -92,8 +93,25 @@ def move(
     return changed
 
 
-def end(work: UnitOfWork, purge: Purge, verb: Verb, cache: Cache, **values: Any) -> Purge:
-    """The same for the last change: what it needs no more is removed, and only the report stays."""
+def end(
+    work: UnitOfWork, purge: Purge, verb: Verb, cache: Cache, *, problem: str | None = None, **values: Any
+) -> Purge:
+    """The same for the last change: what it needs no more is removed, and only the report stays.
+
+    Keys that a worker had begun and nobody finished count as touched, and are in the report: whoever asks what became
+    of a key must not be told that nothing was done to it.
+    """
+    unsure = store.close_segments(work.session, purge.number)
+    tells = {**touched(purge)}
+    if unsure:
+        purge = replace(purge, progress=replace(purge.progress, touched=purge.progress.touched + unsure))
+        tells = {**touched(purge), "keys perhaps touched": unsure}
+        said = "1 key was" if unsure == 1 else f"{unsure:,} keys were"
+        problem = f"{problem or ''} {said} under way when it ended: counted as touched, which not all may be."
+        values["progress"] = purge.progress
+    if problem is not None:
+        values["problem"] = problem.strip()
+    values["tells"] = {**values.get("tells", {}), **tells}
     over = move(work, purge, verb, cache, **{"ended_at": work.now, "job_id": None, **values})
     store.clear_work(work.session, purge.number, keep_report=purge.plan.wants_report)
     return over

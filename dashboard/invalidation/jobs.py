@@ -83,9 +83,11 @@ def expire(work: UnitOfWork) -> None:
 
     A purge that had begun before it was counted again is cancelled instead: what it did stays on record.
     """
-    for number in store.list_stale(work.session, work.now - UNAPPROVED_KEPT, _MOST_EXPIRED):
+    before = work.now - UNAPPROVED_KEPT
+    for number in store.list_stale(work.session, before, _MOST_EXPIRED):
         purge = store.find_purge(work.session, number, lock=True)
-        if purge is None or purge.state not in (State.DRAFT, State.PREVIEWED):
+        # Somebody may have sent it back to be counted again before it was locked.
+        if purge is None or not store.is_stale(work.session, number, before):
             continue
         cache = caches.get_cache(work, purge.cache_id)
         job_id = store.find_job(work.session, number)
@@ -93,7 +95,7 @@ def expire(work: UnitOfWork) -> None:
             jobs.remove(work, job_id)
         why = "Nobody approved it within a day."
         if purge.started_at is not None:
-            changing.end(work, purge, Verb.CANCEL, cache, because=why, tells=changing.touched(purge))
+            changing.end(work, purge, Verb.CANCEL, cache, because=why)
             continue
         audit.record(
             work,

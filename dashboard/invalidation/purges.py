@@ -196,7 +196,8 @@ def approve(
     Raises:
         Forbidden: the actor is no operator.
         NotFound: there is no such purge.
-        Conflict: it was changed, counted again or approved since it was shown.
+        Conflict: it was changed, counted again or approved since it was shown; or the action is another than before it
+            began.
         Refused: the cache is read-only, or the preview too old.
         InvalidInput: what ``friction_of`` asks for is missing; fields ``confirm``, ``typed``, ``reason``, ``over_s``,
             ``window_s``, ``at``.
@@ -208,6 +209,11 @@ def approve(
     )
     if plan.when is When.CRON:
         raise InvalidInput("Not approved.", fields={"when": "A schedule is made in a way of its own."})
+    if purge.started_at is not None and _deed(plan) != _deed(purge.plan):
+        raise Conflict(
+            f"Purge {number} has begun: what it does to the keys can't be changed any more.",
+            what_to_do="Cancel it, and make another one.",
+        )
     cap = purge.progress.touched + preview.cap
     tells = {
         "target": plan.selection.target,
@@ -394,8 +400,13 @@ def _stop(work: UnitOfWork, number: int, revision: int, verb: Verb, wish: Wish) 
     if job is not None:
         jobs.remove(work, job.id)
     if verb is Verb.CANCEL:
-        return changing.end(work, purge, verb, cache, tells=changing.touched(purge))
+        return changing.end(work, purge, verb, cache)
     return changing.move(work, purge, verb, cache, tells=changing.touched(purge), job_id=None)
+
+
+def _deed(plan: Plan) -> tuple[Action, int, bool]:
+    """What becomes of a key."""
+    return plan.action, plan.window_s, plan.lengthens
 
 
 def _reason(reason: str) -> str:

@@ -11,12 +11,12 @@ from dashboard.caches.types import Cache
 from dashboard.errors import Conflict, InvalidInput, NotFound
 from dashboard.invalidation import changing, cron, purges, store
 from dashboard.invalidation.limits import limits
+from dashboard.invalidation.states import Verb
 from dashboard.invalidation.types import Plan, Schedule, State, When
 from dashboard.work import UnitOfWork
 
 MISSED_AFTER: Final = timedelta(hours=1)
 """A firing that nobody was there for is made up for until then, once; later it is only noted."""
-MOST_KEYS: Final = 2**53
 
 
 def next_firings(line: str, after: datetime, count: int = 3) -> tuple[datetime, ...]:
@@ -44,18 +44,16 @@ def create_schedule(
     typed: str = "",
     confirmed_keys: int | None = None,
     plan: Plan | None = None,
-    most_keys: int | None = None,
 ) -> Schedule:
-    """Make a schedule of a purge that was counted, which is used up by that.
+    """Make a schedule of a purge that was counted. That is used up by it, or cancelled where it had begun.
 
     Args:
         line: five cron fields, UTC.
-        most_keys: so many may each of its purges touch; None: as many as an approval of this preview would allow.
         number, revision, reason, typed, confirmed_keys, plan: as for ``purges.approve``; ``plan.when`` says whether
             each purge runs at once or over a while.
 
     Raises:
-        as ``purges.approve``; fields ``cron`` and ``most_keys``, too.
+        as ``purges.approve``; field ``cron``, too.
     """
     access.require(work.actor, Role.OPERATOR)
     purge, cache = changing.lock(work, number, revision)
@@ -65,23 +63,24 @@ def create_schedule(
     if plan.when not in (When.NOW, When.OVER):
         raise InvalidInput("Not scheduled.", fields={"when": "Each purge runs at once, or over a while."})
     next_at = cron.firings(line, store.database_now(work.session))[0]
-    cap = preview.cap if most_keys is None else most_keys
-    if not 0 < cap < MOST_KEYS:
-        raise InvalidInput("Not scheduled.", fields={"most_keys": "Enter a number of keys."})
     schedule = store.insert_schedule(
         work.session,
         cache_id=cache.id,
         cron=cron.canonical(line),
         plan=plan,
         preview=preview,
-        cap=cap,
+        cap=preview.cap,
         reason=reason,
         actor=work.actor.name,
         created_at=work.now,
         next_at=next_at,
     )
     store.copy_input_to_schedule(work.session, number, schedule)
-    store.delete_purge(work.session, number)
+    if purge.started_at is not None:
+        # What it did stays on record.
+        changing.end(work, purge, Verb.CANCEL, cache, because=f"Made {_subject(schedule)} of it.")
+    else:
+        store.delete_purge(work.session, number)
     audit.record(
         work,
         "invalidation:schedule:create",
@@ -91,7 +90,7 @@ def create_schedule(
             "cron": cron.canonical(line),
             "target": plan.selection.target,
             "action": plan.action.value,
-            "at most": cap,
+            "at most": preview.cap,
         },
         reason=reason,
         cache_name=cache.name,

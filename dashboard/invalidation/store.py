@@ -156,10 +156,18 @@ def change_purge(
 
 def list_stale(session: Session, before: datetime, limit: int) -> list[int]:
     """Numbers of drafts and previews from before then."""
-    query = select(PurgeRow.id).where(
-        PurgeRow.state.in_((State.DRAFT.value, State.PREVIEWED.value)), PurgeRow.drafted_at < before
-    )
+    query = select(PurgeRow.id).where(_stale(before))
     return list(session.scalars(query.order_by(PurgeRow.id).limit(limit)))
+
+
+def is_stale(session: Session, number: int, before: datetime) -> bool:
+    """Whether a purge is a draft or a preview from before then."""
+    return session.scalar(select(PurgeRow.id).where(PurgeRow.id == number, _stale(before))) is not None
+
+
+def _stale(before: datetime) -> ColumnElement[bool]:
+    unapproved = (State.DRAFT.value, State.PREVIEWED.value)
+    return and_(PurgeRow.state.in_(unapproved), PurgeRow.drafted_at < before)
 
 
 def delete_purge(session: Session, number: int) -> None:
@@ -300,6 +308,16 @@ def end_segments(session: Session, number: int, seqs: Sequence[int], *, keep: bo
     )
 
 
+def close_segments(session: Session, number: int) -> int:
+    """Take segments that were begun and not finished for done; how many keys they hold."""
+    mine = and_(PurgeSegmentRow.purge_id == number, PurgeSegmentRow.is_done.is_(False))
+    closed = session.scalars(
+        update(PurgeSegmentRow).where(mine).values(is_done=True).returning(PurgeSegmentRow.count),
+        execution_options={"synchronize_session": False},
+    )
+    return sum(closed)
+
+
 def open_segments(session: Session, number: int) -> list[Segment]:
     """Segments that were begun and not finished, in order."""
     query = select(PurgeSegmentRow).where(
@@ -344,12 +362,10 @@ def delete_old_reports(session: Session, before: datetime) -> None:
 
 
 def clear_work(session: Session, number: int, *, keep_report: bool) -> None:
-    """Remove what a purge that is over needs no more: its list, and its journal except for the report."""
+    """Remove what a purge that is over needs no more: its list, and its journal unless that is the report."""
     session.execute(delete(PurgeInputRow).where(PurgeInputRow.purge_id == number))
-    mine = PurgeSegmentRow.purge_id == number
-    session.execute(
-        delete(PurgeSegmentRow).where(and_(mine, PurgeSegmentRow.is_done.is_(False)) if keep_report else mine)
-    )
+    if not keep_report:
+        session.execute(delete(PurgeSegmentRow).where(PurgeSegmentRow.purge_id == number))
 
 
 # --- limits ------------------------------------------------------------------------------------------------------

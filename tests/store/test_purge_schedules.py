@@ -16,11 +16,11 @@ from dashboard.errors import Conflict, Forbidden, InvalidInput, NotFound
 from dashboard.invalidation import jobs, schedules, service, store
 from dashboard.invalidation.journal import ACTOR
 from dashboard.invalidation.states import Verb
-from dashboard.invalidation.types import Purge, Schedule, SelectBy, State, When
+from dashboard.invalidation.types import Progress, Purge, Schedule, SelectBy, State, When
 from dashboard.work import Runtime, unit_of_work
 from tests.support.people import as_cli
 from tests.support.policies import acting
-from tests.support.purges import AT_ONCE, counted, move, plan
+from tests.support.purges import AT_ONCE, counted, in_state, move, plan, preview
 from tests.support.some_caches import add_cache, form
 
 LINE = "0 4 * * *"
@@ -91,13 +91,25 @@ def test_it_is_made_of_a_purge_that_was_counted(runtime: Runtime, cache: Cache) 
     assert last.action == "invalidation:schedule:create" and last.after["from"] == f"purge {purge.number}"
 
 
+def test_one_that_had_begun_stays_on_record(runtime: Runtime, cache: Cache) -> None:
+    purge = in_state(runtime, cache.id, State.RUNNING)
+    move(runtime, purge.number, Verb.PAUSE, progress=Progress(touched=90))
+    move(runtime, purge.number, Verb.RECOUNT)
+    purge = move(runtime, purge.number, Verb.PREVIEW, preview=preview(runtime.clock.now()))
+    made = schedule(runtime, purge)
+    (left,) = purges_of(runtime, cache)
+    assert (left.number, left.state, left.progress.touched) == (purge.number, State.CANCELLED, 90)
+    said = [row for row in actions(runtime) if row.action == "invalidation:purge:cancel"]
+    assert [(row.reason, row.after["keys touched"]) for row in said] == [
+        (f"Made schedule {made.number} of it.", 90)
+    ]
+
+
 @pytest.mark.parametrize(
     ("values", "field"),
     [
         ({"line": "0 0 30 2 *"}, "cron"),
         ({"line": ""}, "cron"),
-        ({"most_keys": 0}, "most_keys"),
-        ({"most_keys": 2**70}, "most_keys"),
         ({"confirmed_keys": None}, "confirm"),
     ],
 )

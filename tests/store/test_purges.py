@@ -13,7 +13,7 @@ from dashboard.access import Actor, Role
 from dashboard.caches import service as caches
 from dashboard.caches.types import Cache, Environment
 from dashboard.errors import Conflict, DashboardError, Forbidden, InvalidInput, NotFound, Refused
-from dashboard.invalidation import jobs, purges, report, service, store
+from dashboard.invalidation import changing, jobs, purges, report, service, store
 from dashboard.invalidation.signals import Segment
 from dashboard.invalidation.states import Verb
 from dashboard.invalidation.types import (
@@ -32,6 +32,7 @@ from dashboard.work import Runtime, unit_of_work
 from tests.conftest import FixedClock
 from tests.support.people import as_cli
 from tests.support.policies import acting
+from tests.support.polling import wait_until
 from tests.support.purges import AT_ONCE, counted, draft, in_state, move, plan, preview
 from tests.support.some_caches import add_cache, form
 
@@ -384,6 +385,49 @@ def test_beyond_its_approval_it_must_be_counted_and_approved_again(
     assert done.progress.touched == 70
 
 
+@pytest.mark.parametrize("wants_report", [False, True])
+@pytest.mark.parametrize("verb", ["cancel", "fail"])
+def test_keys_that_were_under_way_at_its_end_count_as_touched(
+    runtime: Runtime, cache: Cache, clock: FixedClock, verb: str, wants_report: bool
+) -> None:
+    purge = counted(runtime, cache.id, replace(AT_ONCE, wants_report=wants_report))
+    ask(runtime, "approve", purge)
+    purge = move(runtime, purge.number, Verb.START, started_at=clock.now(), progress=Progress(touched=7))
+    keys = tuple(b"product:%d" % number for number in range(1_000))
+    with as_cli(runtime) as work:
+        store.put_segments(work.session, purge.number, [Segment(0, "n", "r", 9, keys)])
+    if verb == "cancel":
+        over = ask(runtime, "cancel", purge)
+    else:
+        with as_cli(runtime) as work:
+            locked, its_cache = changing.lock(work, purge.number, purge.revision)
+            over = changing.end(work, locked, Verb.FAIL, its_cache, problem="Forbidden.")
+    assert over.progress.touched == 1_007
+    assert over.problem.endswith(
+        "1,000 keys were under way when it ended: counted as touched, which not all may be."
+    )
+    assert over.problem.startswith("Forbidden. ") == (verb == "fail")
+    (entry,) = rows(runtime, "SELECT after FROM audit_entry ORDER BY id DESC LIMIT 1")
+    assert (entry.after["keys touched"], entry.after["keys perhaps touched"]) == (1_007, 1_000)
+    if wants_report:
+        actor = Actor(None, "vera", Role.VIEWER, "web")
+        told = b"".join(service.report_chunks(runtime, actor, purge.number))
+        assert told.splitlines() == list(keys)
+    else:
+        assert rows(runtime, "SELECT 1 FROM purge_segment") == []
+
+
+def test_what_it_does_stays_as_it_began(runtime: Runtime, cache: Cache, clock: FixedClock) -> None:
+    purge = in_state(runtime, cache.id, State.RUNNING)
+    move(runtime, purge.number, Verb.PAUSE)
+    move(runtime, purge.number, Verb.RECOUNT)
+    again = move(runtime, purge.number, Verb.PREVIEW, preview=preview(clock.now()))
+    with pytest.raises(Conflict, match="has begun"):
+        ask(runtime, "approve", again, plan=replace(again.plan, action=Action.SPREAD, window_s=50))
+    over = replace(again.plan, when=When.OVER, over_s=60)
+    assert ask(runtime, "approve", again, plan=over).plan == over
+
+
 def test_a_count_that_failed_can_be_asked_for_again(runtime: Runtime, cache: Cache) -> None:
     purge = draft(runtime, cache.id)
     with runtime.database.transaction() as session:
@@ -495,6 +539,26 @@ def test_what_nobody_approves_is_gone_after_a_day(runtime: Runtime, cache: Cache
     assert rows(runtime, "SELECT 1 FROM purge_input") == []
 
 
+def test_a_draft_that_is_sent_back_in_time_stays(live_runtime: Runtime) -> None:
+    clock = live_runtime.clock
+    purge = counted(live_runtime, add_cache(live_runtime).id)
+    with live_runtime.database.transaction() as session:
+        session.execute(text("UPDATE purge SET drafted_at = :at"), {"at": clock.now() - timedelta(days=2)})
+
+    def expire() -> None:
+        with as_cli(live_runtime) as work:
+            jobs.expire(work)
+
+    with ThreadPoolExecutor(1) as pool:
+        with as_cli(live_runtime) as work:
+            service.recount(work, purge.number, revision=purge.revision)
+            expiring = pool.submit(expire)
+            waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            wait_until(lambda: bool(rows(live_runtime, waiting)), "it waits for the row")
+        expiring.result()
+    assert get(live_runtime, purge.number).state is State.DRAFT
+
+
 def test_the_report_is_kept_for_those_who_asked_and_for_a_while(
     runtime: Runtime, cache: Cache, clock: FixedClock
 ) -> None:
@@ -513,7 +577,8 @@ def test_the_report_is_kept_for_those_who_asked_and_for_a_while(
     expected = b"a0\n" + line + b"\na1\n" + line + b"\n"
     assert b"".join(service.report_chunks(runtime, actor, purge.number)) == expected
     ask(runtime, "cancel", purge)
-    # What was not finished is in no report.
+    # What was begun may have been touched.
+    expected += b"a2\n" + line + b"\n"
     assert b"".join(service.report_chunks(runtime, actor, purge.number)) == expected
     clock.wall += report.KEPT + timedelta(hours=1)
     with as_cli(runtime) as work:
