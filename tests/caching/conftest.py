@@ -21,11 +21,15 @@ MakeCache = Callable[..., Cache]
 
 @pytest.fixture
 def make_cache(valkey_url: str) -> Iterator[MakeCache]:
-    """``make_cache(base_ttl_s=60, grace_s=5, ...)``: a cache with such a default policy, closed after the test."""
+    """``make_cache(base_ttl_s=60, grace_s=5, ...)``: a cache with such a default policy, closed after the test.
+
+    Its time-outs are long: on a machine that is busy nobody's Redis is away.
+    """
     made: list[Cache] = []
 
     def make(target: Any = None, *, options: dict[str, Any] | None = None, **policy: Any) -> Cache:
-        cache = Cache(valkey_url if target is None else target, default=a_policy(**policy), **(options or {}))
+        patient = f"{valkey_url}?socket_timeout=30&socket_connect_timeout=30"
+        cache = Cache(patient if target is None else target, default=a_policy(**policy), **(options or {}))
         made.append(cache)
         return cache
 
