@@ -38,9 +38,12 @@ def show(cache_id: int) -> Response:
 
 
 @bp.put("")
-@requires(Role.OPERATOR)
+@requires(Role.VIEWER)
 def replace(cache_id: int) -> Response:
-    """Publish the document that was sent; with ``?check=1`` only say what that would change."""
+    """Publish the document that was sent; with ``?check=1`` only say what that would change.
+
+    Viewers may ask that; that only operators publish is held by the service.
+    """
     is_check = choice_arg("check", ("0", "1"), "0") == "1"
     version = _if_match(is_needed=not is_check)
     data = _document()

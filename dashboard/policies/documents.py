@@ -225,7 +225,8 @@ def read(data: bytes, format: str) -> PolicyDocument:
     """
     try:
         if len(data) > MAX_IMPORT_BYTES:
-            message = f"The file has {len(data):,} bytes; at most {MAX_IMPORT_BYTES:,} are read."
+            # How many it has is not known: who read it stopped there.
+            message = f"The file has more than {MAX_IMPORT_BYTES:,} bytes; larger ones are not read."
             raise PolicyError([Problem("", message)])
         content = read_json(data, "The file") if format == "json" else _yaml(data)
         if not isinstance(content, Mapping):
@@ -248,8 +249,20 @@ def _yaml(data: bytes) -> Any:
         _look_through(data)
         return yaml.load(data, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise PolicyError([Problem("", f"The file can't be read as YAML: {reason}")]) from None
+        raise PolicyError([Problem("", f"The file can't be read as YAML: {_why(error)}.")]) from None
+
+
+def _why(error: yaml.YAMLError | ValueError | RecursionError) -> str:
+    """What a parser says, without its own names for what it read and how."""
+    match error:
+        # The fast parser's marks are of a class of its own.
+        case yaml.MarkedYAMLError(problem=str(problem), problem_mark=mark) if mark is not None:
+            return f"{problem}, in line {mark.line + 1}, column {mark.column + 1}"
+        case yaml.reader.ReaderError():
+            return f"byte or character {error.position + 1:,} can't be part of a text in UTF-8"
+        case RecursionError():
+            return "it is nested too deeply"
+    return " ".join(str(error).split())[:300].rstrip(".")
 
 
 def _look_through(data: bytes) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from dashboard.access import Role, can, require
-from dashboard.caching.policy import Policy, PolicyDocument, Tier, prefix_from_text
+from dashboard.caching.policy import RESERVED, Policy, PolicyDocument, Tier, prefix_from_text
 from dashboard.errors import InvalidInput, NotFound
 from dashboard.monitoring import service as monitoring
 from dashboard.policies import diff, documents, editing, instances, state, store, use, words
@@ -361,7 +361,7 @@ def test_key(work: UnitOfWork, cache_id: int, key: str) -> Test:
 
     Raises:
         NotFound: there is no such cache.
-        InvalidInput: the key is empty, too long or has a wrong escape, under ``key``.
+        InvalidInput: the key is empty, too long, our own or has a wrong escape, under ``key``.
     """
     require(work.actor, Role.VIEWER)
     held = state.look(work, cache_id)
@@ -376,6 +376,10 @@ def test_key(work: UnitOfWork, cache_id: int, key: str) -> Test:
             raw = prefix_from_text(key)
         except ValueError:
             problem = r"Write a backslash as \\ and a byte that is no text as \xHH."
+        if raw.startswith(RESERVED):
+            problem = (
+                f"Keys that begin with {RESERVED.decode()} are Cachewarden's own: no policy applies to them."
+            )
     if problem:
         raise InvalidInput(problem, fields={"key": problem})
     document = held.published if held.version else held.draft
@@ -492,7 +496,6 @@ def _row(
     name = policy.prefix_text
     tier = _tier(held, policy.tier, held.draft)
     keys, used, changed = known.get(name), uses.get(name), last.get(_item(policy))
-    ratio = used.hit_ratio if used is not None else None
     return PolicyRow(
         policy=policy,
         prefix=name,
@@ -505,7 +508,7 @@ def _row(
         is_burst_risk=policy.is_cached and policy.jitter_s == 0 and (keys or 0) > MANY_KEYS,
         keys=keys,
         use=used,
-        is_below_target=policy.is_cached and ratio is not None and ratio < held.cache.hit_ratio_target,
+        is_below_target=policy.is_cached and used is not None and used.is_below(held.cache.hit_ratio_target),
         bypass=running.get(name),
         staged=staged.get((kind, name)),
         changed_version=None if changed is None else changed.version,

@@ -105,7 +105,7 @@ class Diff:
     @property
     def summary(self) -> str:
         """E.g. "2 changed, 1 added"; "no change"."""
-        parts = [f"{self.count(kind)} {kind}" for kind in ChangeKind if self.count(kind)]
+        parts = [f"{self.count(kind):,} {kind}" for kind in ChangeKind if self.count(kind)]
         return ", ".join(parts) or "no change"
 
 
@@ -211,6 +211,12 @@ class PrefixUse:
     def hit_ratio(self) -> float | None:
         """0..1, of what the cache was asked for; None without that."""
         return self.counts.get("hits", 0) / self.lookups if self.lookups else None
+
+    def is_below(self, target: float) -> bool:
+        """Whether the hit ratio is below ``target`` (0..1), and by more reads and for longer than a start takes."""
+        if self.hit_ratio is None or self.lookups < FEW_LOOKUPS or self.window_s < WARM_UP_S:
+            return False
+        return self.hit_ratio < target
 
 
 @dataclass(frozen=True, slots=True)

@@ -261,6 +261,8 @@ def _stage(cache_id: int, original: str | None) -> Response:
         return _policy_again(cache_id, original, typed, conflict.seen, conflict)
     for warning in staged.warnings:
         notify("warn", warning)
+    if typed.prefix != typed.prefix.strip():
+        notify("warn", r"Spaces around the prefix were left out. Write \x20 for one that is part of it.")
     if staged.change is None:
         notify("ok", "Nothing is staged: this is what is in force.")
     else:

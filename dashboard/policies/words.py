@@ -116,6 +116,20 @@ def is_pattern(text: str) -> bool:
     return "*" in text or "?" in text
 
 
+def grace_warning(was: Policy | None, policy: Policy) -> str:
+    """What is to be said of a shorter time to serve stale; empty where it is none.
+
+    Args:
+        was: the policy in force; None: there is none.
+    """
+    old, new = (0 if each is None else each.protection.grace_s or 0 for each in (was, policy))
+    if old <= new:
+        return ""
+    name = title(ItemKind.POLICY, policy.prefix_text)
+    said = f"Values of {name} that are stored already may still be served stale for {seconds(old)}"
+    return f"{said}: purge them where that must end at once."
+
+
 def pattern_warning(policy: Policy) -> str:
     """What is to be said of a prefix that looks like a pattern; empty for others."""
     text = policy.prefix_text

@@ -3,13 +3,13 @@
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import BadRequest
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from dashboard.config import Settings
-from dashboard.errors import Forbidden
-from dashboard.web.context import bearer_token
+from dashboard.errors import Forbidden, Unauthenticated
+from dashboard.web.context import bearer_token, is_api
 
 _CSP = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self';"
@@ -51,6 +51,7 @@ def check_origin() -> None:
 
     Raises:
         Forbidden: the request is not from our own pages.
+        Unauthenticated: it is a program's, which has neither a session nor a token.
     """
     # No browser adds a token by itself, and with one no session counts.
     if request.method in _SAFE_METHODS or bearer_token() is not None:
@@ -63,6 +64,10 @@ def check_origin() -> None:
         origin = urlsplit(request.headers.get("Origin", ""))
         if origin.netloc and (origin.scheme, origin.netloc) == (request.scheme, request.host):
             return
+    if is_api() and current_app.config["SESSION_COOKIE_NAME"] not in request.cookies:
+        raise Unauthenticated(
+            "Nobody is signed in."
+        )  # a program that forgot its token, not a browser led astray
     raise Forbidden(
         "This request did not come from a page of this dashboard.",
         what_to_do="Open the page here and press the button again.",

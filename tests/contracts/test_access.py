@@ -45,6 +45,7 @@ VIEWER = {
     "policies.policies",
     "policies.test",
     "policies.version",
+    "policies_api.replace",
     "policies_api.show",
 }
 OPERATOR = {
@@ -86,7 +87,6 @@ OPERATOR = {
     "policies.remove_tier",
     "policies.revert",
     "policies.unstage",
-    "policies_api.replace",
 }
 ADMIN = {
     "auth.change_role",

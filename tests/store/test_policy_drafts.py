@@ -361,6 +361,28 @@ def test_a_viewer_stages_nothing(runtime: Runtime, cache: Cache) -> None:
                 call()
 
 
+def test_less_time_to_serve_stale_is_warned_of_because_stored_values_keep_theirs(
+    runtime: Runtime, cache: Cache
+) -> None:
+    def grace(seconds: int | None) -> tuple[str, ...]:
+        protection = {"lease": True, "early_refresh_beta": None, "grace_s": seconds}
+        original = "news:" if is_there(runtime, cache.id) else None
+        return stage(runtime, cache.id, original=original, protection=protection).warnings
+
+    def is_there(runtime: Runtime, cache_id: int) -> bool:
+        with acting(runtime) as work:
+            return bool(service.policies_page(work, cache_id).rows)
+
+    assert grace(600) == grace(300) == grace(600) == (), (
+        "nothing was published, so nothing was stored with it"
+    )
+    publish(runtime, cache.id)
+    assert grace(900) == ()
+    assert grace(300) == grace(None)
+    (said,) = grace(None)
+    assert said.startswith("Values of news: that are stored already may still be served stale for 10 m")
+
+
 def test_no_jitter_on_many_keys_is_a_warning_and_no_refusal(runtime: Runtime, cache: Cache) -> None:
     from dashboard.policies import store
 
@@ -444,15 +466,23 @@ TWICE = b'{"version": 1, "version": 2, "tiers": [], "default": {}}'
         (BOMB, "yaml", "aliases"),
         (b"- 1\n- 2\n", "yaml", "one object"),
         (b"tiers: [", "yaml", "can't be read as YAML"),
+        (b"a: b: c\n", "yaml", "mapping values are not allowed in this context, in line 1, column 5."),
+        (b"a: \xff\n", "yaml", "can't be part of a text in UTF-8."),
         (b"!!python/object/apply:os.system ['true']", "yaml", "can't be read as YAML"),
         (b"a: 1\na: 2\n", "yaml", "given twice in the object that begins in line 1"),
         (b"[" * 5000, "yaml", "nested deeper"),
-        (b"[" * 100_000, "json", "can't be read as JSON"),
+        (b"[" * 100_000, "json", "can't be read as JSON: it is nested too deeply."),
+        (b'{"a": 1,}', "json", "in line 1, column 9."),
+        (b'{"a": "\xff"}', "json", "byte 8 can't be part of a text in UTF-8."),
         (b"\xff\xfe\x00", "json", "can't be read as JSON"),
         (b"\x00", "yaml", "can't be read as YAML"),
         (TWICE, "json", "given twice"),
         (b'{"version": NaN}', "json", "NaN"),
-        (b" " * (MAX_IMPORT_BYTES + 1), "yaml", "at most 3,000,000 are read"),
+        (
+            b" " * (MAX_IMPORT_BYTES + 1),
+            "yaml",
+            "The file has more than 3,000,000 bytes; larger ones are not read.",
+        ),
         (b"null", "json", "one object"),
         (json.dumps(document(colour="red")).encode(), "json", "colour: Unknown field"),
         (json.dumps(document(schema=2)).encode(), "json", "schema 2"),
@@ -488,7 +518,7 @@ def test_a_hundred_thousand_prefixes_are_refused(runtime: Runtime, cache: Cache)
     data = json.dumps(document(policies=many), separators=(",", ":")).encode()
     with acting(runtime) as work, pytest.raises(InvalidInput) as raised:
         stage_import(work, cache.id, data, "json")
-    assert "at most" in raised.value.fields["file"]
+    assert "more than 3,000,000 bytes" in raised.value.fields["file"]
 
 
 def test_a_document_that_is_too_big_for_applications_is_refused(runtime: Runtime, cache: Cache) -> None:

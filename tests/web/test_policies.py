@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 from flask.testing import FlaskClient
 
-from dashboard.policies import service
+from dashboard.policies import service, store
+from dashboard.policies.types import PrefixUse
 from dashboard.work import Runtime
 from tests.conftest import FixedClock
 from tests.support.people import as_cli
@@ -195,3 +196,57 @@ def test_a_read_only_cache_says_so(operator: FlaskClient, runtime: Runtime) -> N
     cache = add_cache(runtime, read_only=True)
     page = operator.get(f"/caches/{cache.id}/policies").get_data(as_text=True)
     assert "Read-only." in page and "publishing and bypassing are refused" in page
+
+
+@pytest.mark.parametrize("key", ["cachewarden:policies", r"cache\x77arden:tag:x"])
+def test_our_own_keys_follow_no_policy(viewer: FlaskClient, runtime: Runtime, key: str) -> None:
+    cache = add_cache(runtime)
+    answer = viewer.get(f"/caches/{cache.id}/policies/test", query_string={"key": key})
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == 422 and "Cachewarden&#39;s own: no policy applies to them." in page
+    assert "so it follows" not in page
+
+
+def test_spaces_that_are_left_out_are_told_of(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    operator.post(f"/caches/{cache.id}/policies/add", data=fields(prefix=" news:"))
+    page = operator.get(f"/caches/{cache.id}/policies").get_data(as_text=True)
+    assert (
+        r"Write \x20 for one that is part of it." in page
+        and page_of(runtime, cache.id).rows[0].prefix == "news:"
+    )
+    operator.post(f"/caches/{cache.id}/policies/add", data=fields(prefix="wallet:"))
+    assert "x20" not in operator.get(f"/caches/{cache.id}/policies").get_data(as_text=True)
+
+
+def test_a_document_that_was_written_again_is_told_of(
+    viewer: FlaskClient, runtime: Runtime, clock: FixedClock
+) -> None:
+    cache = add_cache(runtime)
+    stage(runtime, cache.id, "news:")
+    publish(runtime, cache.id)
+    path = f"/caches/{cache.id}/policies/live"
+    assert "wrote the document again" not in viewer.get(path, headers=FRAGMENT).get_data(as_text=True)
+    with as_cli(runtime) as work:
+        store.put_publication(
+            work.session,
+            cache.id,
+            state="republished",
+            found_version=1,
+            checked_at=work.now,
+            republished_at=work.now,
+            republish_reason="version 7 was there",
+        )
+    said = viewer.get(path, headers=FRAGMENT).get_data(as_text=True)
+    assert "The worker last wrote the document again" in said and ": version 7 was there." in said
+
+
+@pytest.mark.parametrize(
+    ("misses", "counted_s", "is_below"),
+    [(1, 86_400.0, False), (19, 86_400.0, False), (20, 60.0, False), (20, 899.0, False), (20, 900.0, True)],
+)
+def test_a_hit_ratio_is_judged_by_enough_reads_and_after_a_start(
+    misses: int, counted_s: float, is_below: bool
+) -> None:
+    assert PrefixUse("", counted_s, {"misses": misses}).is_below(0.8) is is_below
+    assert not PrefixUse("", counted_s, {"hits": 99, "misses": 1}).is_below(0.8)

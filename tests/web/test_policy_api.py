@@ -298,3 +298,19 @@ def test_every_refusal_is_json(client: FlaskClient, viewer: FlaskClient, cache_i
         assert answer.status_code == status and answer.is_json, (method, path, answer.status_code)
         assert set(answer.get_json()["error"]) == {"title", "message", "what_to_do", "reference"}
         assert "Location" not in answer.headers and "HX-Redirect" not in answer.headers
+
+
+def test_whoever_forgot_the_token_is_told_of_tokens(app: Flask, cache_id: int) -> None:
+    answer = put(app.test_client(), cache_id, {}, **{"Sec-Fetch-Site": ""})
+    assert answer.status_code == 401 and "cw_…" in answer.get_json()["error"]["what_to_do"]
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_viewers_may_ask_what_a_document_would_change(
+    viewer: FlaskClient, runtime: Runtime, cache_id: int
+) -> None:
+    content = document(viewer, cache_id, policies=[policy(f"p{number:04}:") for number in range(1_001)])
+    answer = put(viewer, cache_id, content, query="check=1")
+    assert (answer.status_code, answer.get_json()["summary"]) == (200, "1,001 added, 1 removed")
+    assert put(viewer, cache_id, content).status_code == 403
+    assert page_of(runtime, cache_id).frame.version == 1
