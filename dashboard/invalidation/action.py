@@ -1,10 +1,12 @@
 """What is sent for each key, and what the answers say. Pure.
 
-Deleting is UNLINK. The other actions are scripts of one key each, so that looking at the value and changing its TTL are
-one step; on a Cluster they need nothing of other keys. Two things make them safe next to the library:
+Deleting is UNLINK; where applications use the library, within a script that looks at each value. The other actions are
+scripts of one key each, so that looking at the value and changing its TTL are one step; on a Cluster they need nothing of
+other keys. Two things make them safe next to the library:
 
 - A placeholder of a load or a write in flight is removed: its fill would otherwise bring a value back that was read
-  before the purge, with a full TTL. A hold stores nothing and stays.
+  before the purge, with a full TTL. A hold stores nothing and stays, also one that a write covers: without it, whoever
+  reads next would store what a replica of the database still says.
 - A refresh that is under way compares the key's moment of expiry with what it saw. So that moment is moved for every
   key, by some milliseconds where it is soon enough already.
 """
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dashboard.caching.policy import Policy, PolicyTable
-from dashboard.caching.wire import HOLDS, Script
+from dashboard.caching.wire import HOLDS, MAGIC, Script
 from dashboard.fleet.purging import run_script
 from dashboard.fleet.registry import Command
 from dashboard.invalidation.types import Action, Plan
@@ -38,7 +40,7 @@ SOONER: Final = Script(
     "sooner",
     _LOOK
     + """
-if value == HOLD then return 2 end
+if value == HOLD then return 3 end
 if isPlaceholder then
   drop(KEYS[1])
   return 1
@@ -74,9 +76,38 @@ return 2
 """Give a key the TTL of its policy. ARGV: a life, the longest life (both ms), 1: it may become longer. "There is none"
 (JSON's null, MessagePack's nil) has a shorter life of its own, which never becomes longer."""
 
-SCRIPTS: Final = (SOONER, CONFORM)
+REMOVE: Final = Script(
+    "remove",
+    HOLDS
+    + """
+local answers, values = {}, {}
+for index, key in ipairs(KEYS) do
+  local value = redis.pcall('GETRANGE', key, 0, #ARGV[1] - 1)
+  if value == ARGV[1] then
+    local _, left = look(key)
+    drop(key)
+    answers[index] = left > 0 and 3 or 1
+  elseif type(value) ~= 'string' and not string.find(value.err, 'WRONGTYPE', 1, true) then
+    return value
+  elseif value == '' then
+    answers[index] = redis.call('UNLINK', key)
+  else
+    answers[index] = 1
+    values[#values + 1] = key
+  end
+end
+if #values > 0 then redis.call('UNLINK', unpack(values)) end
+return table.concat(answers)
+""",
+)
+"""Remove keys, but leave holds in force. KEYS: some hundred at most; ARGV: how placeholders begin. Answers with a digit
+per key: GONE, TOUCHED or HELD."""
+
+SCRIPTS: Final = (SOONER, CONFORM, REMOVE)
 _BY_SCRIPT: Final = ("EVALSHA", "EVAL", "PTTL", "PEXPIRE", "GETRANGE", "SET", "TIME", "UNLINK")
-GONE, TOUCHED, UNCHANGED = 0, 1, 2
+_TO_REMOVE: Final = ("EVALSHA", "EVAL", "PTTL", "GETRANGE", "SET", "TIME", "UNLINK")
+GONE, TOUCHED, UNCHANGED, HELD = 0, 1, 2, 3
+"""What scripts answer: it was not there; done; nothing to do; a hold, which stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +124,13 @@ class Outcome:
 
     Args:
         touched: were removed, or have another TTL.
-        skipped: were gone, or needed no change.
+        touched_again: the same, if it may have been done to them before: what is gone was there when it was found, and
+            what has little left to live may have got that from us.
         hits, misses: lookups of ours that the server counted.
     """
 
     touched: int = 0
-    skipped: int = 0
+    touched_again: int = 0
     hits: int = 0
     misses: int = 0
 
@@ -116,11 +148,15 @@ class Doing:
         self._plan = plan
         self._table = table
         self._chance = chance
+        self.is_library_there = True
+        """Whether applications may use the library, so that there may be holds."""
 
     @property
     def needs(self) -> tuple[str, ...]:
         """The commands that a user must be allowed."""
-        return ("UNLINK",) if self._plan.action is Action.DELETE else _BY_SCRIPT
+        if self._plan.action is not Action.DELETE:
+            return _BY_SCRIPT
+        return _TO_REMOVE if self.is_library_there else ("UNLINK",)
 
     @property
     def needs_memory(self) -> bool:
@@ -135,7 +171,9 @@ class Doing:
     @property
     def cost(self) -> float:
         """What a key costs a server, next to looking at a key in a scan."""
-        return 1.5 if self._plan.action is Action.DELETE else 6.0
+        if self._plan.action is not Action.DELETE:
+            return 6.0
+        return 3.5 if self.is_library_there else 1.5
 
     def calls(self, keys: Sequence[bytes], *, one_by_one: bool, is_repeat: bool = False) -> list[Call]:
         """What to send for keys of one node; nothing for those that the action does not concern.
@@ -148,18 +186,24 @@ class Doing:
         if self._plan.action is not Action.DELETE:
             made = [(key, self._script(key, is_repeat)) for key in keys]
             return [Call(command, (key,)) for key, command in made if command is not None]
-        if one_by_one:
-            return [Call(("UNLINK", key), (key,)) for key in keys]
-        return [Call(("UNLINK", *keys), keys)] if keys else []
+        parts = [(key,) for key in keys] if one_by_one else [tuple(keys)] if keys else []
+        if self.is_library_there:
+            return [Call(_remove(part), part) for part in parts]
+        return [Call(("UNLINK", *part), part) for part in parts]
 
     def read(self, call: Call, reply: Any) -> Outcome:
         """What the answer to a call says."""
+        if call.command[1] == REMOVE.digest:
+            answers = reply if isinstance(reply, bytes) else b""
+            touched, gone = answers.count(b"%d" % TOUCHED), answers.count(b"%d" % GONE)
+            return Outcome(touched, touched + gone, len(answers) - gone, gone)
         done = reply if isinstance(reply, int) else 0
         if call.command[0] == "UNLINK":
-            return Outcome(done, len(call.keys) - done)
+            return Outcome(done, len(call.keys))
         # Each script asks PTTL and GETRANGE.
         hits, misses = (0, 1) if done == GONE else (2, 0)
-        return Outcome(int(done == TOUCHED), int(done != TOUCHED), hits, misses)
+        again = done in (GONE, TOUCHED) or (done == UNCHANGED and self._plan.action is not Action.POLICY)
+        return Outcome(int(done == TOUCHED), int(again), hits, misses)
 
     def _script(self, key: bytes, is_repeat: bool) -> Command | None:
         action = self._plan.action
@@ -171,7 +215,7 @@ class Doing:
         grace_ms = (policy.protection.grace_s or 0) * 1000
         if action is Action.SOFT:
             if not grace_ms:
-                return ("UNLINK", key)
+                return _remove((key,))
             # Stale is what has less to live than the grace. Not all of it at once: what nobody reads again would
             # otherwise expire together.
             return run_script(SOONER, key, int(grace_ms * (0.5 + 0.5 * self._chance())) - 1, grace_ms - 1)
@@ -182,3 +226,7 @@ class Doing:
         life_ms = base_ms + int(self._chance() * (jitter_ms + 1)) + grace_ms
         longest_ms = base_ms + jitter_ms + grace_ms
         return run_script(CONFORM, key, life_ms, longest_ms, b"1" if self._plan.lengthens else b"0")
+
+
+def _remove(keys: Sequence[bytes]) -> Command:
+    return ("EVALSHA", REMOVE.digest, len(keys), *keys, MAGIC)

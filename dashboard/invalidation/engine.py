@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 
 from dashboard.caching import tags
 from dashboard.caching.policy import Policy, PolicyTable
-from dashboard.caching.wire import TAG_PURGE
+from dashboard.caching.wire import INSTANCES_KEY, POLICIES_KEY, TAG_PURGE
 from dashboard.clock import Clock
 from dashboard.fleet import scan
 from dashboard.fleet.errors import Cause, FleetDenied, FleetError
@@ -247,6 +247,7 @@ class _Run:
 
     def _work(self) -> None:
         is_fresh = not self._start.nodes
+        self._common.doing.is_library_there = self._patiently(self._is_library_there)
         if self._common.is_exact and is_fresh:
             self._count_again()
         self._look_at_loads(is_fresh)
@@ -268,6 +269,18 @@ class _Run:
         )
 
     # --- before it begins -----------------------------------------------------------------------------------------
+
+    def _is_library_there(self) -> bool:
+        """Whether applications with the library were seen, or have policies to follow. Who may not know assumes it."""
+        for key in (INSTANCES_KEY, POLICIES_KEY):
+            ((node, _),) = self._common.router.split([key])
+            # The one question about a key's existence that whoever watches a cache may ask anyway.
+            command = ("MEMORY", "USAGE", key)
+            replies, _ = node.run([command])
+            (reply,) = finish(self._connection, node, [command], replies)
+            if reply is not None:
+                return True
+        return False
 
     def _count_again(self) -> None:
         """A list is known, but not how many of its keys exist now."""

@@ -402,7 +402,7 @@ class Worker:
         error: Exception | None = None
         hits = misses = 0
         for batch, made in zip(batches, calls, strict=True):
-            touched = left = 0
+            touched = again = left = 0
             for call in made:
                 reply = next(answers)
                 if isinstance(reply, Exception):
@@ -412,11 +412,12 @@ class Worker:
                     continue
                 outcome = common.doing.read(call, reply)
                 touched += outcome.touched
+                again += outcome.touched_again
                 hits += outcome.hits
                 misses += outcome.misses
             turned = len(batch.keys) - left
             if turned:
-                touched = turned if batch.is_again else touched
+                touched = again if batch.is_again else touched
                 common.saver.done(batch.begun, touched, turned - touched)
         if hits or misses:
             common.control.looked_up(hits, misses)

@@ -4,6 +4,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,7 +12,7 @@ import redis
 
 from dashboard.caching import tags
 from dashboard.caching.policy import Policy, Protection
-from dashboard.caching.wire import Kind, placeholder
+from dashboard.caching.wire import MAGIC, Kind, placeholder
 from dashboard.errors import StoreUnavailable
 from dashboard.fleet.registry import Connection, Fleet
 from dashboard.invalidation import engine
@@ -163,22 +164,35 @@ def test_a_policy_may_lengthen_only_when_asked_and_never_what_says_there_is_none
     assert 130 < raw.ttl("product:hash") <= WHOLE_LIFE_S
 
 
-@pytest.mark.parametrize("action", [Action.SPREAD, Action.SOFT, Action.POLICY])
-def test_placeholders(raw: redis.Redis, cache: Connection, action: Action) -> None:
+@pytest.mark.parametrize("grace_s", [None, 40])
+@pytest.mark.parametrize("action", list(Action))
+def test_placeholders(raw: redis.Redis, cache: Connection, action: Action, grace_s: int | None) -> None:
+    raw.hset("cachewarden:instances", "one", "{}")
+    policy = replace(PRODUCT, protection=Protection(grace_s=grace_s))
     for kind in Kind:
         raw.set(f"product:{kind.value.decode()}", placeholder(kind), px=20_000)
     covered = placeholder(Kind.WRITE) + b":%d" % (time.time() * 1000 + 8000)
     raw.set("product:covered", covered, px=20_000)
-    purge(cache, Plan(by_prefix("product:"), action, window_s=900, lengthens=True), policies=POLICIES)
-    found = {key: raw.get(key) for key in left(raw, "product:*")}
+    raw.set("product:value", "v")
+    raw.hset("product:hash", "field", "v")
+    raw.set("product:empty", "")
+    plan = Plan(by_prefix("product:"), action, window_s=900, lengthens=True)
+    done = purge(cache, plan, policies=table(policy))
+    found = {key: raw.getrange(key, 0, 50) for key in left(raw, "product:*") - {b"product:hash"}}
+    found |= {key: b"" for key in left(raw, "product:hash")}
     if action is Action.POLICY:
         # It invalidates nothing, so a load may go on, and its lease is not made longer.
-        assert len(found) == 4 and all(raw.pttl(key) <= 20_000 for key in found)
+        in_flight = [key for key, value in found.items() if (value or b"").startswith(MAGIC)]
+        assert len(in_flight) == 4 and all(raw.pttl(key) <= 20_000 for key in in_flight)
     else:
         # Loads and writes in flight lose their right to store; a hold stays in force.
-        assert set(found) == {b"product:hold", b"product:covered"}
-        assert all((value or b"").startswith(b"\x00cachewarden:hold:") for value in found.values())
-        assert 6000 < raw.pttl("product:covered") <= 8000
+        holds = {key for key, value in found.items() if (value or b"").startswith(MAGIC + b"hold:")}
+        assert holds == {b"product:hold", b"product:covered"}
+        assert 6000 < raw.pttl("product:covered") <= 8000 and raw.pttl("product:hold") > 15_000
+        is_removed = action is Action.DELETE or (action is Action.SOFT and grace_s is None)
+        values = {b"product:value", b"product:hash", b"product:empty"}
+        assert found.keys() - holds == (set() if is_removed else values)
+        assert done.touched + done.skipped == 7 and 5 <= done.touched <= 6
 
 
 def test_bytes_and_big_keys(raw: redis.Redis, cache: Connection) -> None:
@@ -239,9 +253,14 @@ def test_filters(raw: redis.Redis, cache: Connection, filters: dict[str, object]
     assert left(raw) == set(names) - {b"a:gone"} - {b"a:" + name.encode() for name in expected}
 
 
+@pytest.mark.parametrize("is_library_there", [False, True])
 @pytest.mark.parametrize("action", list(Action))
-def test_our_own_lookups_are_told(raw: redis.Redis, cache: Connection, action: Action) -> None:
+def test_our_own_lookups_are_told(
+    raw: redis.Redis, cache: Connection, action: Action, is_library_there: bool
+) -> None:
     fill(raw, b"product:", 3000)
+    if is_library_there:
+        raw.set("cachewarden:policies", "{}")
     raw.config_resetstat()
     wishes = Wishes()
     keys = [b"product:%d" % number for number in range(4000)]
