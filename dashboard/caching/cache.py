@@ -178,7 +178,8 @@ class Cache:
             loaded: T = self._read(self._context(raw_key, rule, asked.tags), rule, loader)
             return loaded
         if rule.is_simple and not rule.tally.acquires_first and not self._removal.pending:
-            # The way of most reads, written out: one round trip, and little around it.
+            # The way of most reads, written out: one round trip, and little around it. So what ``_send`` does
+            # (tell the breaker, count errors) stands here, in ``_read_tagged``, and there: change all three.
             needs_ttl = rule.needs_ttl
             left_ms = -1
             breaker = self._link.breaker(raw_key)

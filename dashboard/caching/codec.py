@@ -113,9 +113,8 @@ def choose(codec: object) -> Codec:
         "pickle" in part.lower() or part in ("dill", "marshal") for part in (name, str(module), str(codec))
     ):
         raise UsageError(WHY_NO_PICKLE)
-    if isinstance(codec, type) or not callable(getattr(codec, "encode", None)):
-        raise UsageError("codec needs an object with encode(value) and decode(data), e.g. MsgpackCodec()")
-    if not callable(getattr(codec, "decode", None)):
+    can = all(callable(getattr(codec, method, None)) for method in ("encode", "decode"))
+    if isinstance(codec, type) or not can:
         raise UsageError("codec needs an object with encode(value) and decode(data), e.g. MsgpackCodec()")
     made: Codec = codec  # type: ignore[assignment]
     return made

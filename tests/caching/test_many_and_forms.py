@@ -322,6 +322,20 @@ def test_what_would_come_back_as_something_else_is_refused() -> None:
         MsgpackCodec().decode(b"\xc1")
 
 
+def test_what_cannot_do_both_is_no_codec() -> None:
+    class OneWay:
+        def encode(self, value: object) -> bytes:
+            return b""
+
+    class OtherWay:
+        def decode(self, data: bytes) -> object:
+            return data
+
+    for codec in (OneWay(), OtherWay(), JsonCodec, object()):
+        with pytest.raises(UsageError, match="encode"):
+            Cache("redis://127.0.0.1:1", codec=codec)  # type: ignore[arg-type]
+
+
 def test_pickle_is_refused_with_the_reason(valkey_url: str) -> None:
     import pickle
 
