@@ -1,6 +1,6 @@
 """How prefixes are used, from the applications' counters, and what follows for policies."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
@@ -8,7 +8,7 @@ from typing import Final
 from dashboard.caching.policy import Policy, Strategy
 from dashboard.caching.wire import OTHER
 from dashboard.monitoring import service as monitoring
-from dashboard.policies import alive, store, words
+from dashboard.policies import alive, documents, store, words
 from dashboard.policies.state import Held
 from dashboard.policies.types import MANY_KEYS, ItemKind, PrefixUse
 from dashboard.work import UnitOfWork
@@ -95,7 +95,29 @@ def covered_ratio(uses: Mapping[str | None, PrefixUse]) -> float | None:
 
 def warnings(work: UnitOfWork, held: Held, *policies: Policy) -> tuple[str, ...]:
     """What is allowed but unwise."""
-    return (*filter(None, map(words.pattern_warning, policies)), *_bursts(work, held, *policies))
+    return (
+        *filter(None, map(words.pattern_warning, policies)),
+        *_bursts(work, held, *policies),
+        *_graces(held, *policies),
+    )
+
+
+def _graces(held: Held, *policies: Policy) -> Iterator[str]:
+    """Values carry the grace that they were stored with: less of it holds for new ones only."""
+    if not held.version:
+        return
+    published = {policy.prefix: policy for policy in documents.every(held.published)}
+    for policy in policies:
+        was = published.get(policy.prefix)
+        if was is None or not (was.is_cached and policy.is_cached):
+            continue
+        before_s, now_s = was.protection.grace_s or 0, policy.protection.grace_s or 0
+        if now_s < before_s:
+            kind = ItemKind.POLICY if policy.prefix else ItemKind.DEFAULT
+            yield (
+                f"Values of {words.title(kind, policy.prefix_text)} from before keep their grace of"
+                f" {words.seconds(before_s)}, and may be served stale for so long. A purge ends that at once."
+            )
 
 
 def _bursts(work: UnitOfWork, held: Held, *policies: Policy) -> tuple[str, ...]:

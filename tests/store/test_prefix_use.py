@@ -173,3 +173,20 @@ def test_removals_of_a_long_life_are_followed_hour_by_hour(runtime: Runtime, cac
         counts = {"removals": 400, "misses": 400, "loads": 400}
         add(runtime, cache_id, NOW - timedelta(hours=hours), {"news:": counts})
     assert news(runtime, cache_id).keys == pytest.approx(400, rel=0.03)
+
+
+@pytest.mark.parametrize(("grace_s", "is_warned"), [(None, True), (600, True), (1200, False), (1800, False)])
+def test_less_grace_is_warned_of(
+    runtime: Runtime, cache_id: int, grace_s: int | None, is_warned: bool
+) -> None:
+    stage(runtime, cache_id, original="news:", protection={"grace_s": 1200})
+    publish(runtime, cache_id)
+    stage(runtime, cache_id, original="news:", protection={"grace_s": grace_s})
+    with acting(runtime) as work:
+        found = service.draft_page(work, cache_id).warnings
+        assert service.editor(work, cache_id, "news:").warnings == found
+    said = (
+        "Values of news: from before keep their grace of 20 m, and may be served stale for so long."
+        " A purge ends that at once."
+    )
+    assert found == ((said,) if is_warned else ())

@@ -20,6 +20,14 @@ def test_draws_what_stands_in_the_form(operator: FlaskClient, runtime: Runtime) 
     assert "style=" not in part and page_of(runtime, cache.id).draft is None
 
 
+def test_says_about_of_means_and_no_time_twice(operator: FlaskClient, runtime: Runtime) -> None:
+    path = f"/caches/{add_cache(runtime).id}/policies/preview?is_new=1"
+    part = operator.post(path, data=fields(keys="3640"), headers=FRAGMENT).get_data(as_text=True)
+    assert ">about " in part and "at most" not in part
+    part = operator.post(path, data=fields(jitter_s="0"), headers=FRAGMENT).get_data(as_text=True)
+    assert part.count(">1 h</text>") == 1
+
+
 @pytest.mark.parametrize("typed", [{"base_ttl_s": "8"}, {"base_ttl_s": ""}, {"keys": "-1"}, {"keys": "x"}])
 def test_waits_while_the_form_can_not_be_used(
     operator: FlaskClient, runtime: Runtime, typed: dict[str, str]
