@@ -8,6 +8,7 @@ import click
 
 from dashboard import __version__
 from dashboard.errors import DashboardError
+from dashboard.fleet.text import display
 
 _COMMANDS = {
     "config": ("dashboard.cli.config", "config"),
@@ -37,10 +38,16 @@ class _Lazy(click.Group):
         try:
             return super().invoke(ctx)
         except DashboardError as error:
-            click.echo(f"cachewarden: {error}", err=True)
+            # Names and server's words in it are others': none of them may steer the terminal.
+            click.echo(_safe(f"cachewarden: {error}"), err=True)
             if error.what_to_do:
-                click.echo(error.what_to_do, err=True)
+                click.echo(_safe(error.what_to_do), err=True)
             sys.exit(2)
+
+
+def _safe(text: str) -> str:
+    lines = text.split("\n")
+    return "\n".join(display(line.encode("utf-8", "backslashreplace")) for line in lines)
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

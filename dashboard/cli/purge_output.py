@@ -1,9 +1,12 @@
 """Purges as the command line says them: in lines, and as JSON. Pure."""
 
+import json
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from dashboard.fleet.text import display
 from dashboard.invalidation.types import Friction, Limits, Preview, Purge, Schedule, SelectBy, State
 from dashboard.web.formats import byte_size, duration, number, percent
 
@@ -138,9 +141,34 @@ def limit_lines(limits: Limits) -> Iterator[str]:
     yield f"Purges at a time:       {limits.at_a_time}"
 
 
+def safe(text: str) -> str:
+    """A line fit for a terminal: what moves the cursor, changes colours or turns the direction is an escape."""
+    return display(text.encode("utf-8", "backslashreplace"))
+
+
+def json_text(value: Any) -> str:
+    """JSON to be read, in which the same characters are escaped."""
+    made = json.dumps(value, indent=2, ensure_ascii=False)
+    return made if made.isascii() and "\x7f" not in made else "".join(map(_json_safe, made))
+
+
+def _json_safe(character: str) -> str:
+    is_plain = character == "\n" or unicodedata.category(character) not in (
+        "Cc",
+        "Cf",
+        "Co",
+        "Cs",
+        "Zl",
+        "Zp",
+    )
+    if is_plain:
+        return character
+    return "\\u007f" if character == "\x7f" else json.dumps(character)[1:-1]
+
+
 def columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """Lines whose parts stand below each other; the last part is as long as it is."""
-    lines = [tuple(head), *map(tuple, rows)]
+    lines = [tuple(head), *(tuple(map(safe, row)) for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(head) - 1)]
     for line in lines:
         padded = [part.ljust(width) for part, width in zip(line, widths, strict=False)]

@@ -1,6 +1,5 @@
 """The steps of ``cachewarden purge``: have it counted, confirm it, wait for its end. Each may end the command."""
 
-import json
 import shlex
 import sys
 import time
@@ -70,23 +69,23 @@ class Teller:
     def result(self, text: str) -> None:
         """A line of the result."""
         if not self.as_json:
-            click.echo(text)
+            click.echo(output.safe(text))
 
     def note(self, text: str) -> None:
         """A line on the way."""
         if not self.as_json:
-            click.echo(text, err=True)
+            click.echo(output.safe(text), err=True)
 
     def problem(self, text: str, what_to_do: str = "") -> None:
         """Why it goes no further."""
-        click.echo(f"cachewarden: {text}", err=True)
+        click.echo(output.safe(f"cachewarden: {text}"), err=True)
         if what_to_do:
-            click.echo(what_to_do, err=True)
+            click.echo(output.safe(what_to_do), err=True)
 
     def json(self, value: Any) -> None:
         """The JSON value, where one is wanted."""
         if self.as_json:
-            click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+            click.echo(output.json_text(value))
 
 
 class Steps:
@@ -184,7 +183,7 @@ class Steps:
             if typed or not answers.asks:
                 needed.append(f"--confirm {shlex.quote(friction.typed)}")
             else:
-                typed = click.prompt(f"Type {friction.typed} to confirm", err=True).strip()
+                typed = click.prompt(f"Type {output.safe(friction.typed)} to confirm", err=True).strip()
                 if typed != friction.typed:
                     needed.append(f"--confirm {shlex.quote(friction.typed)}")
         elif friction.typed is None and friction.confirm_count and not (answers.yes or typed):
@@ -284,7 +283,9 @@ def _shown(teller: Teller, purge: Purge) -> Iterator[Callable[[Purge], None]]:
 
             def show(now: Purge) -> None:
                 # A second pass over the nodes begins further back.
-                bar.update(round((now.share or 0.0) * _STEPS) - bar.pos, output.progress_line(now))
+                bar.update(
+                    round((now.share or 0.0) * _STEPS) - bar.pos, output.safe(output.progress_line(now))
+                )
 
             yield show
 

@@ -414,4 +414,7 @@ def _reason(reason: str) -> str:
     if len(reason) > LONGEST_REASON:
         message = f"At most {LONGEST_REASON} characters; this has {len(reason):,}."
         raise InvalidInput("That can't be taken.", fields={"reason": message})
-    return reason.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    if match := selection.STEERING.search(reason):
+        message = f"There is a control character in it, U+{ord(match[0]):04X}. Leave it out."
+        raise InvalidInput("That can't be taken.", fields={"reason": message})
+    return reason.encode("utf-8", "replace").decode()

@@ -23,6 +23,8 @@ LONGEST_ID: Final = 1_024
 MOST_ASTERISKS: Final = 8
 """In one pattern: before Redis 7.2.6 the time to match is the key's length to the power of their number."""
 MOST_TEMPLATES: Final = MAX_TEMPLATES
+STEERING: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that move a cursor, end a line, or turn the direction of what follows."""
 CHUNK: Final = 10_000
 """Identifiers that are handed on at once."""
 ID: Final = ROW_ID
@@ -141,6 +143,7 @@ def parse_template(text: str, field: str = "template") -> str:
     """
     text = text.strip()
     _check_text(text, field, LONGEST_KEY)
+    _check_seen(text, field, "; write its bytes as \\xHH")
     if not text:
         raise _invalid(field, f"Enter how a key is made of an identifier, such as product:{ID}.")
     if ID not in text:
@@ -157,6 +160,7 @@ def parse_prefix(text: str, field: str = "prefix") -> str:
     """
     text = text.strip()
     _check_text(text, field, LONGEST_KEY)
+    _check_seen(text, field, "; write its bytes as \\xHH")
     if not text:
         raise _invalid(field, "Enter a prefix; an empty one would be every key.")
     if text.endswith("*"):
@@ -175,6 +179,7 @@ def parse_pattern(text: str, field: str = "pattern") -> str:
     """
     text = text.strip()
     _check_text(text, field, LONGEST_KEY)
+    _check_seen(text, field, "; write its bytes as \\xHH")
     if not text:
         raise _invalid(field, "Enter a pattern such as session:*:cart.")
     pattern = _unescaped(text, field)
@@ -195,6 +200,7 @@ def parse_tag(text: str, field: str = "tag") -> str:
     """
     text = text.strip()
     _check_text(text, field, MAX_TAG_CHARS)
+    _check_seen(text, field, "; applications can purge such a tag themselves")
     if not text:
         raise _invalid(field, "Enter a tag.")
     if len(text) > MAX_TAG_CHARS:
@@ -408,6 +414,12 @@ def _check_text(text: str, field: str, longest: int, where: str = "") -> None:
         )
     if "\x00" in text:
         raise _invalid(field, f"{where}There is a NUL character in it; write it as \\x00.")
+
+
+def _check_seen(text: str, field: str, way_out: str) -> None:
+    """Refuse what would not look in the log, on a page or on a terminal as what it is."""
+    if match := STEERING.search(text):
+        raise _invalid(field, f"There is a control character in it, U+{ord(match[0]):04X}{way_out}.")
 
 
 def _check_key(key: bytes, field: str, where: str = "") -> None:

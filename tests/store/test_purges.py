@@ -320,7 +320,11 @@ def test_reasons_are_bounded_and_never_break_the_store(runtime: Runtime, cache: 
     with pytest.raises(InvalidInput) as refused:
         ask(runtime, "approve", purge, reason="x" * 100_000)
     assert set(refused.value.fields) == {"reason"}
-    assert ask(runtime, "approve", purge, reason="a\x00b\ud800c").reason == "a\ufffdb?c"
+    for character in ("\x00", "\x1b", "\u202e"):
+        with pytest.raises(InvalidInput) as refused:
+            ask(runtime, "approve", purge, reason=f"a{character}b")
+        assert set(refused.value.fields) == {"reason"}
+    assert ask(runtime, "approve", purge, reason="b\ud800c").reason == "b?c"
 
 
 # --- asking who holds it ------------------------------------------------------------------------------------

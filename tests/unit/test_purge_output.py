@@ -1,11 +1,18 @@
 """What the command line says of purges."""
 
+import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from dashboard.cli import main
 from dashboard.cli import purge_output as output
+from dashboard.cli.purging import Teller
+from dashboard.errors import NotFound
 from dashboard.invalidation.types import Plan, Preview, Progress, Purge, SelectBy, Selection, State, When
 
 AT = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -97,3 +104,58 @@ def test_json_has_base_units() -> None:
     made = output.purge_json(PURGE, "shop")
     assert (made["share"], made["cap"], made["preview"]["size_bytes"]) == (0.25, 240_010, 12 << 20)
     assert made["started_at"] == "2026-03-04T12:00:00+00:00" and made["ended_at"] is None
+
+
+HOSTILE = "\x1b[2J\x07\x9b31m\r\u202etxt\u2028\u2066\x7f\nend"
+STEERING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_nothing_that_others_wrote_steers_the_terminal(as_json: bool) -> None:
+    purge = replace(
+        PURGE,
+        reason=HOSTILE,
+        problem=HOSTILE,
+        by=HOSTILE,
+        plan=Plan(Selection(SelectBy.TAG, HOSTILE)),
+        preview=replace(PREVIEW, by_policy={HOSTILE: 1.0}),
+        progress=replace(PURGE.progress, waits_for=HOSTILE),
+    )
+
+    @click.command()
+    def say() -> None:
+        teller = Teller(as_json)
+        for line in (
+            *output.shown_lines(purge, HOSTILE),
+            *output.table([purge]),
+            output.progress_line(purge),
+        ):
+            teller.result(line)
+            teller.note(line)
+        teller.problem(HOSTILE, HOSTILE)
+        teller.json(output.purge_json(purge, HOSTILE))
+
+    said = CliRunner().invoke(say)
+    assert said.exit_code == 0 and not STEERING.search(said.output)
+    if as_json:
+        assert json.loads(said.stdout)["reason"] == HOSTILE
+    else:
+        assert "\\x1b[2J" in said.stdout
+        # A line is one line, whatever is in it.
+        assert len(said.stdout.splitlines()) == len([*output.shown_lines(purge, ""), 1, 2, 3])
+
+
+def test_nor_does_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    def fails() -> None:
+        raise NotFound(HOSTILE, what_to_do=HOSTILE)
+
+    monkeypatch.setattr(main, "get_command", lambda ctx, name: fails)
+    said = CliRunner().invoke(main, ["purge"])
+    assert said.exit_code == 2 and not STEERING.search(said.output)
+
+
+def test_other_languages_are_left_as_they_are() -> None:
+    for text in ("Größe 商品 👩\u200d", "emoji"):
+        assert json.loads(output.json_text([text])) == [text]
+    assert output.safe("Größe 商品") == "Größe 商品"

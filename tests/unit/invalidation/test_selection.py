@@ -3,6 +3,7 @@
 import csv
 import fnmatch
 import io
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -287,3 +288,19 @@ def test_keys_are_read_wherever_their_list_is_cut(names: list[str], end: str, st
     text = end.join(map(prefix_to_text, keys))
     parts = [text[start : start + step] for start in range(0, len(text), step)]
     assert list(selection.read_keys(parts)) == keys
+
+
+@pytest.mark.parametrize("character", ["\x1b", "\x07", "\x7f", "\x9b", "\u2028", "\u202e", "\u2066", "a\tb"])
+@pytest.mark.parametrize(
+    ("parse", "field"),
+    [
+        (selection.parse_prefix, "prefix"),
+        (selection.parse_pattern, "pattern"),
+        (selection.parse_template, "template"),
+        (selection.parse_tag, "tag"),
+    ],
+)
+def test_what_names_a_purge_can_be_shown(parse: Callable[[str], str], field: str, character: str) -> None:
+    with pytest.raises(InvalidInput, match="control character") as refused:
+        parse(f"pro{character}duct:{{id}}x")
+    assert set(refused.value.fields) == {field}
