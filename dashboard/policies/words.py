@@ -1,6 +1,7 @@
 """Policies in words. Pure."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from dashboard.caching.policy import Policy, Strategy, Tier
@@ -28,6 +29,9 @@ _NOTES: Final = {
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
+@lru_cache(
+    maxsize=1024
+)  # comparing thousands of policies writes the same few lengths of time tens of thousands of times
 def seconds(value: int) -> str:
     """An exact length of time: ``24 h``, ``30 s``, ``1 h 1 m 30 s``, ``3 d``."""
     if value == 0:

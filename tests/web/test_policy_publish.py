@@ -60,7 +60,7 @@ def test_needs_sign_in_the_role_and_a_cache(
     assert client.post(f"/caches/{cache.id}/policies/{path}").status_code == 303
     assert as_role(Role.VIEWER).post(f"/caches/{cache.id}/policies/{path}").status_code == 403
     sent = {"kind": "policy", "name": "news:", "revision": "0", "reason": "x"}
-    assert as_role(Role.OPERATOR).post(f"/caches/1/policies/{path}", data=sent).status_code == 404
+    assert as_role(Role.OPERATOR).post(f"/caches/{cache.id + 1}/policies/{path}", data=sent).status_code == 404
 
 
 def test_publishes_to_redis_with_an_audit_entry(
@@ -203,3 +203,19 @@ def test_what_was_only_staged_goes_at_once(operator: FlaskClient, runtime: Runti
 def test_the_default_can_not_be_removed(operator: FlaskClient, runtime: Runtime) -> None:
     cache = add_cache(runtime)
     assert operator.post(f"/caches/{cache.id}/policies/remove?prefix=").status_code == 422
+
+
+def test_many_changes_are_folded_and_few_are_not(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    stage(runtime, cache.id, *(f"p{number}:" for number in range(5)))
+    path = f"/caches/{cache.id}/policies/draft"
+    folded = '<summary>added: Frequently updated, 1 h + up to 12 m</summary><pre class="code diff"'
+    assert operator.get(path).get_data(as_text=True).count(folded) == 0
+    stage(runtime, cache.id, "p5:")
+    page = operator.get(path).get_data(as_text=True)
+    assert page.count(folded) == 6 and page.count("+ TTL: 1 h") == 6
+    stage(runtime, cache.id, *(f"p{number}:" for number in range(6, 103)))
+    version = publish(runtime, cache.id)
+    page = operator.get(f"/caches/{cache.id}/policies/versions/{version}").get_data(as_text=True)
+    assert page.count(folded) == 100 and "The first 100 of 103 changes." in page
+    assert "The first 100 of 103; the export has all." in page
