@@ -1,8 +1,8 @@
 """What is sent for each key, and what the answers say. Pure.
 
-Deleting is UNLINK; where applications use the library, within a script that looks at each value. The other actions are
-scripts of one key each, so that looking at the value and changing its TTL are one step; on a Cluster they need nothing of
-other keys. Two things make them safe next to the library:
+Deleting is UNLINK; where applications use the library, within a script that looks at each value. The other actions
+are scripts of one key each, so that looking at the value and changing its TTL are one step; on a Cluster they need
+nothing of other keys. Two things make them safe next to the library:
 
 - A placeholder of a load or a write in flight is removed: its fill would otherwise bring a value back that was read
   before the purge, with a full TTL. A hold stores nothing and stays, also one that a write covers: without it, whoever

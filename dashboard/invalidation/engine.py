@@ -9,9 +9,11 @@ pending segments once more, then goes on at the cursors.
 
 A pass goes over every node once. A node whose run_id changed begins again at its first key, for cursors do not survive
 a restart; and when the Cluster's nodes, or the slots they have, are not the same at the end of a pass as they were at
-its beginning, another pass follows.
+its beginning, another pass follows. A list, or a tag's index, is gone over again when a server was another at its end
+than at its beginning.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Final, TypeVar
@@ -251,16 +253,14 @@ class _Run:
         if self._common.is_exact and is_fresh:
             self._count_again()
         self._look_at_loads(is_fresh)
-        if self._selection.by is SelectBy.TAG and is_fresh:
-            self._retire_tag()
-        if self._common.is_exact:
-            self._one_source()
-            return
+        go_over = self._one_source if self._common.is_exact else self._pass
         pause_s = BETWEEN_PASSES_S
         for _ in range(MOST_PASSES):
-            if self._pass():
+            if go_over():
                 return
-            self._saver.change(waits_for="Keys are being moved between nodes; they are looked for once more.")
+            self._saver.change(
+                waits_for="A server restarted, or keys are being moved: they are looked for again."
+            )
             self._rest(pause_s)
             pause_s = min(LONGEST_BETWEEN_S, pause_s * 1.5)
         raise Halted(
@@ -339,18 +339,45 @@ class _Run:
 
     # --- the passes ---------------------------------------------------------------------------------------------
 
-    def _one_source(self) -> None:
+    def _one_source(self) -> bool:
+        """Go over a list or a tag's index, from where it stands; whether that was all.
+
+        A server that restarts, or fails over, may have keys again that were removed before.
+        """
         source: Source
         if self._selection.by is SelectBy.TAG:
             source = TagSource(self._common.router, self._selection)
         else:
             assert self._keys is not None
             source = ListSource(self._keys, self._selection)
-        at = next((node for node in self._start.nodes if node.node == source.name), None)
-        at = at or NodeProgress(source.name, "", scan.START)
-        self._saver.set_nodes([at], passes=self._start.passes, shape="", expected_scans=self._named)
-        self._together([Worker(self._common, source, at, self._named)])
-        self._saver.change(passes=1)
+        before = self._saver.progress
+        at = next((node for node in before.nodes if node.node == source.name), None)
+        is_new = at is None
+        if at is None:
+            # Which servers they are is known before the first key is touched.
+            at = NodeProgress(source.name, self._patiently(self._servers), scan.START)
+            expected = before.scanned + self._named
+            self._saver.set_nodes([at], passes=before.passes, shape="", expected_scans=expected)
+        if is_new and self._selection.by is SelectBy.TAG:
+            self._retire_tag()
+        self._together([Worker(self._common, source, at, self._named, is_repeat=before.passes > 0)])
+        passes = before.passes + 1
+        if self._patiently(self._servers) == at.run_id:
+            self._saver.change(passes=passes, waits_for="")
+            return True
+        self._saver.set_nodes([], passes=passes, shape="", expected_scans=before.expected_scans)
+        return False
+
+    def _servers(self) -> str:
+        """Which servers hold the cache: changes when one restarts, or another takes its place.
+
+        A tag's index is read from one node, so that it also matters where the slots are.
+        """
+        _, states = self._states()
+        names = sorted(f"{id}={state.run_id}" for id, state in states.items())
+        if self._selection.by is SelectBy.TAG:
+            names.append(scan.shape(self._connection))
+        return hashlib.sha1("\n".join(names).encode(), usedforsecurity=False).hexdigest()
 
     def _pass(self) -> bool:
         """Go over all nodes, from where they are; whether that was all."""

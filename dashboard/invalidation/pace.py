@@ -68,8 +68,7 @@ class Pace:
     def worked(self, units: float, took_s: float) -> None:
         """A burst of so much work took so long, answer included."""
         # The way there and back is none of the server's work.
-        spent_s = max(1e-6, took_s - (self._quickest_s or 0.0))
-        self._costs.append(spent_s / max(1.0, units))
+        self._costs.append(self._spent_s(took_s) / max(1.0, units))
         # The median, because this process may have been put aside in the middle of one.
         wanted = self._burst_s / statistics.median(self._costs)
         self._units = min(MOST_UNITS, max(FEWEST_UNITS, min(wanted, self._units * 1.5)))
@@ -80,12 +79,20 @@ class Pace:
 
     def rest_s(self, took_s: float) -> float:
         """How long to leave the server alone after a burst that took so long."""
-        if self._is_freeing or self._is_full or self._lag > LAG_STOP:
+        if self.is_still:
             return STILL_S
         duty = self._duty
         if self._lag > LAG_SLOW:
             duty = min(duty, 0.5)
-        return took_s * (1.0 / duty - 1.0)
+        return self._spent_s(took_s) * (1.0 / duty - 1.0)
+
+    def _spent_s(self, took_s: float) -> float:
+        return max(1e-6, took_s - (self._quickest_s or 0.0))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the server has no room for what is to be done, and makes none by itself."""
+        return self._is_full
 
     @property
     def is_still(self) -> bool:
@@ -112,12 +119,14 @@ class Pace:
             return
         self.probe_p99_s = sorted(self._probes)[-2]
         self._probes.clear()
-        if self.probe_p99_s > self._slowest_s:
+        # A network's delay is there without us, too.
+        waited_s = self.probe_p99_s - self._quickest_s
+        if waited_s > self._slowest_s:
             if self._burst_s > SHORTEST_BURST_S:
                 self._burst_s = max(SHORTEST_BURST_S, self._burst_s * 0.6)
             else:
                 self._duty = max(LEAST_DUTY, self._duty * 0.7)
-        elif self.probe_p99_s < 0.7 * self._slowest_s:
+        elif waited_s < 0.7 * self._slowest_s:
             if self._duty < 1.0:
                 self._duty = min(1.0, self._duty * 1.2)
             else:

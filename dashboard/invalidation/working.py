@@ -172,8 +172,8 @@ class Worker:
     def _turn(self) -> None:
         common, node = self._common, self._source.node
         pace = common.paces.of(node) if node is not None else None
-        if pace is not None and pace.is_still:
-            self._rest(pace.rest_s(0.0), pace.slowed_by)
+        if node is not None and pace is not None and pace.is_still:
+            self._stand_still(node, pace)
             return
         wait_s = 0.0 if self._is_draining else self._wait_s()
         if wait_s > 0:
@@ -234,18 +234,19 @@ class Worker:
             self._put_back(batches)
             raise
         while waiting:
-            node, batch = waiting.popleft()
+            node, batch = waiting[0]
             pace = common.paces.of(node)
-            most = max(1, int(pace.units / common.doing.cost))
-            part = Batch(batch.begun, batch.keys[:most], batch.is_again)
-            if len(batch.keys) > most:
-                waiting.appendleft((node, Batch(batch.begun, batch.keys[most:], batch.is_again)))
             try:
                 # What was taken is finished, unless it is another's: it is little.
                 common.check_lease()
                 while pace.is_still:
-                    self._rest(pace.rest_s(0.0), pace.slowed_by)
+                    self._stand_still(node, pace)
                     common.check_lease()
+                most = max(1, int(pace.units / common.doing.cost))
+                part = Batch(batch.begun, batch.keys[:most], batch.is_again)
+                waiting.popleft()
+                if len(batch.keys) > most:
+                    waiting.appendleft((node, Batch(batch.begun, batch.keys[most:], batch.is_again)))
                 self._act_on(node, pace, part)
             except BaseException:
                 self._put_back([batch for _, batch in waiting])
@@ -446,6 +447,16 @@ class Worker:
         share = self._at.scanned / self._expected
         with common.lock:
             return common.allowance.wait_s(common.clock.monotonic(), common.saver.spent_s, share)
+
+    def _stand_still(self, node: Node, pace: Pace) -> None:
+        """Until the server has caught up; one that has no room is waited for as if it was away."""
+        self._common.saver.slowed(pace.slowed_by)
+        if pace.is_full:
+            raise NotNow(
+                f"{node.id} is full and evicts nothing, and a TTL takes memory where there was none.",
+                what_to_do="Make room, or delete instead.",
+            )
+        self._rest(pace.rest_s(0.0), pace.slowed_by)
 
     def _rest(self, seconds: float, reason: str) -> None:
         self._common.saver.slowed(reason)

@@ -54,6 +54,24 @@ def test_the_way_to_the_server_is_none_of_its_work() -> None:
     assert settle(pace, 2e-6, rtt_s=0.030) == pytest.approx(LONGEST_BURST_S, rel=0.05)
 
 
+def test_a_long_way_is_no_wait_that_we_cause() -> None:
+    """Other clients of a server that is 3 ms away wait those with or without us."""
+    pace = Pace(2.0)
+    for _ in range(20):
+        for _ in range(PROBES):
+            pace.probed(0.003)
+        settle(pace, 2e-6, rtt_s=0.003)
+    assert pace.slowed_by == "" and pace.units * 2e-6 == pytest.approx(LONGEST_BURST_S, rel=0.05)
+    for _ in range(40):
+        for _ in range(PROBES):
+            pace.probed(0.003)
+        pace.probed(0.006)
+        pace.probed(0.006)
+    assert pace.slowed_by == "probe"
+    # And it rests for what the server did, not for what the network took.
+    assert pace.rest_s(0.003 + SHORTEST_BURST_S) <= SHORTEST_BURST_S * (1 / LEAST_DUTY - 1) * 1.01
+
+
 def test_being_put_aside_now_and_then_changes_little() -> None:
     pace = Pace(2.0)
     busy_s = settle(pace, 2e-6, bursts=300, chance=Random(1))
@@ -85,7 +103,7 @@ def test_where_others_wait_it_slows_down_and_recovers() -> None:
         probe(pace, 0.005, 0.005)
     assert settle(pace, 2e-6, rtt_s=0.0001) == pytest.approx(SHORTEST_BURST_S, rel=0.1)
     # It never stops: with bursts this short it is not the one they wait for.
-    assert pace.rest_s(0.001) == pytest.approx(0.001 * (1 / LEAST_DUTY - 1))
+    assert pace.rest_s(0.0011) == pytest.approx(0.001 * (1 / LEAST_DUTY - 1))
     for _ in range(40):
         probe(pace)
     assert settle(pace, 2e-6, rtt_s=0.0001) == pytest.approx(full_s, rel=0.05)
@@ -114,7 +132,7 @@ def test_memory_that_waits_to_be_freed() -> None:
 def test_a_full_server(needs_memory: bool, evicting: bool, is_still: bool) -> None:
     pace = Pace(2.0, needs_memory=needs_memory)
     pace.observed(ServerState("id", "master", 1, 990, 1000, evicting, 0, None))
-    assert pace.is_still == is_still
+    assert pace.is_still == pace.is_full == is_still
     pace.observed(ServerState("id", "master", 1, 900, 1000, evicting, 0, None))
     assert not pace.is_still
 
