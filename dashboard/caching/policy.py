@@ -236,8 +236,11 @@ DEFAULT_POLICY: Final = Policy(
 
 def prefix_to_text(prefix: bytes) -> str:
     r"""A prefix as text: printable UTF-8 as it is, ``\\`` for a backslash, ``\xHH`` for any other byte."""
+    text = prefix.decode("utf-8", "surrogateescape")
+    if text.isprintable() and "\\" not in text:
+        return text  # nearly all of them, and a dashboard asks for thousands at once
     shown: list[str] = []
-    for character in prefix.decode("utf-8", "surrogateescape"):
+    for character in text:
         if character == "\\":
             shown.append("\\\\")
         elif "\udc80" <= character <= "\udcff":
@@ -255,6 +258,8 @@ def prefix_from_text(text: str) -> bytes:
     Raises:
         ValueError: a backslash that begins neither ``\\`` nor ``\xHH``, or half of a surrogate pair.
     """
+    if "\\" not in text:
+        return text.encode()
     parts: list[bytes] = []
     end = 0
     for match in _ESCAPED.finditer(text):

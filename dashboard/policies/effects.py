@@ -14,6 +14,7 @@ from dashboard.monitoring.types import StoredEvent
 from dashboard.policies import diff, state, store, words
 from dashboard.policies.types import (
     ChangeKind,
+    Diff,
     EffectRow,
     ItemChange,
     ItemKind,
@@ -53,13 +54,16 @@ _LIFE: Final = frozenset({"tier", "base_ttl_s", "jitter_s", _GRACE})
 _Buckets = Mapping[datetime, Mapping[str, int]]
 
 
-def effect(work: UnitOfWork, cache_id: int, version: int) -> VersionEffect:
+def effect(work: UnitOfWork, cache_id: int, version: int, *, changed: Diff | None = None) -> VersionEffect:
     """What a version did to the policies that it changed.
 
     Equal spans before and after the publication are compared: up to half an hour, less where the version before or
     after it is nearer. The minute (or hour, once minutes are kept no more) of the publication itself is left out. A
     new TTL is judged once the values of the old one are gone and those of the new one begin to expire; until then
     the latest span stands in for it, and no verdict.
+
+    Args:
+        changed: what the version changed, where it is known: finding it again takes long in large documents.
 
     Raises:
         NotFound: there is no such cache or version.
@@ -70,7 +74,8 @@ def effect(work: UnitOfWork, cache_id: int, version: int) -> VersionEffect:
     if published is None:
         raise NotFound(f"There is no version {version}.", what_to_do="The history lists all of them.")
     old, new = state.document_of(work, cache_id, version - 1), state.document_of(work, cache_id, version)
-    changed = diff.versions(old, new, published.published_at)
+    if changed is None:
+        changed = diff.versions(old, new, published.published_at)
     items = [item for item in changed.items if item.kind in (ItemKind.POLICY, ItemKind.DEFAULT)]
     chosen = items[: 4 * MOST_SHOWN]
     policies = PolicyTable.of(old), PolicyTable.of(new)

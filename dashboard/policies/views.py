@@ -684,7 +684,9 @@ def _screen(work: UnitOfWork, cache_id: int, *, with_use: bool = True) -> screen
 def _version_screen(work: UnitOfWork, page: VersionPage) -> screen.VersionScreen:
     cache_id = page.frame.cache_id
     rows = service.instances_page(work, cache_id).rows if page.row.is_current else ()
-    return screen.VersionScreen(page, service.effect(work, cache_id, page.row.version), rows)
+    return screen.VersionScreen(
+        page, service.effect(work, cache_id, page.row.version, changed=page.diff), rows
+    )
 
 
 def _with_editor(
