@@ -695,7 +695,6 @@ class PoliciesPage:
 class KeysSource(StrEnum):
     """Where a preview's number of keys comes from."""
 
-    SCANNED = "scanned"
     COUNTED = "counted"
     """Values stored within the last TTL, from the applications' counters."""
     TYPED = "typed"

@@ -60,7 +60,9 @@ def test_needs_sign_in_the_role_and_a_cache(
     assert client.post(f"/caches/{cache.id}/policies/{path}").status_code == 303
     assert as_role(Role.VIEWER).post(f"/caches/{cache.id}/policies/{path}").status_code == 403
     sent = {"kind": "policy", "name": "news:", "revision": "0", "reason": "x"}
-    assert as_role(Role.OPERATOR).post(f"/caches/{cache.id + 1}/policies/{path}", data=sent).status_code == 404
+    assert (
+        as_role(Role.OPERATOR).post(f"/caches/{cache.id + 1}/policies/{path}", data=sent).status_code == 404
+    )
 
 
 def test_publishes_to_redis_with_an_audit_entry(
