@@ -212,7 +212,13 @@ class _Run:
         doing = Doing(plan, table, chance)
         budget = limits.database_budget_qps if doing.causes_loads else None
         over_s = plan.over_s if plan.when is When.OVER else 0
-        self._allowance = Allowance(limits.most_keys_per_s, over_s, budget)
+        self._allowance = Allowance(
+            limits.most_keys_per_s,
+            over_s,
+            budget,
+            from_s=progress.spread_from_s,
+            from_share=progress.spread_from_share,
+        )
         self._saver = Saver(progress, journal, control, clock)
         self._common = Common(
             plan,

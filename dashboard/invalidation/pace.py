@@ -152,13 +152,23 @@ class Allowance:
         most_keys_per_s: the admin's.
         over_s: spread evenly over so many seconds; 0: as fast as all else allows.
         budget_per_s: database reads that may be caused; None: not limited.
+        from_s: seconds of work before the time to spread over began.
+        from_share: how much of the way was behind it then, 0..1; the rest is what is spread.
     """
 
     def __init__(
-        self, most_keys_per_s: float, over_s: float = 0.0, budget_per_s: float | None = None
+        self,
+        most_keys_per_s: float,
+        over_s: float = 0.0,
+        budget_per_s: float | None = None,
+        *,
+        from_s: float = 0.0,
+        from_share: float = 0.0,
     ) -> None:
         self._most = most_keys_per_s
         self._over_s = over_s
+        self._from_s = from_s
+        self._from_share = min(0.999, from_share)
         self._budget = budget_per_s
         self._rate = most_keys_per_s
         self._next_s = 0.0
@@ -201,8 +211,10 @@ class Allowance:
             spent_s: seconds that the purge has been working, pauses not counted.
             share: how much of the way is behind it, 0..1.
         """
-        if self._over_s > 0 and spent_s < self._over_s:
-            early_s = share * self._over_s - spent_s
+        spread_s = spent_s - self._from_s
+        if self._over_s > 0 and spread_s < self._over_s:
+            share = (share - self._from_share) / (1.0 - self._from_share)
+            early_s = share * self._over_s - spread_s
             if early_s > 0:
                 self._reason = "spread"
                 return early_s
@@ -226,5 +238,5 @@ class Allowance:
         """
         most = self._rate / 10
         if self._over_s > 0:
-            most = min(most, expected / self._over_s / 4)
+            most = min(most, expected * (1.0 - self._from_share) / self._over_s / 4)
         return max(1, int(most))

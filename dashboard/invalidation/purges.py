@@ -222,6 +222,11 @@ def approve(
         "keys": preview.keys,
         "at most": cap,
     }
+    progress = replace(
+        purge.progress,
+        spread_from_s=purge.progress.spent_s,
+        spread_from_share=purge.progress.scanned_share,
+    )
     approved = changing.move(
         work,
         purge,
@@ -232,6 +237,7 @@ def approve(
         plan=plan,
         reason=reason,
         cap=cap,
+        progress=progress,
         approved_at=work.now,
         problem="",
         needs_count=False,

@@ -306,6 +306,8 @@ class Progress:
         hit_ratio: of the concerned prefixes at present, 0..1; None: not known.
         trail: how it went so far, at most ``trail.MOST`` points.
         spent_s: seconds that it worked; pauses, and the time between two workers, are not in it.
+        spread_from_s: ``spent_s`` when it was approved last: what is spread over a time is what was left then.
+        spread_from_share: how much of the way was behind it then, 0..1.
         shape: how the keys lay over the nodes when the present pass began (``fleet.scan.shape``).
         updated_at: when it was saved.
     """
@@ -325,8 +327,15 @@ class Progress:
     hit_ratio: float | None = None
     trail: tuple[Point, ...] = ()
     spent_s: float = 0.0
+    spread_from_s: float = 0.0
+    spread_from_share: float = 0.0
     shape: str = ""
     updated_at: datetime | None = None
+
+    @property
+    def scanned_share(self) -> float:
+        """How much of what is to be looked at was, 0..1."""
+        return min(1.0, self.scanned / self.expected_scans) if self.expected_scans else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -376,7 +376,7 @@ def test_beyond_its_approval_it_must_be_counted_and_approved_again(
         Verb.HOLD,
         needs_count=True,
         problem="It would touch more.",
-        progress=Progress(touched=70),
+        progress=Progress(touched=70, scanned=300, expected_scans=400, spent_s=600.0),
     )
     with pytest.raises(Conflict, match="more than was approved"):
         ask(runtime, "resume", held)
@@ -387,6 +387,8 @@ def test_beyond_its_approval_it_must_be_counted_and_approved_again(
     # What was touched before counts, too.
     assert done.cap == 70 + preview(clock.now(), 50).cap
     assert done.progress.touched == 70
+    # A time to spread over is that of this approval, for what is left.
+    assert (done.progress.spread_from_s, done.progress.spread_from_share) == (600.0, 0.75)
 
 
 @pytest.mark.parametrize("wants_report", [False, True])

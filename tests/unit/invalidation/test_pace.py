@@ -237,3 +237,12 @@ def test_reading_info() -> None:
 def test_any_info_is_read(info: bytes) -> None:
     state = read_state(info + b"\r\nconnected_slaves:2\r\nslave0:offset=x", 0)
     assert state.keys >= 0
+
+
+def test_what_is_left_after_a_second_approval_is_spread_over_its_own_time() -> None:
+    allowance = Allowance(1e9, 100.0, from_s=5000.0, from_share=0.6)
+    # Half of the rest is done, of the time a quarter.
+    assert allowance.wait_s(0.0, 5025.0, 0.8) == pytest.approx(25.0)
+    assert allowance.wait_s(0.0, 5051.0, 0.8) == 0.0
+    assert allowance.wait_s(0.0, 5001.0, 0.1) == 0.0  # a node that lies behind
+    assert Allowance(1e9, 100.0).wait_s(0.0, 25.0, 0.5) == pytest.approx(25.0)
