@@ -578,7 +578,11 @@ def table_for(since: datetime, until: datetime, now: datetime) -> tuple[str, tim
 
 
 def first_count(session: Session, cache_id: int, since: datetime, until: datetime) -> datetime | None:
-    """The first minute or hour of a span in which anything was counted; to the minute where minutes are kept."""
+    """When counting began within a span: its first minute or hour with counts, to the minute where minutes are kept.
+
+    Where no application was known before that minute, it is the moment at which the first was heard of: a few seconds
+    that count as a minute would make every rate of a start too low.
+    """
     found: list[datetime] = []
     for row_class in (PrefixMinuteRow, PrefixHourRow):
         columns = row_class.__table__.c
@@ -592,8 +596,14 @@ def first_count(session: Session, cache_id: int, since: datetime, until: datetim
     if not found:
         return None
     minute, hour = found[0], found[-1]
-    # Minutes that are kept no more leave only the hour; else the minute lies within the first hour.
-    return minute if minute - hour < timedelta(hours=1) else hour
+    if minute - hour >= timedelta(hours=1):
+        return hour  # minutes that are kept no more leave only the hour; else the minute lies within the first hour
+    heard = session.scalar(
+        select(func.min(PolicyInstanceRow.first_heard_at)).where(PolicyInstanceRow.cache_id == cache_id)
+    )
+    if minute > since and heard is not None and minute <= heard < minute + timedelta(minutes=1):
+        return heard
+    return minute
 
 
 def sum_counts(

@@ -7,9 +7,9 @@ from typing import cast
 import pytest
 from sqlalchemy import event
 
-from dashboard.caching.wire import OTHER
+from dashboard.caching.wire import OTHER, Instance
 from dashboard.errors import NotFound
-from dashboard.policies import counted, service, store
+from dashboard.policies import counted, instances, service, store
 from dashboard.work import Runtime, UnitOfWork
 from tests.conftest import FixedClock
 from tests.support.policies import acting, publish, stage
@@ -90,6 +90,34 @@ def test_the_rate_of_a_new_prefix_is_of_the_time_since_its_policy(runtime: Runti
     assert found.window_s == found.default.use.window_s == 2490 and not found.default.is_new
     pass_time(runtime, 900)
     assert not {row.use.prefix: row.is_new for row in table(runtime, cache_id).rows}["news:"]
+
+
+def hear(runtime: Runtime, cache_id: int, name: str) -> None:
+    """An application is heard of for the first time, now."""
+    now = runtime.clock.now()
+    instance = Instance(name, "web-1", 7, "gunicorn", "0.1.0", now.timestamp(), now.timestamp())
+    with runtime.database.transaction() as session:
+        found = instances.parse({name.encode(): instance.to_json()})
+        store.put_instances(session, cache_id, found, now, keep_s=60)
+
+
+def test_rates_of_a_start_are_not_of_its_whole_first_minute(runtime: Runtime, cache_id: int) -> None:
+    pass_time(runtime, 3640)
+    start = cast(FixedClock, runtime.clock).wall
+    hear(runtime, cache_id, "first")
+    pass_time(runtime, 10)
+    add(runtime, cache_id, start + timedelta(seconds=10), {"": {"hits": 100}})
+    found = table(runtime, cache_id)
+    assert found.window_s == found.default.use.window_s == 10
+    with acting(runtime) as work:
+        recent = service.recent_load(work, cache_id)
+    assert (recent.window_s, recent.reads_per_s) == (10, 10)
+    # One that came later says nothing of when counting began.
+    pass_time(runtime, 600)
+    with runtime.database.transaction() as session:
+        store.put_instances(session, cache_id, [], runtime.clock.now(), keep_s=60)
+    hear(runtime, cache_id, "later")
+    assert table(runtime, cache_id).window_s == 650
 
 
 def test_a_past_span_is_of_whole_minutes_within_it(runtime: Runtime, cache_id: int) -> None:
