@@ -90,7 +90,7 @@ def report(cache_id: int, number: int) -> Response:
 
 
 @bp.post("/preview")
-@requires(Role.OPERATOR, keeps_form=True, most_bytes=_MOST_UPLOADED)
+@requires(Role.OPERATOR, keeps_form="invalidation.preview", most_bytes=_MOST_UPLOADED)
 def preview(cache_id: int) -> Response:
     """Make a draft, which a worker counts."""
     try:
@@ -147,7 +147,7 @@ def impact(cache_id: int, number: int) -> Response:
 
 
 @bp.post("/<int:number>/approve")
-@requires(Role.OPERATOR, keeps_form=True)
+@requires(Role.OPERATOR, keeps_form="invalidation.approve_again")
 def approve(cache_id: int, number: int) -> Response:
     """Let a counted purge run, now, over a while, at its time; or again and again."""
     typed = forms.typed_approval(request.form)
@@ -176,6 +176,16 @@ def approve(cache_id: int, number: int) -> Response:
     words = "It waits for its time." if typed.when == When.AT else "It goes on when this page is closed."
     notify("ok", f"Purge {number} is approved. {words}")
     return redirect_to(_base(cache_id))
+
+
+@bp.post("/<int:number>/approve/again")
+@requires(Role.OPERATOR)
+def approve_again(cache_id: int, number: int) -> Response:
+    """The last step as it was typed before a sign-in. Nothing is approved; whoever is here now confirms anew."""
+    typed = replace(forms.typed_approval(request.form), typed="", confirm="")
+    with open_work() as work:
+        shown = pages.refused_approval(work, _page(work, cache_id, number), typed, errors={})
+    return render(_PAGE, shown)
 
 
 def _schedule(
@@ -258,7 +268,7 @@ def limits(cache_id: int) -> Response:
 
 
 @bp.post("/limits")
-@requires(Role.ADMIN, keeps_form=True)
+@requires(Role.ADMIN, keeps_form="invalidation.set_limits_again")
 def set_limits(cache_id: int) -> Response:
     """Change the limits."""
     typed = forms.typed_limits(request.form)
@@ -272,6 +282,16 @@ def set_limits(cache_id: int) -> Response:
         return render(_LIMITS, shown, status=error.status)
     notify("ok", "The limits are changed. Purges that run keep theirs.")
     return redirect_to(_base(cache_id))
+
+
+@bp.post("/limits/again")
+@requires(Role.ADMIN)
+def set_limits_again(cache_id: int) -> Response:
+    """The form of the limits as it was typed before a sign-in; nothing is changed."""
+    with open_work() as work:
+        shown = pages.limits_page(work, cache_id, typed=forms.typed_limits(request.form))
+    # Typed on top of what stood there then: a change since is still noticed.
+    return render(_LIMITS, replace(shown, revision=forms.revision(request.form)))
 
 
 @bp.post("/schedules/<int:number>/pause")

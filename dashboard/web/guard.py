@@ -17,11 +17,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 PUBLIC = "public"
 
 
-def requires(role: Role, *, keeps_form: bool = False, most_bytes: int | None = None) -> Callable[[F], F]:
+def requires(role: Role, *, keeps_form: str = "", most_bytes: int | None = None) -> Callable[[F], F]:
     """Mark a view as open to actors that hold ``role``. Put it directly above the function.
 
     Args:
-        keeps_form: what was typed survives a session that ended meanwhile; for forms without secrets.
+        keeps_form: what was typed survives a session that ended meanwhile; for forms without secrets. The endpoint that
+            it is sent to then, which takes the same path: one that shows the form again and changes nothing.
         most_bytes: those actors may send so much; None: as everybody.
     """
 
@@ -45,9 +46,14 @@ def access_of(app: Flask, endpoint: str) -> Role | str | None:
     return getattr(app.view_functions[endpoint], _MARK, None)
 
 
-def keeps_form(endpoint: str) -> bool:
-    """Whether the view behind ``endpoint`` wants its form kept over a sign-in."""
-    return bool(getattr(current_app.view_functions[endpoint], _KEEPS, False))
+def keeps_form(endpoint: str) -> str:
+    """The endpoint that shows a form anew which was sent to ``endpoint`` without a session; empty: it is not kept."""
+    return str(getattr(current_app.view_functions[endpoint], _KEEPS, ""))
+
+
+def shows_kept_form(endpoint: str) -> bool:
+    """Whether ``endpoint`` is where some view has its kept form shown."""
+    return any(keeps_form(each) == endpoint for each in current_app.view_functions)
 
 
 def allow_long() -> None:

@@ -1,15 +1,16 @@
 """What somebody typed into a form whose session had ended: it goes through the sign-in and can be sent again.
 
 The fields travel as hidden ones of the sign-in form, in the same browser; nothing is stored and nothing is done until
-they are sent once more by a press of a button. Only views that ask for it (``guard.requires(…, keeps_form=True)``) take
-part, and files never do.
+they are sent once more by a press of a button. Even that only shows the form again: a view that asks for this names
+the one that does (``guard.requires(…, keeps_form="area.view")``), for whoever signs in may be somebody else. Files are
+never kept.
 """
 
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from flask import current_app, request
+from flask import current_app, request, url_for
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException
 
@@ -46,13 +47,18 @@ class Kept:
 
 def sent() -> Kept | None:
     """The form of the request at hand; None where there is none to keep."""
-    if request.method != "POST" or request.endpoint is None or not guard.keeps_form(request.endpoint):
+    if request.method != "POST" or request.endpoint is None:
+        return None
+    shown_by = guard.keeps_form(request.endpoint)
+    if not shown_by:
         return None
     if (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]:
         return None  # it is not even read
     fields, is_cut = _cut(request.form)
     has_file = any(file.filename for file in request.files.values())
-    return Kept(request.full_path.rstrip("?"), fields, is_cut or has_file) if fields else None
+    return (
+        Kept(url_for(shown_by, **(request.view_args or {})), fields, is_cut or has_file) if fields else None
+    )
 
 
 def brought(form: MultiDict[str, str]) -> Kept | None:
@@ -87,7 +93,7 @@ def _cut(form: MultiDict[str, str]) -> tuple[tuple[tuple[str, str], ...], bool]:
 
 
 def _is_form(path: str) -> bool:
-    """Whether something of ours takes a form there and asked for it to be kept."""
+    """Whether a kept form is shown again there; nothing else may be sent by that press."""
     if len(path) > _LONGEST_PATH or not path.startswith("/") or path.startswith("//") or "\\" in path:
         return False
     router = current_app.url_map.bind(request.host)
@@ -95,4 +101,4 @@ def _is_form(path: str) -> bool:
         endpoint, _ = router.match(path.partition("?")[0], method="POST")
     except HTTPException:
         return False
-    return guard.keeps_form(endpoint)
+    return guard.shows_kept_form(endpoint)

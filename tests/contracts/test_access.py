@@ -50,6 +50,7 @@ VIEWER = {
 }
 OPERATOR = {
     "invalidation.approve",
+    "invalidation.approve_again",
     "invalidation.cancel",
     "invalidation.impact",
     "invalidation.pause",
@@ -107,6 +108,7 @@ ADMIN = {
     "connections.update",
     "invalidation.limits",
     "invalidation.set_limits",
+    "invalidation.set_limits_again",
     "settings.settings",
 }
 EXPECTED = {

@@ -1,4 +1,4 @@
-"""A session that ends in the middle of a form: what was typed goes through the sign-in and can be sent again."""
+"""A session that ends in the middle of a form: what was typed goes through the sign-in and is shown again."""
 
 import html
 import io
@@ -10,8 +10,12 @@ from flask.testing import FlaskClient
 from werkzeug.test import encode_multipart
 
 from dashboard.access import Role
+from dashboard.invalidation import service
+from dashboard.invalidation.types import State
 from dashboard.work import Runtime
 from tests.conftest import PASSWORD
+from tests.support import purges
+from tests.support.people import as_cli
 from tests.support.some_caches import add_cache
 
 TYPED = {"by": "keys", "keys": "product:1\r\n<b>&\"'\r\n", "action": "spread", "window_s": "zwölf"}
@@ -64,6 +68,40 @@ def test_a_file_or_what_is_too_long_has_to_be_given_again(
         client.post("/sign-out")
 
 
+def test_an_approval_is_never_given_by_going_on(
+    client: FlaskClient, as_role: Callable[[Role], FlaskClient], runtime: Runtime
+) -> None:
+    cache = add_cache(runtime)
+    draft = purges.counted(runtime, cache.id, keys=20)
+    as_role(Role.OPERATOR)
+    path = f"/caches/{cache.id}/invalidate/{draft.number}"
+    typed = {"revision": str(draft.revision), "when": "now", "over_s": "7", "reason": "Prices, 4711"}
+    page = client.post(f"{path}/approve", data=typed | {"confirm": "20"}).get_data(as_text=True)
+    again = sign_in(client, hidden(page), "the-operator")
+    (target,) = re.findall(r'<form class="card" method="post" action="([^"]*)"', again)
+    answer = client.post(target, data=hidden(again), content_type="multipart/form-data")
+    form = answer.get_data(as_text=True)
+    assert answer.status_code == 200 and 'value="Prices, 4711"' in form and 'value="7"' in form
+    assert re.search(r'value="now" checked', form) and not re.search(r'id="confirm"[^>]* checked', form)
+    with as_cli(runtime) as work:
+        assert service.get_purge(work, draft.number).state is State.PREVIEWED
+
+
+def test_limits_are_not_changed_by_going_on(
+    client: FlaskClient, as_role: Callable[[Role], FlaskClient], runtime: Runtime
+) -> None:
+    cache = add_cache(runtime)
+    as_role(Role.ADMIN)
+    path = f"/caches/{cache.id}/invalidate/limits"
+    page = client.post(path, data={"revision": "0", "typed_above": "77"}).get_data(as_text=True)
+    again = sign_in(client, hidden(page), "the-admin")
+    (target,) = re.findall(r'<form class="card" method="post" action="([^"]*)"', again)
+    answer = client.post(target, data=hidden(again), content_type="multipart/form-data")
+    assert answer.status_code == 200 and 'value="77"' in answer.get_data(as_text=True)
+    with as_cli(runtime) as work:
+        assert service.limits(work, cache.id).typed_above == 10_000
+
+
 def test_more_than_a_form_holds_is_not_even_read(client: FlaskClient, runtime: Runtime) -> None:
     cache = add_cache(runtime)
     boundary, body = encode_multipart({"by": "ids", "ids": "7," * 2_000_000})
@@ -90,6 +128,9 @@ def test_more_than_a_form_holds_is_not_even_read(client: FlaskClient, runtime: R
         "/" + "x" * 5000,
         "/caches/1/invalidate",
         "/caches/x/invalidate/preview",
+        "/caches/1/invalidate/1/approve",
+        "/caches/1/invalidate/1/cancel",
+        "/caches/1/invalidate/limits",
     ],
 )
 def test_leads_only_to_forms_that_asked_for_it(
