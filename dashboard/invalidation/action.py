@@ -127,12 +127,23 @@ class Outcome:
         touched_again: the same, if it may have been done to them before: what is gone was there when it was found, and
             what has little left to live may have got that from us.
         hits, misses: lookups of ours that the server counted.
+        codes: what a script answered for each key, if it was about several.
     """
 
     touched: int = 0
     touched_again: int = 0
     hits: int = 0
     misses: int = 0
+    codes: tuple[int, ...] = ()
+
+    def untouched(self, keys: Sequence[bytes], *, is_again: bool) -> list[bytes]:
+        """Which of the call's keys do not count as touched."""
+        if self.codes:
+            fine = (GONE, TOUCHED) if is_again else (TOUCHED,)
+            return [key for key, code in zip(keys, self.codes, strict=True) if code not in fine]
+        is_touched = self.touched_again if is_again else self.touched
+        # A call without codes is about one key, or nobody asks which.
+        return [] if is_touched else list(keys)
 
 
 class Doing:
@@ -189,6 +200,9 @@ class Doing:
         parts = [(key,) for key in keys] if one_by_one else [tuple(keys)] if keys else []
         if self.is_library_there:
             return [Call(_remove(part), part) for part in parts]
+        if self._plan.wants_report:
+            # UNLINK of several keys does not say which of them it found.
+            parts = [(key,) for key in keys]
         return [Call(("UNLINK", *part), part) for part in parts]
 
     def read(self, call: Call, reply: Any) -> Outcome:
@@ -196,7 +210,8 @@ class Doing:
         if call.command[1] == REMOVE.digest:
             answers = reply if isinstance(reply, bytes) else b""
             touched, gone = answers.count(b"%d" % TOUCHED), answers.count(b"%d" % GONE)
-            return Outcome(touched, touched + gone, len(answers) - gone, gone)
+            codes = tuple(code - ord("0") for code in answers)
+            return Outcome(touched, touched + gone, len(answers) - gone, gone, codes)
         done = reply if isinstance(reply, int) else 0
         if call.command[0] == "UNLINK":
             return Outcome(done, len(call.keys))

@@ -37,6 +37,7 @@ from dashboard.invalidation.signals import (
     Control,
     Exceeded,
     Failed,
+    Finished,
     Halted,
     Input,
     Journal,
@@ -74,6 +75,7 @@ __all__ = [
     "Control",
     "Exceeded",
     "Failed",
+    "Finished",
     "Halted",
     "Input",
     "Journal",
@@ -413,7 +415,7 @@ class _Run:
             [
                 Worker(
                     self._common,
-                    ScanSource(self._common.router, node, self._selection),
+                    ScanSource(self._common.router, node, self._selection, keys[node.id]),
                     at,
                     keys[node.id],
                     is_repeat=before.passes > 0 or (not is_new and held.get(node.id) != at),

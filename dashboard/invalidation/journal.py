@@ -12,7 +12,7 @@ from dashboard.access import Actor, Role
 from dashboard.caches import service as caches
 from dashboard.errors import StoreUnavailable
 from dashboard.invalidation import signals, store, trail
-from dashboard.invalidation.signals import Segment
+from dashboard.invalidation.signals import Finished, Segment
 from dashboard.invalidation.types import Progress, Purge
 from dashboard.jobs import service as jobs
 from dashboard.jobs import types as asked
@@ -114,7 +114,7 @@ class PurgeJournal:
         """See ``signals.Journal``."""
         return self._do(lambda work: store.next_segment(work.session, self._purge.number))
 
-    def commit(self, progress: Progress, begun: Sequence[Segment], finished: Sequence[int]) -> None:
+    def commit(self, progress: Progress, begun: Sequence[Segment], finished: Sequence[Finished]) -> None:
         """See ``signals.Journal``."""
         lookups = self._control.take_lookups()
         try:
@@ -130,7 +130,7 @@ class PurgeJournal:
         work: UnitOfWork,
         progress: Progress,
         begun: Sequence[Segment],
-        finished: Sequence[int],
+        finished: Sequence[Finished],
         lookups: tuple[int, int],
     ) -> Progress:
         purge, session = self._purge, work.session
@@ -143,7 +143,11 @@ class PurgeJournal:
         )
         jobs.fence(work, self._job.job)
         store.put_segments(session, purge.number, begun)
-        store.end_segments(session, purge.number, finished, keep=purge.plan.wants_report)
+        wants_report = purge.plan.wants_report
+        store.end_segments(session, purge.number, [each.number for each in finished], keep=wants_report)
+        for each in finished:
+            if wants_report and each.touched is not None:
+                store.trim_segment(session, purge.number, each.number, each.touched)
         store_lookups(work, purge.cache_id, lookups)
         self.is_read_only = caches.get_cache(work, purge.cache_id).read_only
         return progress

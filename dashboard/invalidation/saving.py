@@ -7,12 +7,12 @@ segments that are done. While one commit is on its way, scanning goes on; its se
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from dashboard.clock import Clock
 from dashboard.errors import StoreUnavailable
-from dashboard.invalidation.signals import Cancelled, Control, Journal, Paused, Segment
+from dashboard.invalidation.signals import Cancelled, Control, Finished, Journal, Paused, Segment
 from dashboard.invalidation.types import NodeProgress, Progress
 
 SEGMENT_KEYS: Final = 5_000
@@ -32,6 +32,7 @@ class Begun:
     Args:
         is_saved: it is in the journal: its keys may be touched.
         left: keys that wait for their turn.
+        untouched: those that were not touched, where that is to be reported.
     """
 
     segment: Segment
@@ -39,6 +40,7 @@ class Begun:
     left: int
     touched: int = 0
     skipped: int = 0
+    untouched: set[bytes] = field(default_factory=set)
 
 
 class Saver:
@@ -60,7 +62,7 @@ class Saver:
         self._nodes = {node.node: node for node in progress.nodes}
         self._number = journal.next_number()
         self._waiting: deque[Begun] = deque()
-        self._finished: list[int] = []
+        self._finished: list[Finished] = []
         self._open = 0
         """Keys in segments that are not done."""
         self._rates: deque[tuple[float, int]] = deque()
@@ -157,16 +159,20 @@ class Saver:
             self._open += len(segment.keys)
             return Begun(segment, True, len(segment.keys))
 
-    def done(self, begun: Begun, touched: int, skipped: int) -> None:
-        """So many keys of a segment had their turn."""
+    def done(self, begun: Begun, touched: int, skipped: int, untouched: Sequence[bytes] = ()) -> None:
+        """So many keys of a segment had their turn; ``untouched`` for the report."""
         with self._changed:
+            begun.untouched.update(untouched)
             begun.touched += touched
             begun.skipped += skipped
             begun.left -= touched + skipped
             if begun.left > 0:
                 return
             self._open -= len(begun.segment.keys)
-            self._finished.append(begun.segment.number)
+            segment, kept = begun.segment, None
+            if begun.untouched:
+                kept = tuple(key for key in segment.keys if key not in begun.untouched)
+            self._finished.append(Finished(segment.number, kept))
             self._progress = replace(
                 self._progress,
                 touched=self._progress.touched + begun.touched,
@@ -245,7 +251,7 @@ class Saver:
                 self._failure = error
                 self._changed.notify_all()
 
-    def _commit(self, progress: Progress, begun: Sequence[Segment], finished: Sequence[int]) -> None:
+    def _commit(self, progress: Progress, begun: Sequence[Segment], finished: Sequence[Finished]) -> None:
         pause_s = 0.1
         while True:
             try:

@@ -81,6 +81,19 @@ class Segment:
     keys: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A segment whose keys had their turn.
+
+    Args:
+        number: its own.
+        touched: those of its keys that were touched, as the report names them; None: all, or nobody asked.
+    """
+
+    number: int
+    touched: tuple[bytes, ...] | None = None
+
+
 class Journal(Protocol):
     """What survives a worker. Called by one thread at a time, which need not be the one that called ``run``."""
 
@@ -92,7 +105,7 @@ class Journal(Protocol):
         """The number of the next segment: above all that were ever begun."""
         ...
 
-    def commit(self, progress: Progress, begun: Sequence[Segment], finished: Sequence[int]) -> None:
+    def commit(self, progress: Progress, begun: Sequence[Segment], finished: Sequence[Finished]) -> None:
         """Save, in one transaction: the progress, new segments, and which of the earlier ones are done.
 
         After StoreUnavailable it is called again with the same, even if that first time was committed.
@@ -100,7 +113,7 @@ class Journal(Protocol):
         Args:
             progress: includes the cursors behind the begun segments, and the counts of the finished ones only.
             begun: touched only after this returned.
-            finished: numbers; removed, or kept as the report.
+            finished: removed, or kept as the report.
 
         Raises:
             LeaseLost: this worker is not the holder any more, or that can't be known.

@@ -308,6 +308,15 @@ def end_segments(session: Session, number: int, seqs: Sequence[int], *, keep: bo
     )
 
 
+def trim_segment(session: Session, number: int, seq: int, keys: Sequence[bytes]) -> None:
+    """Leave only these keys in a segment that is kept."""
+    session.execute(
+        update(PurgeSegmentRow)
+        .where(PurgeSegmentRow.purge_id == number, PurgeSegmentRow.seq == seq)
+        .values(keys=stored.pack(keys), count=len(keys))
+    )
+
+
 def close_segments(session: Session, number: int) -> int:
     """Take segments that were begun and not finished for done; how many keys they hold."""
     mine = and_(PurgeSegmentRow.purge_id == number, PurgeSegmentRow.is_done.is_(False))

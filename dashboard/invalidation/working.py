@@ -207,7 +207,7 @@ class Worker:
                 count = max(FEWEST, min(int(units - work), most))
                 step = self._source.step(self._at.cursor, count, flat)
                 replies, took_s = step.replies, step.took_s
-                work += step.looked_at
+                work += count
             else:
                 replies, took_s = self._send(node, flat)
         except BaseException:
@@ -404,6 +404,10 @@ class Worker:
         hits = misses = 0
         for batch, made in zip(batches, calls, strict=True):
             touched = again = left = 0
+            untouched: list[bytes] = []
+            if common.plan.wants_report:
+                called = {key for call in made for key in call.keys}
+                untouched = [key for key in batch.keys if key not in called]
             for call in made:
                 reply = next(answers)
                 if isinstance(reply, Exception):
@@ -414,12 +418,14 @@ class Worker:
                 outcome = common.doing.read(call, reply)
                 touched += outcome.touched
                 again += outcome.touched_again
+                if common.plan.wants_report:
+                    untouched += outcome.untouched(call.keys, is_again=batch.is_again)
                 hits += outcome.hits
                 misses += outcome.misses
             turned = len(batch.keys) - left
             if turned:
                 touched = again if batch.is_again else touched
-                common.saver.done(batch.begun, touched, turned - touched)
+                common.saver.done(batch.begun, touched, turned - touched, untouched)
         if hits or misses:
             common.control.looked_up(hits, misses)
         if error is None:

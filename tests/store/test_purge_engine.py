@@ -21,6 +21,7 @@ from dashboard.invalidation.types import (
     Action,
     Filters,
     Limits,
+    NodeProgress,
     Plan,
     Progress,
     SelectBy,
@@ -109,7 +110,7 @@ def test_every_selector_with_every_action(
     assert counted.size_bytes is not None and counted.size_bytes > 20 * NUMBER
 
     journal = MemoryJournal()
-    plan = Plan(selection, action, window_s=50)
+    plan = Plan(selection, action, window_s=50, wants_report=True)
     done = purge(cache, plan, items=items, policies=POLICIES, journal=journal, cap=counted.cap)
 
     assert done == journal.progress
@@ -117,7 +118,7 @@ def test_every_selector_with_every_action(
     assert {node.cursor for node in done.nodes} == {None} and done.waits_for == ""
     assert left(raw, "cachewarden:*") == own_keys
     assert len(left(raw, "other:*")) == 300 and raw.ttl("other:7") > 3500
-    assert set(journal.reported) >= {b"product:%d" % number for number in range(NUMBER)}
+    assert sorted(journal.reported) == sorted(b"product:%d" % number for number in range(NUMBER))
     ttls = [raw.ttl(f"product:{number}") for number in range(NUMBER)]
     if action is Action.DELETE:
         assert set(ttls) == {-2}
@@ -149,6 +150,50 @@ def test_what_is_gone_or_fine_already_is_skipped(raw: redis.Redis, cache: Connec
     done = purge(cache, Plan(Selection(SelectBy.KEYS, count=3)), items=keys)
     # What was never there is no key that was skipped.
     assert (done.touched, done.skipped, done.scanned) == (1, 0, 3)
+
+
+@pytest.mark.parametrize("is_library_there", [False, True])
+@pytest.mark.parametrize("action", list(Action))
+def test_the_report_names_what_was_touched_and_nothing_else(
+    raw: redis.Redis, cache: Connection, action: Action, is_library_there: bool
+) -> None:
+    if is_library_there:
+        raw.set("cachewarden:policies", "{}")
+    fill(raw, b"product:short:", 400, ttl_s=20)
+    fill(raw, b"product:long:", 400, ttl_s=None)
+    fill(raw, b"product:gone:", 400)
+
+    def lose(progress: Progress) -> None:
+        # After they were found, and before their turn.
+        if progress.nodes and progress.nodes[0].cursor is None:
+            raw.delete(*(b"product:gone:%d" % number for number in range(400)))
+
+    journal = MemoryJournal(lose)
+    plan = Plan(by_prefix("product:"), action, window_s=1, wants_report=True)
+    plan = replace(plan, window_s=10_000_000) if action is Action.SPREAD else plan
+    done = purge(cache, plan, policies=POLICIES, journal=journal)
+    named = set(journal.reported)
+    assert len(journal.reported) == len(named) == done.touched and done.touched + done.skipped == 1200
+    assert {b"product:long:%d" % number for number in range(400)} <= named
+    assert not any(key.startswith(b"product:gone:") for key in named)
+    short = sum(key.startswith(b"product:short:") for key in named)
+    assert short == 400 if action is Action.DELETE else short < 10
+
+
+@pytest.mark.parametrize(("action", "touched"), [(Action.POLICY, 400), (Action.DELETE, 800)])
+def test_a_segment_done_again_counts_what_is_gone_but_not_what_was_fine(
+    raw: redis.Redis, cache: Connection, action: Action, touched: int
+) -> None:
+    keys = tuple(b"product:%d" % number for number in range(800))
+    fill(raw, b"product:", 400, ttl_s=50)  # the others are gone: whoever was killed removed them
+    (node,) = cache.nodes()
+    run_id = str(raw.info("server")["run_id"])
+    journal = MemoryJournal()
+    journal.segments = {1: engine.Segment(1, node.id, run_id, None, keys)}
+    journal.progress = Progress(nodes=(NodeProgress(node.id, run_id, None, 800),), expected_scans=800)
+    plan = Plan(by_prefix("product:"), action, wants_report=True)
+    done = purge(cache, plan, policies=POLICIES, journal=journal)
+    assert done.touched == touched == len(journal.reported)
 
 
 def test_a_policy_may_lengthen_only_when_asked_and_never_what_says_there_is_none(

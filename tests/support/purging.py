@@ -38,13 +38,16 @@ class MemoryJournal:
     def next_number(self) -> int:
         return 1 + max([0, *self.segments, *self.finished])
 
-    def commit(self, progress: Progress, begun: Sequence[engine.Segment], finished: Sequence[int]) -> None:
+    def commit(
+        self, progress: Progress, begun: Sequence[engine.Segment], finished: Sequence[engine.Finished]
+    ) -> None:
         assert self._busy.acquire(blocking=False), "two commits at once"
         try:
             self.before_commit(progress)
-            for number in finished:
-                self.reported += self.segments.pop(number).keys
-                self.finished.append(number)
+            for each in finished:
+                keys = self.segments.pop(each.number).keys
+                self.reported += keys if each.touched is None else each.touched
+                self.finished.append(each.number)
             for segment in begun:
                 assert segment.number not in self.segments and segment.number not in self.finished
                 self.segments[segment.number] = segment
