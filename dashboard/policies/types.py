@@ -227,22 +227,22 @@ class CountedPrefix:
         tier_label, tier_icon, ttl_text: of the policy in force; empty where there is none (any more).
         is_cached: whether that policy stores anything.
         is_bypassed: applications go around the cache right now.
+        is_new: it was first counted within the span, and for less long than a cache warms up.
     """
 
     use: PrefixUse
     tier_label: str = ""
     tier_icon: str = ""
     ttl_text: str = ""
-        is_new: it was first counted within the span, and for less long than a cache warms up.
     is_cached: bool = True
     is_bypassed: bool = False
+    is_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PrefixTable:
     """All prefixes of a cache over a span.
 
-    is_new: bool = False
     Args:
         rows: prefixes with a policy or with counts, those with most reads first; never the default.
         default: keys that no prefix matches.
