@@ -22,6 +22,7 @@ from dashboard.caching import tags
 from dashboard.caching.policy import Policy, PolicyTable
 from dashboard.caching.wire import INSTANCES_KEY, POLICIES_KEY, TAG_PURGE
 from dashboard.clock import Clock
+from dashboard.errors import CacheUnavailable
 from dashboard.fleet import scan
 from dashboard.fleet.errors import Cause, FleetDenied, FleetError
 from dashboard.fleet.permissions import acl_line
@@ -260,6 +261,8 @@ class _Run:
         self._common.doing.is_library_there = self._patiently(self._is_library_there)
         if self._common.is_exact and is_fresh:
             self._count_again()
+        elif is_fresh and not self._start.passes and self._plan.when in (When.AT, When.CRON):
+            self._estimate_again()
         self._look_at_loads(is_fresh)
         go_over = self._one_source if self._common.is_exact else self._pass
         pause_s = BETWEEN_PASSES_S
@@ -292,7 +295,35 @@ class _Run:
 
     def _count_again(self) -> None:
         """A list is known, but not how many of its keys exist now."""
-        counter = Counter(
+        found, self._named = self._patiently(lambda: self._counter().total())
+        if found > self._cap:
+            raise Exceeded(
+                f"It would touch more keys than were approved: {found:,}, of {self._cap:,}.",
+                what_to_do="Count again, and approve what is there now.",
+            )
+
+    def _estimate_again(self) -> None:
+        """It was counted long before its time: whoever approved so many does not want the first of many more gone."""
+
+        def ask() -> Preview:
+            try:
+                return self._counter().preview()
+            except FleetError:
+                raise
+            except CacheUnavailable as error:
+                raise NotNow(error.message, what_to_do=error.what_to_do) from None
+
+        found = self._patiently(ask)
+        least = self._saver.progress.touched + found.keys - found.keys_error
+        if least > self._cap:
+            about = "about " if found.keys_error else ""
+            raise Exceeded(
+                f"It would touch more keys than were approved: {about}{found.keys:,}, of {self._cap:,}.",
+                what_to_do="Nothing was done. Count again, and approve what is there now.",
+            )
+
+    def _counter(self) -> Counter:
+        return Counter(
             self._connection,
             self._selection,
             self._keys,
@@ -301,12 +332,6 @@ class _Run:
             self._clock,
             self._chance,
         )
-        found, self._named = self._patiently(counter.total)
-        if found > self._cap:
-            raise Exceeded(
-                f"It would touch more keys than were approved: {found:,}, of {self._cap:,}.",
-                what_to_do="Count again, and approve what is there now.",
-            )
 
     def _look_at_loads(self, is_fresh: bool) -> None:
         prefixes = concerned(self._table, head_of(self._selection))
