@@ -64,9 +64,7 @@ def stage_policy(
     edits = [(kind, name, documents.value_of(policy))]
     if original not in (None, name):
         edits.append((kind, str(original), None))
-    before = documents.find_item(held.published, kind, name) if held.version else None
-    grace = words.grace_warning(before if isinstance(before, Policy) else None, policy)
-    return _stage(work, held, edits, (*use.warnings(work, held, policy), *filter(None, [grace])))
+    return _stage(work, held, edits, use.warnings(work, held, policy))
 
 
 def stage_removal(work: UnitOfWork, cache_id: int, prefix: str, *, seen: str) -> Staged:

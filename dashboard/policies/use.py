@@ -104,20 +104,8 @@ def warnings(work: UnitOfWork, held: Held, *policies: Policy) -> tuple[str, ...]
 
 def _graces(held: Held, *policies: Policy) -> Iterator[str]:
     """Values carry the grace that they were stored with: less of it holds for new ones only."""
-    if not held.version:
-        return
-    published = {policy.prefix: policy for policy in documents.every(held.published)}
-    for policy in policies:
-        was = published.get(policy.prefix)
-        if was is None or not (was.is_cached and policy.is_cached):
-            continue
-        before_s, now_s = was.protection.grace_s or 0, policy.protection.grace_s or 0
-        if now_s < before_s:
-            kind = ItemKind.POLICY if policy.prefix else ItemKind.DEFAULT
-            yield (
-                f"Values of {words.title(kind, policy.prefix_text)} from before keep their grace of"
-                f" {words.seconds(before_s)}, and may be served stale for so long. A purge ends that at once."
-            )
+    published = {each.prefix: each for each in documents.every(held.published)} if held.version else {}
+    return filter(None, (words.grace_warning(published.get(policy.prefix), policy) for policy in policies))
 
 
 def _bursts(work: UnitOfWork, held: Held, *policies: Policy) -> tuple[str, ...]:

@@ -127,9 +127,10 @@ def grace_warning(was: Policy | None, policy: Policy) -> str:
         was: the policy in force; None: there is none.
     """
     old, new = (0 if each is None else each.protection.grace_s or 0 for each in (was, policy))
-    if old <= new:
+    # What is not cached any more is not read from the cache either.
+    if old <= new or not policy.is_cached:
         return ""
-    name = title(ItemKind.POLICY, policy.prefix_text)
+    name = title(ItemKind.POLICY if policy.prefix else ItemKind.DEFAULT, policy.prefix_text)
     said = f"Values of {name} that are stored already may still be served stale for {seconds(old)}"
     return f"{said}: purge them where that must end at once."
 

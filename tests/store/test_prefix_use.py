@@ -186,7 +186,7 @@ def test_less_grace_is_warned_of(
         found = service.draft_page(work, cache_id).warnings
         assert service.editor(work, cache_id, "news:").warnings == found
     said = (
-        "Values of news: from before keep their grace of 20 m, and may be served stale for so long."
-        " A purge ends that at once."
+        "Values of news: that are stored already may still be served stale for 20 m: purge them where that must end"
+        " at once."
     )
     assert found == ((said,) if is_warned else ())

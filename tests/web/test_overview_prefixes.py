@@ -47,7 +47,10 @@ def names(page: str) -> list[str]:
 def test_shows_each_prefix_with_its_policy(viewer: FlaskClient, runtime: Runtime, cache_id: int) -> None:
     news = {"hits": 600, "misses": 400, "loads": 400, "load_us": 4_000_000, "waits": 12_345, "errors": 3}
     count(runtime, cache_id, news=news)
-    page = card(viewer.get(f"/caches/{cache_id}/overview?range=15m").get_data(as_text=True))
+    new = card(viewer.get(f"/caches/{cache_id}/overview?range=1h").get_data(as_text=True))
+    assert "60%" in new and 'class="st crit"' not in new  # it is warming up
+    pass_time(runtime, 960)
+    page = card(viewer.get(f"/caches/{cache_id}/overview?range=1h").get_data(as_text=True))
     for text in ("news:", "Frequently updated", "1 h + up to 12 m", "60%", "12.3 k", "6 s", "no policy"):
         assert text in page, text
     assert 'class="st crit"' in page and 'class="l under"' in page and "target 80%" in page

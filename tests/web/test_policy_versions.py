@@ -194,6 +194,7 @@ def test_the_table_shows_what_applications_counted(
     publish(runtime, cache.id)
     count(runtime, cache.id, clock.now(), "news:", hits=600, misses=400)
     count(runtime, cache.id, clock.now(), "wallet:", hits=900, misses=100)
+    clock.wall += timedelta(minutes=16)
     page = operator.get(f"/caches/{cache.id}/policies").get_data(as_text=True)
     assert "Below target 1" in page and "60.0%" in page and "90.0%" in page and "1,000" in page
     by_ratio = operator.get(f"/caches/{cache.id}/policies?sort=hit").get_data(as_text=True)
