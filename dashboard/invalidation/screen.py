@@ -10,6 +10,7 @@ from dashboard.audit.types import TrailEntry
 from dashboard.caching.policy import prefix_to_text
 from dashboard.invalidation.forms import TypedApproval, TypedLimits, TypedPurge
 from dashboard.invalidation.impact import Impact
+from dashboard.invalidation.trail import MOST
 from dashboard.invalidation.types import (
     Action,
     Friction,
@@ -62,6 +63,8 @@ FOUND_BY: Final[Mapping[str, tuple[State, ...]]] = {
     "stopped": (State.CANCELLED, State.FAILED),
     "open": (State.DRAFT, State.PREVIEWED),
 }
+_SMOOTHED_S: Final = 30
+_GAP_S: Final = 10
 _MOVING: Final = (State.WAITING, State.RUNNING)
 _SLOWED: Final = {
     "probe": "Slowed down: other clients would wait too long.",
@@ -125,6 +128,16 @@ class Verb:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """A moment of a purge's chart; all None: nothing is known of it, and the lines break."""
+
+    at_s: float
+    keys_per_s: float | None
+    loads_per_s: float | None
+    hit_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class JobView:
     """How a purge is getting on.
 
@@ -146,10 +159,11 @@ class JobView:
     done_text: str
     left_text: str
     said: str
+    rate_label: str
     rate_text: str
     loads_text: str
     ratio_text: str
-    points: tuple[Point, ...]
+    points: tuple[Drawn, ...]
     budget_per_s: float | None
     notes: tuple[str, ...]
     verbs: tuple[Verb, ...]
@@ -453,7 +467,7 @@ def job_view(purge: Purge, limits: Limits, frame: Frame) -> JobView:
     expected = preview.keys if preview else 0
     is_estimate = bool(preview and preview.keys_error)
     share = purge.share
-    left_s = _left_s(purge, share, frame.now) if purge.state is State.RUNNING else None
+    left_s = _left_s(purge, share) if purge.state is State.RUNNING else None
     notes = [each for each in (purge.problem, progress.waits_for) if each]
     if purge.state is State.RUNNING and not progress.waits_for and _SLOWED.get(progress.slowed_by):
         notes.append(_SLOWED[progress.slowed_by])
@@ -461,6 +475,7 @@ def job_view(purge: Purge, limits: Limits, frame: Frame) -> JobView:
         notes.append("The nodes changed meanwhile, so all of them are looked at once more.")
     of = f" of {'about ' if is_estimate else ''}{expected:,} keys" if expected else " keys"
     left = max(0, expected - progress.touched - progress.skipped)
+    rate_label, rate_text = _rate(purge)
     return JobView(
         purge=purge,
         href=f"{frame.base}/{purge.number}",
@@ -471,10 +486,11 @@ def job_view(purge: Purge, limits: Limits, frame: Frame) -> JobView:
         done_text=f"{progress.touched:,}{of}",
         left_text="" if left_s is None else f"{duration(left_s)} left",
         said=_said(purge, share),
-        rate_text=f"{number(progress.keys_per_s)} keys/s",
+        rate_label=rate_label,
+        rate_text=rate_text,
         loads_text="n/a" if progress.loads_per_s is None else f"{number(progress.loads_per_s)} reads/s",
         ratio_text=percent(progress.hit_ratio),
-        points=progress.trail,
+        points=_drawn(progress.trail),
         budget_per_s=limits.database_budget_qps,
         notes=tuple(notes),
         verbs=_verbs(purge) if frame.may_purge else (),
@@ -482,17 +498,42 @@ def job_view(purge: Purge, limits: Limits, frame: Frame) -> JobView:
     )
 
 
-def _left_s(purge: Purge, share: float | None, now: datetime) -> float | None:
+def _left_s(purge: Purge, share: float | None) -> float | None:
+    """Seconds that are left at the rate of the last half minute; None while it does not move."""
     progress, preview = purge.progress, purge.preview
-    if share is None or preview is None or purge.started_at is None:
+    if share is None or preview is None or progress.waits_for or progress.keys_per_s <= 0:
         return None
     left = max(0, preview.keys - progress.touched - progress.skipped)
-    by_rate = left / progress.keys_per_s if progress.keys_per_s > 0 else None
+    trail = progress.trail
+    rates = [point.keys_per_s for point in trail if point.at_s > trail[-1].at_s - _SMOOTHED_S]
+    by_rate = left * (len(rates) + 1) / (sum(rates) + progress.keys_per_s)
     if purge.plan.when is When.OVER:
         # Over what is left of its time; a pause or a slow-down moves the end.
         planned = purge.plan.over_s * (1 - share)
-        return max(1.0, planned if by_rate is None else max(planned, min(by_rate, 10 * planned)))
-    return None if by_rate is None else max(1.0, by_rate)
+        return max(1.0, planned, min(by_rate, 10 * planned))
+    return max(1.0, by_rate)
+
+
+def _rate(purge: Purge) -> tuple[str, str]:
+    """The present rate; of one that is over, its mean."""
+    progress = purge.progress
+    if purge.state.is_over:
+        mean = progress.touched / progress.spent_s if progress.spent_s > 0 else None
+        return "Mean rate", "n/a" if mean is None else f"{number(_round(mean))} keys/s"
+    present = progress.keys_per_s if purge.state is State.RUNNING and not progress.waits_for else 0.0
+    return "Rate", f"{number(present)} keys/s"
+
+
+def _drawn(trail: Sequence[Point]) -> tuple[Drawn, ...]:
+    """The points of the chart; a time without any, such as a pause, stays empty."""
+    drawn: list[Drawn] = []
+    # They are ``every`` seconds apart, or up to twice that where a trail was thinned.
+    every = max(1.0, trail[-1].at_s / MOST) if trail else 1.0
+    for point in trail:
+        if drawn and point.at_s - drawn[-1].at_s > max(_GAP_S, 5 * every):
+            drawn.append(Drawn((drawn[-1].at_s + point.at_s) / 2, None, None, None))
+        drawn.append(Drawn(point.at_s, point.keys_per_s, point.loads_per_s, point.hit_ratio))
+    return tuple(drawn)
 
 
 def _said(purge: Purge, share: float | None) -> str:
@@ -583,12 +624,11 @@ def preview_view(
 
 def _missing(plan: Plan, preview: Preview) -> str:
     if preview.named is not None:
-        named = preview.named * max(1, len(plan.selection.templates))
-        gone = max(0, named - preview.keys)
+        gone = max(0, preview.named - preview.keys)
         if not gone:
             return "all that are named"
         what = "keys" if plan.selection.by is SelectBy.KEYS else "named keys"
-        return f"{gone:,} of the {what} are not cached"
+        return f"{gone:,} of the {what} {'is' if gone == 1 else 'are'} not cached"
     if not preview.keyspace:
         return ""
     return f"{percent(min(1.0, preview.keys / preview.keyspace))} of {keys(preview.keyspace)}"
@@ -603,7 +643,10 @@ def _memory(plan: Plan, preview: Preview) -> Fact:
         if preview.used_memory_bytes
         else ""
     )
-    about = f"± {byte_size(preview.size_error_bytes)}" if preview.size_error_bytes else ""
+    # In one piece where a narrow page breaks the line.
+    about = (
+        f"± {byte_size(preview.size_error_bytes)}".replace(" ", "\u00a0") if preview.size_error_bytes else ""
+    )
     return Fact(label, byte_size(preview.size_bytes), ", ".join(each for each in (share, about) if each))
 
 

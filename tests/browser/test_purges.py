@@ -198,7 +198,7 @@ def test_a_list_of_identifiers_with_and_without_scripts(
         page.wait_for_timeout(500)
         if not has_scripts:
             page.reload()
-    expect(page.get_by_text("1 of the named keys are not cached")).to_be_visible()
+    expect(page.get_by_text("1 of the named keys is not cached")).to_be_visible()
     expect(page.get_by_label("IDs")).to_have_value(re.compile("1-25"))
     # A field of a choice chooses it; without scripts one has to press it.
     page.locator("#over_s").fill("1")

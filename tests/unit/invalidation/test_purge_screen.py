@@ -8,11 +8,23 @@ import pytest
 
 from dashboard.invalidation import screen
 from dashboard.invalidation.impact import Load, Stream, impact
-from dashboard.invalidation.types import Action, Limits, Preview, Progress, Purge, SelectBy, State, When
+from dashboard.invalidation.types import (
+    Action,
+    Limits,
+    Point,
+    Preview,
+    Progress,
+    Purge,
+    SelectBy,
+    Selection,
+    State,
+    When,
+)
 from tests.support.purges import plan, preview
 from tests.unit.invalidation.test_purge_forms import purge
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
+ROWS = Selection(SelectBy.ROWS, "products.id", ("product:{id}", "product:{id}:reviews"))
 FRAME = screen.Frame(1, "shop", "/caches/1/invalidate", NOW, False, False, True, False, 0.8)
 
 
@@ -53,7 +65,44 @@ def test_a_spread_is_over_when_its_time_is() -> None:
     assert view(made).left_text == "1 m 14 s left"
     # It was slowed down: at its rate it takes longer than planned.
     assert view(replace(made, progress=replace(made.progress, keys_per_s=10.0))).left_text == "5 m 3 s left"
-    assert view(replace(made, progress=Progress(expected_scans=10))).left_text == "3 m 20 s left"
+
+
+def test_what_does_not_move_has_no_time_left() -> None:
+    for still in ({"keys_per_s": 0.0}, {"waits_for": "cache-01:6379 is loading."}):
+        for made in (
+            running(**still),
+            replace(running(**still), plan=plan("p:", when=When.OVER, over_s=200)),
+        ):
+            assert view(made).left_text == "" and view(made).rate_text == "0 keys/s"
+
+
+def test_the_time_left_follows_the_last_half_minute() -> None:
+    trail = tuple(Point(float(at), 1000.0 if at < 60 else 100.0, None, None) for at in range(90))
+    # 3,030 keys are left. One slow second changes little of it.
+    assert view(running(trail=trail, keys_per_s=100.0)).left_text == "30 s left"
+    assert view(running(trail=trail, keys_per_s=10.0)).left_text == "31 s left"
+
+
+def test_a_purge_that_stands_still_has_no_rate_and_one_that_is_over_its_mean() -> None:
+    shown = view(replace(running(), state=State.PAUSED))
+    assert (shown.rate_label, shown.rate_text) == ("Rate", "0 keys/s")
+    shown = view(replace(running(spent_s=50.0), state=State.CANCELLED))
+    assert (shown.rate_label, shown.rate_text) == ("Mean rate", "103 keys/s")
+
+
+def test_a_pause_stays_a_gap_in_the_chart() -> None:
+    trail = tuple(Point(float(at), 5.0, 1.0, 0.9) for at in (0, 1, 2, 62, 63))
+    points = view(running(trail=trail)).points
+    assert [(each.at_s, each.keys_per_s) for each in points] == [
+        (0, 5.0),
+        (1, 5.0),
+        (2, 5.0),
+        (32, None),
+        (62, 5.0),
+        (63, 5.0),
+    ]
+    thinned = tuple(Point(float(at), 5.0, None, None) for at in range(0, 7200, 64))
+    assert len(view(running(trail=thinned)).points) == len(thinned)
 
 
 def test_unknown_numbers_are_not_made_up() -> None:
@@ -126,6 +175,18 @@ def test_a_preview_in_four_facts() -> None:
         ("Extra database reads", "11,962", "at most 38 per second, 3.1 ms each"),
     ]
     assert found.cost is not None and "peak 386. Over 2 m: peak 376; budget 500." in found.cost.sentence
+
+
+def test_named_keys_are_counted_over_all_templates() -> None:
+    rows = replace(plan("products.id", SelectBy.ROWS), selection=ROWS)
+    found = screen.preview_view(
+        purge(rows, preview=preview(NOW, keys=12, named=14)), FRAME, None, "", None
+    ).facts[0]
+    assert found.note == "2 of the named keys are not cached"
+    one = screen.preview_view(
+        purge(rows, preview=preview(NOW, keys=13, named=14)), FRAME, None, "", None
+    ).facts[0]
+    assert one.note == "1 of the named keys is not cached"
 
 
 def test_an_estimate_says_its_error() -> None:
