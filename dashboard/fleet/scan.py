@@ -16,6 +16,9 @@ from dashboard.fleet.url import Kind
 
 START: Final = 0
 """The cursor that begins a scan, and the one that says it is complete."""
+WHOLE: Final = 1 << 64
+"""The position behind the last key."""
+_ALL: Final = WHOLE - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def scan(
     Args:
         node: where.
         cursor: START, or the last burst's.
-        count: about so many keys are looked at.
+        count: about so many keys are looked at; in truth up to the end of a bucket, which is some more.
         match: a glob pattern.
         along: commands that go first.
 
@@ -79,6 +82,16 @@ def scan(
     if match is not None and match != b"*":
         command = ("SCAN", str(cursor), "MATCH", match, "COUNT", count)
     return _burst(node, command, along)
+
+
+def position(cursor: int) -> int:
+    """How much of a server's keys lies before a cursor, in 2**64ths: 0 at START.
+
+    A cursor counts through the buckets of the table from its highest bit down, so that it stays right while the table
+    is resized; turned round it is the share of the buckets that were gone through. Servers with a table for each slot
+    (Redis 7.4 and Valkey 8 as a Cluster), and some proxies, number their cursors otherwise: theirs say nothing.
+    """
+    return int(f"{cursor & _ALL:064b}"[::-1], 2)
 
 
 def scan_members(node: Node, key: bytes, cursor: int, *, count: int) -> Burst:

@@ -25,6 +25,9 @@ MOST_SCANNED: Final = 2_000_000
 MOST_S: Final = 10.0
 FEWEST_SCANNED: Final = 20_000
 """So many are looked at, however long it takes."""
+FEWEST_AT_ONCE: Final = 250
+"""A SCAN looks at some more keys than it is told. That weighs little where it is told many, and so many take a server
+less time than any burst may."""
 PARALLEL: Final = 8
 
 
@@ -131,7 +134,7 @@ class Counter:
         bound = MOST_SCANNED // len(nodes)
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="purge-count") as pool:
             running = [
-                pool.submit(self._count, ScanSource(self._router, node, self._selection), total, bound)
+                pool.submit(self._count, ScanSource(self._router, node, self._selection, total), total, bound)
                 for node, total in zip(nodes, totals, strict=True)
             ]
             try:
@@ -152,8 +155,9 @@ class Counter:
                 break
             if source.node is not None:
                 pace = self._paces.of(source.node)
-                step = source.step(cursor, pace.units, ())
-                pace.worked(pace.units, step.took_s)
+                count = max(FEWEST_AT_ONCE, pace.units)
+                step = source.step(cursor, count, ())
+                pace.worked(count, step.took_s)
                 self._rest(pace.rest_s(step.took_s))
             else:
                 step = source.step(cursor, 500, ())

@@ -18,7 +18,7 @@ SHOWN: Final = 100
 TTL_BOUNDS_S: Final = (60, 300, 900, 3600, 4 * 3600, 12 * 3600, 86_400, 2 * 86_400, 7 * 86_400)
 Z95: Final = 1.96
 SCAN_DOUBT: Final = 0.005
-"""Share by which the number of keys that a SCAN looked at is not known: it ends at the end of a bucket."""
+"""Share by which the number of keys that a SCAN looked at is not known where its cursor does not tell."""
 
 
 class Sample:
@@ -80,8 +80,9 @@ class Counted:
 def estimate(counts: Sequence[Counted]) -> tuple[int, int]:
     """How many keys are selected in all, and half of the 95 % interval (0: exact).
 
-    SCAN goes by the keys' hashes, so what was looked at of a node is a fair sample of it. Where nothing matched, the
-    interval is the rule of three: of n keys without a match, at most 3/n match.
+    SCAN goes by the keys' hashes, so what was looked at of a node is a fair sample of it: a share of its hashes, in
+    which each selected key lies or not. Where nothing matched, the interval is the rule of three: of n keys without a
+    match, at most 3/n match.
     """
     keys = 0.0
     variance = 0.0
@@ -95,7 +96,7 @@ def estimate(counts: Sequence[Counted]) -> tuple[int, int]:
         keys += share * each.total
         # What was not looked at is all that is uncertain.
         rest = (each.total - looked) / max(1, each.total - 1)
-        spread = math.sqrt(share * (1 - share) / looked * max(0.0, rest))
+        spread = math.sqrt(share / looked * max(0.0, rest))
         if each.matched == 0:
             spread = 3 / looked / Z95
         variance += (spread * each.total) ** 2
