@@ -168,30 +168,50 @@ def finish(
         again, _ = node.run([_in_full(commands[index], sources) for index in unknown])
         for index, reply in zip(unknown, again, strict=True):
             replies[index] = reply
-    for index in refused:
-        if isinstance(replies[index], redis.exceptions.AskError):
-            replies[index] = _follow(connection, node, commands[index], replies[index], sources)
+    asked = dict.fromkeys(refused, node)
+    for _ in range(MOST_HOPS):
+        elsewhere = [index for index in asked if isinstance(replies[index], redis.exceptions.AskError)]
+        if not elsewhere:
+            break
+        if any(isinstance(replies[index], redis.exceptions.MovedError) for index in elsewhere):
+            # Once for all of them: a failover moves every key of a burst.
+            connection.refresh()
+        asked = _follow(connection, {index: asked[index] for index in elsewhere}, commands, replies, sources)
     return replies
 
 
 def _follow(
-    connection: Connection, node: Node, command: Command, reply: Any, sources: Mapping[bytes, bytes]
-) -> Any:
-    for _ in range(MOST_HOPS):
-        if not isinstance(reply, redis.exceptions.AskError):
-            break
-        is_moved = isinstance(reply, redis.exceptions.MovedError)
-        if is_moved:
-            connection.refresh()
+    connection: Connection,
+    asked: Mapping[int, Node],
+    commands: Sequence[Command],
+    replies: list[Any],
+    sources: Mapping[bytes, bytes],
+) -> dict[int, Node]:
+    """Send commands to where the answers point, one exchange for each node; who was asked what."""
+    nodes = {node.id: node for node in connection.nodes()}
+    ways: dict[str, list[int]] = {}
+    for index, node in asked.items():
         # No host means "the one you asked".
-        target = f"{reply.host or node.id.rpartition(':')[0]}:{reply.port}"
-        other = next((each for each in connection.nodes() if each.id == target), None)
+        ways.setdefault(
+            f"{replies[index].host or node.id.rpartition(':')[0]}:{replies[index].port}", []
+        ).append(index)
+    followed: dict[int, Node] = {}
+    for target, indexes in ways.items():
+        other = nodes.get(target)
         if other is None:
-            break
-        command = _in_full(command, sources)
-        replies, _ = other.run([command] if is_moved else [("ASKING",), command])
-        node, reply = other, replies[-1]
-    return reply
+            continue
+        sent: list[Command] = []
+        places: list[int] = []
+        for index in indexes:
+            if not isinstance(replies[index], redis.exceptions.MovedError):
+                sent.append(("ASKING",))
+            places.append(len(sent))
+            sent.append(_in_full(commands[index], sources))
+        answers, _ = other.run(sent)
+        for index, place in zip(indexes, places, strict=True):
+            replies[index] = answers[place]
+            followed[index] = other
+    return followed
 
 
 def _in_full(command: Command, sources: Mapping[bytes, bytes]) -> Command:

@@ -10,7 +10,8 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.crc import key_slot
 
 from dashboard.caching import tags
-from dashboard.fleet.registry import Connection, Fleet
+from dashboard.fleet.purging import finish
+from dashboard.fleet.registry import Command, Connection, Fleet
 from dashboard.invalidation.types import Action, Plan, Progress, SelectBy, Selection, When
 from tests.store.test_purge_engine import POLICIES, run_into
 from tests.support.clusters import Servers, make_cluster, role, servers
@@ -92,6 +93,32 @@ def test_keys_on_all_nodes(
     else:
         most = {Action.SPREAD: 50, Action.SOFT: 40}.get(action, 160)
         assert all(client.ttl(key) <= most for key in sorted(there)[:200])
+
+
+@pytest.mark.slow
+def test_a_burst_whose_keys_are_all_elsewhere_asks_for_the_slots_once(
+    cluster: tuple[Servers, list[int]], cache: Connection, client: RedisCluster
+) -> None:
+    wrong, *others = cache.nodes()
+    commands: list[Command] = []
+    for node in others:
+        with redis.Redis(port=int(node.id.rpartition(":")[2])) as owner:
+            found = sorted(owner.scan_iter("product:*", count=1000))[:50]
+        commands += [("UNLINK", key) for key in found]
+    before = times_asked_for_slots(cluster[0])
+    sent, _ = wrong.run(commands)
+    assert all(isinstance(reply, redis.exceptions.MovedError) for reply in sent)
+    assert finish(cache, wrong, commands, sent) == [1] * 100
+    assert times_asked_for_slots(cluster[0]) - before <= 3
+    assert len(held(cluster[0], "product:")) == NUMBER - 100
+
+
+def times_asked_for_slots(made: Servers) -> int:
+    asked = 0
+    for port in primaries_of(made):
+        with redis.Redis(port=port) as node:
+            asked += node.info("commandstats").get("cmdstat_cluster|slots", {}).get("calls", 0)
+    return asked
 
 
 @pytest.mark.slow
