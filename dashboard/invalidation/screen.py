@@ -8,6 +8,7 @@ from typing import Final
 
 from dashboard.audit.types import TrailEntry
 from dashboard.caching.policy import prefix_to_text
+from dashboard.caching.tags import MAX_MEMBERS
 from dashboard.invalidation.forms import TypedApproval, TypedLimits, TypedPurge
 from dashboard.invalidation.impact import Impact
 from dashboard.invalidation.trail import MOST
@@ -583,6 +584,12 @@ def preview_view(
         remarks.append(
             f"{percent(preview.without_grace)} of these keys have a policy without a time to be served stale:"
             " those are removed."
+        )
+    selection = purge.plan.selection
+    is_retired = purge.plan.action is Action.DELETE and selection.filters.is_empty
+    if selection.by is SelectBy.TAG and not is_retired and (preview.named or 0) >= MAX_MEMBERS:
+        remarks.append(
+            f"The tag's index is full: it takes no more than {MAX_MEMBERS:,} keys. Others with the tag are not reached."
         )
     if preview.keys == 0:
         remarks.append("Nothing matches right now, so there is nothing to do.")

@@ -10,6 +10,7 @@ from dashboard.invalidation import screen
 from dashboard.invalidation.impact import Load, Stream, impact
 from dashboard.invalidation.types import (
     Action,
+    Filters,
     Limits,
     Point,
     Preview,
@@ -212,6 +213,19 @@ def test_ttls_of_the_sample_are_labelled() -> None:
 
 def test_an_old_preview_is_known_as_one() -> None:
     assert shown(preview(NOW - timedelta(minutes=11))).is_stale and not shown(preview(NOW)).is_stale
+
+
+def test_a_full_index_of_a_tag_is_said_where_keys_are_missed() -> None:
+    def remarks(named: int, action: Action, **filters: Any) -> tuple[str, ...]:
+        tag = plan("sale", SelectBy.TAG, action=action)
+        tag = replace(tag, selection=replace(tag.selection, filters=Filters(**filters)))
+        made = purge(tag, preview=preview(NOW, keys=10, named=named))
+        return screen.preview_view(made, FRAME, None, "", None).remarks
+
+    assert "index is full" in remarks(100_000, Action.SPREAD)[0]
+    assert "index is full" in remarks(100_001, Action.DELETE, type="string")[0]
+    # Every value of the tag counts as missing then, whether it is in the index or not.
+    assert remarks(100_000, Action.DELETE) == remarks(99_999, Action.SOFT) == ()
 
 
 def test_bytes_that_are_no_text_are_shown_as_they_are_typed() -> None:
