@@ -118,7 +118,7 @@ def test_each_problem_is_one_line_and_the_exit_code_says_error(cache_id: int, co
         (["diff", "--cache", "shop-prod", "empty.yaml"], "must hold one object"),
         (["export", "--cache", "shop-prod", "no/such/folder.yaml"], "can't be written"),
         (["export", "--cache", "shop-prod", "--version", "9"], "There is no version 9."),
-        (["diff", "--cache", "shop-prod", "large.yaml"], "at most 3,000,000 are read"),
+        (["diff", "--cache", "shop-prod", "large.yaml"], "more than 3,000,000 bytes"),
     ],
 )
 def test_errors_are_one_line_each(cache_id: int, command: Command, words: list[str], said: str) -> None:

@@ -286,9 +286,9 @@ def test_every_refusal_is_json(client: FlaskClient, viewer: FlaskClient, cache_i
     for browser, method, path, status in (
         (client, "GET", path_of(cache_id), 401),
         (client, "PUT", path_of(cache_id), 401),
-        (viewer, "PUT", path_of(cache_id), 403),
+        (viewer, "PUT", path_of(cache_id), 428),
         (viewer, "POST", path_of(cache_id), 405),
-        (viewer, "GET", path_of(1), 404),
+        (viewer, "GET", path_of(cache_id + 1), 404),
         (viewer, "GET", "/api/caches/x/policies", 404),
         (viewer, "GET", "/api/", 404),
         (viewer, "GET", path_of(2**70), 404),

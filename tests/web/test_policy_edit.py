@@ -111,7 +111,9 @@ BAD: list[tuple[dict[str, str], str]] = [
     ({"strategy": "nonsense"}, "Choose Cache-aside or Write-through."),
     ({"protection.grace_s": "99999999"}, "is too much. Enter 1 s to 10 h, ten times the TTL"),
     ({"protection.early_refresh_beta": "99"}, "99 is too much. Enter 0.1 to 10"),
-    ({"negative_ttl_s": "1e9"}, "1e9 s is too much. Enter 0 to 3,600 s"),
+    ({"negative_ttl_s": "1000000000"}, "1000000000 s is too much. Enter 0 to 3,600 s"),
+    ({"negative_ttl_s": "1e3"}, "“1e3” can't be read as a number. Enter 0 to 3,600 s"),
+    ({"base_ttl_s": "7,5"}, "7,5 h is outside this tier. Enter 1 to 6 h"),
     ({"longest_wait_s": "nan"}, "Enter 0 to 60 s."),
     ({"note": "x" * 2001}, "It has 2,001 characters; at most 2,000 fit."),
 ]
