@@ -1,5 +1,6 @@
 """How a purge goes from one state to the next: checked, stored and written in the audit log in one transaction."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -10,7 +11,7 @@ from dashboard.caches.types import Cache
 from dashboard.errors import Conflict, NotFound
 from dashboard.invalidation import states, store
 from dashboard.invalidation.states import Verb
-from dashboard.invalidation.types import Limits, Purge, When
+from dashboard.invalidation.types import Limits, Preview, Purge, When
 from dashboard.jobs import service as jobs
 from dashboard.work import UnitOfWork
 
@@ -115,6 +116,20 @@ def end(
     over = move(work, purge, verb, cache, **{"ended_at": work.now, "job_id": None, **values})
     store.clear_work(work.session, purge.number, keep_report=purge.plan.wants_report)
     return over
+
+
+def place(cache: Cache) -> str:
+    """A fingerprint of where the cache is, whoever signs in there; empty when its URL can't be decrypted."""
+    url = cache.stored_url
+    if url is None:
+        return ""
+    bare = replace(url, username=None, sentinel_username=None).without_secrets
+    return hashlib.blake2b(bare.encode(), digest_size=16).hexdigest()
+
+
+def is_elsewhere(preview: Preview, cache: Cache) -> bool:
+    """Whether the cache's URL leads to another place than was counted."""
+    return preview.place not in ("", place(cache))
 
 
 def add_count_job(work: UnitOfWork, purge_number: int, cache: Cache) -> int:

@@ -8,18 +8,21 @@ from dashboard.invalidation.types import LARGE_SHARE, Friction, Limits, Plan, Pr
 _EVERYTHING: Final = frozenset("*")
 
 
-def required(preview: Preview, plan: Plan, cache: Cache, limits: Limits) -> Friction:
+def required(
+    preview: Preview, plan: Plan, cache: Cache, limits: Limits, *, beyond_budget_qps: float | None = None
+) -> Friction:
     """What must be given to approve a plan.
 
-    Nothing for one key; the count for more; for more than the cache's own limit or LARGE_SHARE of the keyspace, or a
-    pattern that takes everything, the target typed and a reason. A production cache always wants a reason. An estimate
-    counts with its upper end.
+    Nothing for one key; the count for more; the target typed and a reason for more than the cache's own limit or
+    LARGE_SHARE of the keyspace, for more reads than the database's budget, and for a pattern that takes everything. A
+    production cache always wants a reason. An estimate counts with its upper end.
 
     Args:
         preview: what it would touch.
         plan: what is to be done.
         cache: where.
         limits: of that cache.
+        beyond_budget_qps: database reads per second at its peak, where that is above the budget; else None.
     """
     keys = preview.keys + preview.keys_error
     why: list[str] = []
@@ -31,6 +34,12 @@ def required(preview: Preview, plan: Plan, cache: Cache, limits: Limits) -> Fric
         if preview.keyspace and keys > preview.keyspace * LARGE_SHARE:
             is_typed = True
             why.append(f"More than {LARGE_SHARE:.0%} of the keys in this cache.")
+        if beyond_budget_qps is not None and limits.database_budget_qps is not None:
+            is_typed = True
+            why.append(
+                f"About {beyond_budget_qps:,.0f} database reads/s at its peak: the budget is"
+                f" {limits.database_budget_qps:,g}."
+            )
     if takes_everything(plan):
         is_typed = True
         why.append("The pattern takes every key.")

@@ -140,6 +140,8 @@ def _count(runtime: Runtime, control: Control) -> None:
     except Exception:
         log.exception("purge %d could not be counted", purge.number)
         found = "It could not be counted. The worker's log has the details."
+    else:
+        found = replace(found, place=changing.place(begun.cache))
     result, lookups = found, asks.take_lookups()
 
     def end(work: UnitOfWork) -> None:
@@ -241,6 +243,11 @@ def _begin_run(work: UnitOfWork, control: Control) -> _Begun | None:
     cache = caches.get_cache(work, purge.cache_id)
     if cache.read_only:
         _leave(work, control, purge, cache, Verb.FAIL, problem=f"{cache.name} is read-only.")
+        return None
+    if purge.preview is not None and changing.is_elsewhere(purge.preview, cache):
+        problem = f"{cache.name} is another server, or another database, than the one that was counted."
+        advice = "Count again, and approve what is there."
+        _leave(work, control, purge, cache, Verb.HOLD, problem=f"{problem} {advice}", needs_count=True)
         return None
     try:
         begun = _opened(work, purge)

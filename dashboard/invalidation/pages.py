@@ -10,9 +10,8 @@ from dashboard.access import Role, can, require
 from dashboard.audit import service as audit
 from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
-from dashboard.caching.policy import PolicyDocument
 from dashboard.errors import InvalidInput, NotFound
-from dashboard.invalidation import forms, impact, limits, purges, rows, schedules, screen, store
+from dashboard.invalidation import costs, forms, impact, limits, purges, rows, schedules, screen, store
 from dashboard.invalidation.forms import TypedApproval, TypedLimits, TypedPurge
 from dashboard.invalidation.impact import Load, Stream
 from dashboard.invalidation.screen import (
@@ -28,15 +27,12 @@ from dashboard.invalidation.screen import (
     PurgesScreen,
     ScheduleRow,
 )
-from dashboard.invalidation.types import Action, Limits, Plan, Preview, Purge, Schedule, State, When
+from dashboard.invalidation.types import Limits, Plan, Preview, Purge, Schedule, State, When
 from dashboard.monitoring import service as monitoring
-from dashboard.policies import service as policies
-from dashboard.policies.types import RecentLoad
 from dashboard.web.formats import duration, since, time
 from dashboard.work import UnitOfWork
 
 HISTORY_SIZE: Final = 20
-_LATELY: Final = "15m"
 _NOT_COUNTED: Final = (
     "No application counts its reads here, and the server was not polled lately: what it costs is not known."
 )
@@ -316,13 +312,21 @@ def _steps(
     view = screen.preview_view(purge, frame, cost, missing, load_s)
     approval = ApprovalView(
         typed=typed,
-        friction=purges.friction_of(work, purge),
+        friction=purges.friction_of(work, purge, _chosen(purge, typed)),
         errors={},
         problem="",
         button=screen.button(purge),
         warning=screen.WARNINGS[purge.plan.action],
     )
     return view, approval
+
+
+def _chosen(purge: Purge, typed: TypedApproval) -> Plan:
+    """The plan as the form stands; where that can't be read, all at once, which asks for the most."""
+    try:
+        return forms.parse_when(typed, purge.plan)
+    except InvalidInput:
+        return replace(purge.plan, when=When.NOW, over_s=0, at=None)
 
 
 def _gentle_s(purge: Purge, allowed: Limits) -> float:
@@ -339,79 +343,19 @@ def _cost(
     work: UnitOfWork, cache: Cache, allowed: Limits, purge: Purge, over_s: float | None
 ) -> tuple[CostView | None, str, float | None]:
     """The chart; why there is none; mean seconds of a load."""
-    preview = purge.preview
-    assert preview is not None
-    recent = policies.recent_load(work, cache.id)
-    if recent.window_s:
-        document = policies.document_in_force(work, cache.id)
-        streams = [
-            _stream(purge.plan, preview, document, recent, prefix, share)
-            for prefix, share in preview.by_policy.items()
-        ]
-        load = Load(recent.loads_per_s, recent.reads_per_s, recent.hit_ratio)
-        counted = f"As applications counted in the last {duration(recent.window_s)}"
+    assert purge.preview is not None
+    found = costs.model(work, cache.id, purge.plan, purge.preview)
+    if found is None:
+        return None, _NOT_COUNTED, None
+    if found.counted_s:
+        counted = f"As applications counted in the last {duration(found.counted_s)}"
         assumption = f"{counted}, as if all keys of a prefix were read alike."
-        load_s = _load_s(recent, preview.by_policy)
     else:
-        rates = monitoring.summary(work, cache.id, monitoring.span(work, _LATELY)).rates
-        hits, misses = rates.get("hits_per_s"), rates.get("misses_per_s")
-        if hits is None or misses is None:
-            return None, _NOT_COUNTED, None
-        reads = hits + misses
-        per_key = reads / max(1, preview.keyspace)
-        streams = [Stream(preview.keys, per_key, missed_share=_missed(purge.plan, preview))]
-        load = Load(misses, reads, hits / reads if reads else None)
         assumption = (
             "No application counts its reads here: from the server’s hits and misses, as if all keys were read"
             " alike and every miss were a database read."
         )
-        load_s = None
-    made = impact.impact(
-        streams,
-        load,
-        budget_per_s=allowed.database_budget_qps,
-        keys_per_s=allowed.most_keys_per_s,
-        over_s=over_s,
-    )
-    return screen.cost_view(made, assumption), "", load_s
-
-
-def _stream(
-    plan: Plan,
-    preview: Preview,
-    document: PolicyDocument,
-    recent: RecentLoad,
-    prefix: str,
-    share: float,
-) -> Stream:
-    keys, found = preview.keys * share, recent.prefixes.get(prefix)
-    reads = 0.0 if found is None else found.hits_per_s + found.misses_per_s
-    known = 0 if found is None else found.keys or 0
-    begins_s, window_s = 0.0, 0.0
-    if plan.action is Action.SPREAD:
-        window_s = float(plan.window_s)
-    elif plan.action is Action.POLICY:
-        named = {policy.prefix_text: policy for policy in document.policies}
-        policy = named.get(prefix, document.default)
-        begins_s = float((policy.base_ttl_s or 0) + (policy.protection.grace_s or 0))
-        window_s = float(policy.jitter_s)
-    # There are at least as many keys of the prefix as were found of it.
-    per_key = reads / max(1.0, known, keys)
-    return Stream(keys, per_key, begins_s, window_s, _missed(plan, preview))
-
-
-def _missed(plan: Plan, preview: Preview) -> float:
-    return preview.without_grace if plan.action is Action.SOFT else 1.0
-
-
-def _load_s(recent: RecentLoad, shares: Mapping[str, float]) -> float | None:
-    known = [
-        (share, found.load_s)
-        for prefix, share in shares.items()
-        if (found := recent.prefixes.get(prefix)) is not None and found.load_s is not None
-    ]
-    total = sum(share for share, _ in known)
-    return sum(share * load_s for share, load_s in known) / total if total else None
+    return screen.cost_view(found.impact(allowed, over_s), assumption), "", found.load_s
 
 
 def _coming(

@@ -11,7 +11,7 @@ from dashboard.audit import service as audit
 from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
 from dashboard.errors import Conflict, InvalidInput, Refused
-from dashboard.invalidation import changing, friction, rows, selection, store
+from dashboard.invalidation import changing, costs, friction, rows, selection, store
 from dashboard.invalidation.limits import limits
 from dashboard.invalidation.states import Verb
 from dashboard.invalidation.types import (
@@ -171,7 +171,7 @@ def friction_of(work: UnitOfWork, purge: Purge, plan: Plan | None = None) -> Fri
     """
     assert purge.preview is not None
     cache = caches.get_cache(work, purge.cache_id)
-    return friction.required(purge.preview, plan or purge.plan, cache, limits(work, cache.id))
+    return _wanted(work, cache, plan or purge.plan, purge.preview)
 
 
 def approve(
@@ -198,7 +198,7 @@ def approve(
         NotFound: there is no such purge.
         Conflict: it was changed, counted again or approved since it was shown; or the action is another than before it
             began.
-        Refused: the cache is read-only, or the preview too old.
+        Refused: the cache is read-only, or not where it was counted any more, or the preview too old.
         InvalidInput: what ``friction_of`` asks for is missing; fields ``confirm``, ``typed``, ``reason``, ``over_s``,
             ``window_s``, ``at``.
     """
@@ -338,19 +338,24 @@ def confirmed(
         raise Conflict("What is selected is not what was counted.", what_to_do="Count again.")
     preview = purge.preview
     assert preview is not None  # it is previewed
+    if changing.is_elsewhere(preview, cache):
+        raise Refused(
+            f"{cache.name} is another server, or another database, than the one that was counted.",
+            what_to_do="Count again.",
+        )
     if work.now - preview.counted_at > STALE_AFTER:
         raise Refused(
             f"Purge {purge.number} was counted more than {STALE_AFTER.seconds // 60} minutes ago.",
             what_to_do="Count again: the keys may be others by now.",
         )
     check_plan(work, plan)
-    wanted = friction.required(preview, plan, cache, limits(work, cache.id))
+    wanted = _wanted(work, cache, plan, preview)
     reason = _reason(reason) or purge.reason
     fields = {}
     if wanted.confirm_count and confirmed_keys is None:
         fields["confirm"] = f"Confirm the number of keys: {preview.keys:,}."
     if wanted.typed is not None and typed.strip() != wanted.typed:
-        fields["typed"] = f"Type {wanted.typed} to confirm."
+        fields["typed"] = " ".join((f"Type {wanted.typed} to confirm.", *wanted.why))
     if wanted.reason and not reason:
         fields["reason"] = "Say why in a few words. It goes in the audit log."
     if fields:
@@ -408,6 +413,12 @@ def _stop(work: UnitOfWork, number: int, revision: int, verb: Verb, wish: Wish) 
     if verb is Verb.CANCEL:
         return changing.end(work, purge, verb, cache)
     return changing.move(work, purge, verb, cache, tells=changing.touched(purge), job_id=None)
+
+
+def _wanted(work: UnitOfWork, cache: Cache, plan: Plan, preview: Preview) -> Friction:
+    allowed = limits(work, cache.id)
+    beyond = costs.beyond_budget(work, cache.id, plan, preview, allowed)
+    return friction.required(preview, plan, cache, allowed, beyond_budget_qps=beyond)
 
 
 def _deed(plan: Plan) -> tuple[Action, int, bool]:

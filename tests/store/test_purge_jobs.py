@@ -162,6 +162,28 @@ def test_a_cache_that_became_read_only_meanwhile(
     assert raw.dbsize() == 1_040
 
 
+def test_approved_for_another_server(
+    live_runtime: Runtime, cache: Cache, valkey_url: str, raw: redis.Redis, worker: None
+) -> None:
+    number = draft(live_runtime, cache.id).number
+    waited(live_runtime, number, State.PREVIEWED)
+    with as_cli(live_runtime) as work:
+        purge = service.get_purge(work, number)
+        service.approve(work, number, revision=purge.revision, confirmed_keys=40)
+        # Before any worker can see it.
+        changed = form(url="redis://127.0.0.1:1/0", revision=cache.revision, forget_password=True)
+        there = caches.update_cache(work, cache.id, changed)
+    held = waited(live_runtime, number, State.PAUSED)
+    assert held.needs_count and "another server" in held.problem
+    with as_cli(live_runtime) as work:
+        caches.update_cache(work, cache.id, form(url=valkey_url, revision=there.revision))
+        service.recount(work, number, revision=held.revision)
+    waited(live_runtime, number, State.PREVIEWED)
+    approve(live_runtime, number)
+    waited(live_runtime, number, State.DONE)
+    assert raw.dbsize() == 1_000
+
+
 def test_more_than_approved_is_left_alone_until_it_is_approved(
     live_runtime: Runtime, cache: Cache, raw: redis.Redis, worker: None
 ) -> None:

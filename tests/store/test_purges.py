@@ -304,6 +304,23 @@ def test_an_old_preview_must_be_counted_again(runtime: Runtime, cache: Cache, cl
     assert ask(runtime, "approve", again).state is State.WAITING
 
 
+def test_another_server_than_was_counted(runtime: Runtime, cache: Cache, clock: FixedClock) -> None:
+    purge = counted(runtime, cache.id, place=changing.place(cache))
+    with as_cli(runtime) as work:
+        renamed = caches.update_cache(work, cache.id, form("renamed", revision=cache.revision))
+        again = form("renamed", "redis://me:other@127.0.0.1:1/0", revision=renamed.revision)
+        signed_in = caches.update_cache(work, cache.id, again)
+        assert changing.place(signed_in) == changing.place(cache)
+        caches.update_cache(
+            work, cache.id, form("renamed", "redis://me@127.0.0.1:1/3", revision=signed_in.revision)
+        )
+    with pytest.raises(Refused, match="another database"):
+        ask(runtime, "approve", purge)
+    again = ask(runtime, "recount", purge)
+    again = move(runtime, again.number, Verb.PREVIEW, preview=preview(clock.now(), place=""))
+    assert ask(runtime, "approve", again).state is State.WAITING
+
+
 def test_a_cache_that_became_read_only_runs_nothing(runtime: Runtime, cache: Cache) -> None:
     fresh, paused = counted(runtime, cache.id), in_state(runtime, cache.id, State.PAUSED)
     with as_cli(runtime) as work:

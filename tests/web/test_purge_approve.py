@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -11,8 +12,10 @@ from sqlalchemy import text
 
 from dashboard.access import Role
 from dashboard.caches.types import Cache, Environment
+from dashboard.errors import InvalidInput
 from dashboard.invalidation import service, store
 from dashboard.invalidation.types import Action, Limits, Purge, Schedule, SelectBy, State, When
+from dashboard.policies import store as counts
 from dashboard.work import Runtime
 from tests.conftest import FixedClock
 from tests.support import purges
@@ -126,6 +129,48 @@ def test_a_production_cache_always_asks_why(operator: FlaskClient, runtime: Runt
     refused = approve(operator, purge, reason=" ")
     assert refused.status_code == 422 and "is a production cache" in refused.get_data(as_text=True)
     assert approve(operator, purge).status_code == 303
+
+
+def test_what_is_over_the_database_budget_is_typed(
+    operator: FlaskClient, runtime: Runtime, cache: Cache
+) -> None:
+    """A hundred keys that are read ten thousand times a second: too much at once, and nothing over half a minute."""
+    with runtime.database.transaction() as session:
+        now = runtime.clock.now()
+        counts.ensure_partitions(session, now)
+        for minute in (2, 1):
+            at = now - timedelta(minutes=minute)
+            counts.add_growth(session, cache.id, {"product:": {"hits": 600_000}}, at)
+            counts.put_counts(session, cache.id, {"hits:product:": 1}, now)
+    purge = purges.counted(runtime, cache.id)
+    page = operator.get(f"{base(cache.id)}?purge={purge.number}").get_data(as_text=True)
+    assert 'id="typed-field"' in page and 'name="typed"' not in page
+    partial = {"HX-Request": "true", "HX-Request-Type": "partial"}
+    for when, is_asked in (("now", True), ("over", False), ("cron", False)):
+        answer = operator.post(
+            f"{base(cache.id)}/{purge.number}/impact", data={"when": when, "over_s": "30"}, headers=partial
+        )
+        part = answer.get_data(as_text=True)
+        assert ('name="typed"' in part) == is_asked and 'id="typed-field" hx-swap-oob' in part
+    refused = approve(operator, purge, when="now", confirm="100")
+    page = refused.get_data(as_text=True)
+    assert refused.status_code == 422 and 'id="typed-e"' in page and "the budget is 500." in page
+    with as_cli(runtime) as work:
+        at_once = replace(purge.plan, when=When.NOW)
+        assert service.friction_of(work, purge, at_once).typed == "product:"
+        with pytest.raises(InvalidInput) as missing:
+            service.create_schedule(
+                work,
+                purge.number,
+                revision=purge.revision,
+                line="0 4 * * *",
+                confirmed_keys=100,
+                plan=at_once,
+            )
+        assert set(missing.value.fields) == {"typed", "reason"}
+    assert approve(operator, purge, when="now", confirm="100", typed="product:").status_code == 303
+    gentle = purges.counted(runtime, cache.id)
+    assert approve(operator, gentle, confirm="100").status_code == 303
 
 
 def test_what_was_counted_again_meanwhile_is_looked_at_again(

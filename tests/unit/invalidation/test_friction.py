@@ -109,3 +109,10 @@ def test_more_keys_never_ask_for_less(
     assert (rest.typed is not None) >= (less.typed is not None)
     assert rest.reason >= less.reason
     assert (rest.typed is None) or rest.confirm_count
+
+
+def test_beyond_the_database_budget() -> None:
+    found = friction.required(preview(NOW, 2), plan(), CACHE, LIMITS, beyond_budget_qps=1234.4)
+    assert found.typed == "product:" and found.reason and "1,234 database reads/s" in found.why[0]
+    # One key costs one read at a time, however often it is read.
+    assert friction.required(preview(NOW, 1), plan(), CACHE, LIMITS, beyond_budget_qps=1234.4) == Friction()
