@@ -222,7 +222,7 @@ class _Run:
             from_s=progress.spread_from_s,
             from_share=progress.spread_from_share,
         )
-        self._saver = Saver(progress, journal, control, clock)
+        self._saver = Saver(progress, journal, clock)
         self._common = Common(
             plan,
             limits,

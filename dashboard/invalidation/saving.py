@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from dashboard.clock import Clock
-from dashboard.errors import StoreUnavailable
-from dashboard.invalidation.signals import Cancelled, Control, Finished, Journal, Paused, Segment
+from dashboard.invalidation.signals import Finished, Journal, Segment
 from dashboard.invalidation.types import NodeProgress, Progress
 
 SEGMENT_KEYS: Final = 5_000
@@ -49,13 +48,11 @@ class Saver:
     Args:
         progress: as it was saved last.
         journal: where to save.
-        control: asked while PostgreSQL is away.
         clock: of this machine.
     """
 
-    def __init__(self, progress: Progress, journal: Journal, control: Control, clock: Clock) -> None:
+    def __init__(self, progress: Progress, journal: Journal, clock: Clock) -> None:
         self._journal = journal
-        self._control = control
         self._clock = clock
         self._progress = progress
         self._saved = progress
@@ -237,7 +234,7 @@ class Saver:
                     progress = self._now()
                     self._rates.append((self._clock.monotonic(), progress.touched))
                     is_last = self._is_ending
-                self._commit(progress, [each.segment for each in begun], finished)
+                self._journal.commit(progress, [each.segment for each in begun], finished)
                 with self._changed:
                     self._saved = progress
                     for each in begun:
@@ -250,18 +247,3 @@ class Saver:
             with self._changed:
                 self._failure = error
                 self._changed.notify_all()
-
-    def _commit(self, progress: Progress, begun: Sequence[Segment], finished: Sequence[Finished]) -> None:
-        pause_s = 0.1
-        while True:
-            try:
-                self._journal.commit(progress, begun, finished)
-                return
-            except StoreUnavailable:
-                # The lease tells when waiting has become useless.
-                self._control.wait(pause_s)
-                pause_s = min(2.0, pause_s * 2)
-                try:
-                    self._control.check()
-                except (Paused, Cancelled):
-                    continue

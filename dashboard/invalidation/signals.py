@@ -108,7 +108,7 @@ class Journal(Protocol):
     def commit(self, progress: Progress, begun: Sequence[Segment], finished: Sequence[Finished]) -> None:
         """Save, in one transaction: the progress, new segments, and which of the earlier ones are done.
 
-        After StoreUnavailable it is called again with the same, even if that first time was committed.
+        While PostgreSQL is away it tries again, as long as the lease is ours for sure.
 
         Args:
             progress: includes the cursors behind the begun segments, and the counts of the finished ones only.
@@ -117,7 +117,6 @@ class Journal(Protocol):
 
         Raises:
             LeaseLost: this worker is not the holder any more, or that can't be known.
-            StoreUnavailable: PostgreSQL is away.
         """
         ...
 

@@ -169,7 +169,9 @@ def test_slots_that_move_while_it_runs(
     if action is Action.DELETE:
         assert not there
     else:
-        assert len(there) > NUMBER * 0.9 and all(0 < client.ttl(key) <= 5000 for key in there)
+        # Some end while they are looked at (-2); none was left without an end (-1).
+        ttls = [client.ttl(key) for key in there]
+        assert len(there) > NUMBER * 0.9 and -1 not in ttls and max(ttls) <= 5000
     assert len(held(made, "other:")) == 1000
     done = journal.progress
     assert done.passes >= 2 and NUMBER <= done.touched <= NUMBER * 1.05

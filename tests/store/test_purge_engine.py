@@ -14,7 +14,6 @@ import redis
 from dashboard.caching import tags
 from dashboard.caching.policy import Policy, Protection
 from dashboard.caching.wire import MAGIC, Kind, placeholder
-from dashboard.errors import StoreUnavailable
 from dashboard.fleet.registry import Connection, Fleet
 from dashboard.invalidation import engine
 from dashboard.invalidation.types import (
@@ -500,19 +499,6 @@ def test_killed_again_and_again(raw: redis.Redis, cache: Connection, by: str, ac
         assert not left(raw, "product:*")
     else:
         assert max(raw.ttl(key) for key in keys) <= 1000
-
-
-def test_the_journal_away_for_a_while(raw: redis.Redis, cache: Connection) -> None:
-    fill(raw, b"product:", 20_000)
-    turns = itertools.count(1)
-
-    def away(progress: Progress) -> None:
-        if next(turns) in (3, 4, 5):
-            raise StoreUnavailable("PostgreSQL is away.")
-
-    journal = MemoryJournal(away)
-    done = purge(cache, Plan(by_prefix("product:")), journal=journal)
-    assert done.touched == 20_000 and not left(raw, "product:*")
 
 
 def test_nothing_is_touched_before_it_is_in_the_journal(raw: redis.Redis, cache: Connection) -> None:
