@@ -23,6 +23,7 @@ OVER_CHOICES_S: Final = (1, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14
 _BEARABLE: Final = 0.95
 """Of the budget: a suggestion leaves a little room, for the model is one."""
 _GENTLE_KEYS_PER_S: Final = 1_000.0
+"""No suggestion is faster, whatever the model says: it knows only of reads that were counted."""
 _SHORTEST_S: Final = 30.0
 _LONGEST_TAIL: Final = 4.0
 
@@ -88,7 +89,7 @@ class Impact:
         times_s: since the purge begins, rising.
         over_s: the spread that ``spread`` is of.
         once: all as fast as the limits allow; ``spread``: over ``over_s``.
-        suggested_s: the shortest of OVER_CHOICES_S that keeps within the budget; None: none does.
+        suggested_s: the shortest of OVER_CHOICES_S that is gentle and keeps within the budget; None: none does.
         budget_per_s: None: there is none.
     """
 

@@ -315,7 +315,7 @@ def _steps(
         friction=purges.friction_of(work, purge, _chosen(purge, typed)),
         errors={},
         problem="",
-        button=screen.button(purge),
+        button=screen.button(purge, typed),
         warning=screen.WARNINGS[purge.plan.action],
     )
     return view, approval
@@ -438,6 +438,7 @@ def _history(
         rows=tuple(map(screen.history_row, shown)),
         text=text,
         state=state,
+        states=screen.STATES,
         is_filtered=bool(query) or before is not None,
         query=urlencode({**query, "before": before} if before is not None else query),
         next_href=f"{frame.base}?{urlencode(more)}#history" if more else "",

@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Final
 
 from dashboard.audit.types import TrailEntry
-from dashboard.caching.policy import prefix_to_text
+from dashboard.caching.policy import RESERVED, prefix_from_text, prefix_to_text
 from dashboard.caching.tags import MAX_MEMBERS
-from dashboard.invalidation.forms import TypedApproval, TypedLimits, TypedPurge
+from dashboard.errors import InvalidInput
+from dashboard.invalidation.forms import TypedApproval, TypedLimits, TypedPurge, parse_when
 from dashboard.invalidation.impact import Impact
+from dashboard.invalidation.selection import literal_head
 from dashboard.invalidation.trail import MOST
 from dashboard.invalidation.types import (
     Action,
@@ -51,19 +53,23 @@ ACTIONS: Final = (
     (Action.POLICY, "Apply policy", "TTL and jitter as the policy says, for keys whose TTL is longer."),
 )
 STATES: Final = (
-    ("", "All"),
+    ("", "Approved"),
     ("running", "Under way"),
     ("done", "Done"),
     ("stopped", "Cancelled or failed"),
     ("open", "Not approved"),
+    ("all", "All"),
 )
+"""Of the history's filter. Most drafts were only a look: they stand in it for who asks."""
 FOUND_BY: Final[Mapping[str, tuple[State, ...]]] = {
-    "": (),
+    "": (State.WAITING, State.RUNNING, State.PAUSED, State.DONE, State.CANCELLED, State.FAILED),
+    "all": (),
     "running": (State.WAITING, State.RUNNING, State.PAUSED),
     "done": (State.DONE,),
     "stopped": (State.CANCELLED, State.FAILED),
     "open": (State.DRAFT, State.PREVIEWED),
 }
+_UNREAD_PER_S: Final = 0.05
 _SMOOTHED_S: Final = 30
 _GAP_S: Final = 10
 _MOVING: Final = (State.WAITING, State.RUNNING)
@@ -275,6 +281,7 @@ class HistoryView:
     Args:
         text, state: the filter, as asked for.
         is_filtered: whether there may be others.
+        states: the choices of the filter.
         query: the filter and the place, as the live round asks for them again.
         next_href: where it goes on; empty at the end. newest_href: back to the first page.
     """
@@ -282,6 +289,7 @@ class HistoryView:
     rows: tuple[HistoryRow, ...]
     text: str
     state: str
+    states: tuple[tuple[str, str], ...]
     is_filtered: bool
     query: str
     next_href: str
@@ -592,7 +600,15 @@ def preview_view(
             f"The tag's index is full: it takes no more than {MAX_MEMBERS:,} keys. Others with the tag are not reached."
         )
     if preview.keys == 0:
-        remarks.append("Nothing matches right now, so there is nothing to do.")
+        remarks.append(
+            "Nothing has this tag right now, so there is nothing to do."
+            if purge.plan.selection.by is SelectBy.TAG
+            else "Nothing matches right now, so there is nothing to do."
+        )
+    if _meets_own_keys(purge.plan):
+        remarks.append(
+            "Keys that begin with cachewarden: are protected: they are not counted and not touched."
+        )
     if preview.keys_error:
         remarks.append(
             f"Estimated from {preview.scanned:,} of {preview.keyspace:,} keys, with its 95 % interval."
@@ -604,7 +620,7 @@ def preview_view(
         keys_text=count_text(preview),
         keys_number=f"{preview.keys:,}",
         facts=(
-            Fact(f"Keys to {verb}", count_text(preview), _missing(purge.plan, preview)),
+            Fact(f"Keys to {verb}", _most_text(purge.plan, preview), _missing(purge.plan, preview)),
             _memory(purge.plan, preview),
             # What it would cost the database is no question any more.
             *(
@@ -627,6 +643,22 @@ def preview_view(
         remarks=tuple(remarks),
         is_stale=(frame.now - preview.counted_at).total_seconds() > STALE_AFTER_S,
     )
+
+
+def _meets_own_keys(plan: Plan) -> bool:
+    """Whether the text could mean our own keys, too."""
+    selection = plan.selection
+    if selection.by not in (SelectBy.PREFIX, SelectBy.PATTERN):
+        return False
+    text = prefix_from_text(selection.text)
+    head = text if selection.by is SelectBy.PREFIX else literal_head(text)
+    return RESERVED.startswith(head) and (bool(head) or set(text) == {ord("*")})
+
+
+def _most_text(plan: Plan, preview: Preview) -> str:
+    """Only Delete touches all of them: other keys may expire sooner than they would be made to."""
+    is_all = plan.action is Action.DELETE or not preview.keys
+    return f"{'' if is_all else 'up to '}{count_text(preview)}"
 
 
 def _missing(plan: Plan, preview: Preview) -> str:
@@ -667,11 +699,16 @@ def _ratio(cost: CostView | None, frame: Frame) -> Fact:
 
 def _reads(plan: Plan, preview: Preview, cost: CostView | None, load_s: float | None) -> Fact:
     each = "" if load_s is None else f", {duration(load_s)} each"
-    if cost is None:
-        note = "at most one per key"
+    peak = None if cost is None else cost.impact.spread.extra_per_s
+    if peak is None:
+        note = "one per key, if it is read"
+    elif peak < _UNREAD_PER_S:
+        note = "if they are read; lately none was"
     else:
-        note = f"at most {number(cost.impact.spread.extra_per_s)} per second{each}"
-    return Fact("Extra database reads", count_text(preview), note)
+        note = f"at most {number(peak)} per second{each}"
+    # With another TTL a key is loaded as often as its policy says from then on: the next time comes sooner.
+    label = "Reads that come sooner" if plan.action is Action.POLICY else "Extra database reads"
+    return Fact(label, f"{'up to ' if preview.keys else ''}{count_text(preview)}", note)
 
 
 def _ttl(preview: Preview) -> tuple[tuple[str, float], ...]:
@@ -716,17 +753,31 @@ def cost_view(impact: Impact, assumption: str) -> CostView:
     )
 
 
-def button(purge: Purge) -> str:
-    """What the last button does."""
+def button(purge: Purge, typed: TypedApproval) -> str:
+    """What the last button does, and when: as the form stands."""
     preview = purge.preview
     assert preview is not None
     count = f"{'about ' if preview.keys_error else ''}{keys(preview.keys)}"
-    return {
+    most = f"up to {count}"
+    words = {
         Action.DELETE: f"Remove {count}",
-        Action.SPREAD: f"Let {count} expire",
-        Action.SOFT: f"Mark {count} stale",
-        Action.POLICY: f"Apply the policy to {count}",
+        Action.SPREAD: f"Let {most} expire",
+        Action.SOFT: f"Mark {most} stale",
+        Action.POLICY: f"Apply the policy to {most}",
     }[purge.plan.action]
+    try:
+        plan = parse_when(typed, purge.plan)
+    except InvalidInput:
+        return words  # the field says so
+    over = f"over {duration(plan.over_s)}"
+    when = {
+        When.NOW.value: "now",
+        When.OVER.value: over,
+        When.AT.value: "at its time",
+        When.CRON.value: f"on a schedule, {over}",
+    }[typed.when]
+    # "Let 100 keys expire over 2 m" would be the window's length.
+    return f"{words}, {when}" if purge.plan.action is Action.SPREAD else f"{words} {when}"
 
 
 WARNINGS: Final = {
@@ -744,24 +795,33 @@ def history_row(purge: Purge) -> HistoryRow:
     """One line of the history."""
     progress, preview = purge.progress, purge.preview
     expected = preview.keys if preview else None
+    about = "about " if preview and preview.keys_error else ""
     if purge.state in (State.DRAFT, State.PREVIEWED, State.WAITING, State.RUNNING):
         # Those under way stand above, with how far they are.
-        keys_text = "n/a" if expected is None else f"{expected:,}"
+        keys_text = "n/a" if expected is None else f"{about}{expected:,}"
     elif purge.state is State.DONE or not expected:
         keys_text = f"{progress.touched:,}"
     else:
-        keys_text = f"{progress.touched:,} of {expected:,}"
+        keys_text = f"{progress.touched:,} of {about}{expected:,}"
     kind, icon, result = _result(purge)
     return HistoryRow(
         purge=purge,
         target=purge.plan.selection.target,
         chosen_by=chosen_by(purge.plan),
         keys_text=keys_text,
-        how=how(purge.plan, purge.source) if purge.approved_at else "n/a",
+        how=_what_and_when(purge),
         kind=kind,
         icon=icon,
         result=result,
     )
+
+
+def _what_and_when(purge: Purge) -> str:
+    done = action(purge.plan)
+    if not purge.approved_at:
+        return done
+    when = how(purge.plan, purge.source)
+    return f"{done}, {when[:1].lower()}{when[1:]}"
 
 
 def _result(purge: Purge) -> tuple[str, str, str]:

@@ -173,6 +173,24 @@ def test_what_is_over_the_database_budget_is_typed(
     assert approve(operator, gentle, confirm="100").status_code == 303
 
 
+def test_the_last_button_follows_what_is_chosen(
+    operator: FlaskClient, runtime: Runtime, cache: Cache
+) -> None:
+    purge = purges.counted(runtime, cache.id)
+    path = f"{base(cache.id)}/{purge.number}/impact"
+    partial = {"HX-Request": "true", "HX-Request-Type": "partial"}
+    button = re.compile(r'<button[^>]*id="approve-button"([^>]*)>.*?</svg>([^<]*)</button>')
+    for form, words in (
+        ({"when": "over", "over_s": "40", "over_s.unit": "m"}, "Remove 100 keys over 40 m"),
+        ({"when": "now", "over_s": "40", "over_s.unit": "m"}, "Remove 100 keys now"),
+    ):
+        page = operator.post(path, data=form, headers=partial).get_data(as_text=True)
+        found = button.search(page)
+        assert found is not None and "hx-swap-oob" in found[1] and found[2] == words
+        whole = button.search(operator.post(path, data=form).get_data(as_text=True))
+        assert whole is not None and "hx-swap-oob" not in whole[1] and whole[2] == words
+
+
 def test_what_was_counted_again_meanwhile_is_looked_at_again(
     operator: FlaskClient, runtime: Runtime, cache: Cache
 ) -> None:

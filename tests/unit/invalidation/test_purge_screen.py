@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dashboard.invalidation import screen
+from dashboard.invalidation.forms import TypedApproval
 from dashboard.invalidation.impact import Load, Stream, impact
 from dashboard.invalidation.types import (
     Action,
@@ -25,6 +26,7 @@ from tests.support.purges import plan, preview
 from tests.unit.invalidation.test_purge_forms import purge
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
+NOW_CHOSEN = TypedApproval(when="now")
 ROWS = Selection(SelectBy.ROWS, "products.id", ("product:{id}", "product:{id}:reviews"))
 FRAME = screen.Frame(1, "shop", "/caches/1/invalidate", NOW, False, False, True, False, 0.8)
 
@@ -151,8 +153,12 @@ def test_the_history_says_what_came_of_it() -> None:
     cancelled = replace(done, state=State.CANCELLED)
     assert screen.history_row(cancelled).result == "Cancelled at 5,160"
     assert screen.history_row(cancelled).keys_text == "5,160 of 8,190"
-    assert screen.history_row(replace(done, source="schedule")).how == "At once, scheduled"
-    assert screen.history_row(purge(plan())).how == "n/a"
+    assert screen.history_row(replace(done, source="schedule")).how == "Delete, at once, scheduled"
+    soft = replace(plan("p:", when=When.OVER, over_s=90), action=Action.SOFT)
+    assert screen.history_row(replace(done, plan=soft)).how == "Expire softly, over 1 m 30 s"
+    assert screen.history_row(purge(plan())).how == "Delete"
+    estimated = replace(cancelled, preview=preview(NOW, keys=8190, keys_error=70))
+    assert screen.history_row(estimated).keys_text == "5,160 of about 8,190"
 
 
 def shown(found: Preview, action: Action = Action.DELETE, over: float = 120) -> screen.PreviewView:
@@ -173,7 +179,7 @@ def test_a_preview_in_four_facts() -> None:
         ("Keys to remove", "11,962", "518 of the named keys are not cached"),
         ("Memory freed", "34.4 MB", "7% of memory used"),
         ("Hit ratio, lowest", "90.1%", "91.4% now, target 80%"),
-        ("Extra database reads", "11,962", "at most 38 per second, 3.1 ms each"),
+        ("Extra database reads", "up to 11,962", "at most 38 per second, 3.1 ms each"),
     ]
     assert found.cost is not None and "peak 386. Over 2 m: peak 376; budget 500." in found.cost.sentence
 
@@ -193,16 +199,69 @@ def test_named_keys_are_counted_over_all_templates() -> None:
 def test_an_estimate_says_its_error() -> None:
     found = shown(preview(NOW, keys=1_234_567, keys_error=34_567, scanned=2_000_000, keyspace=90_000_000))
     assert found.keys_text == "about 1,230,000 ± 30,000" and "95 % interval" in found.remarks[0]
-    assert screen.button(found.purge) == "Remove about 1,234,567 keys"
+    assert screen.button(found.purge, NOW_CHOSEN) == "Remove about 1,234,567 keys now"
 
 
 def test_a_preview_of_nothing_and_of_what_has_no_grace() -> None:
     assert "nothing to do" in shown(preview(NOW, keys=0)).remarks[0]
     soft = shown(preview(NOW, keys=10, without_grace=0.25), Action.SOFT)
     assert (
-        soft.remarks[0].startswith("25% of these keys") and screen.button(soft.purge) == "Mark 10 keys stale"
+        soft.remarks[0].startswith("25% of these keys")
+        and screen.button(soft.purge, NOW_CHOSEN) == "Mark up to 10 keys stale now"
     )
-    assert screen.button(shown(preview(NOW, keys=1)).purge) == "Remove 1 key"
+    assert screen.button(shown(preview(NOW, keys=1)).purge, NOW_CHOSEN) == "Remove 1 key now"
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (TypedApproval("now", "2", "h"), "Remove 100 keys now"),
+        (TypedApproval("over", "40", "m"), "Remove 100 keys over 40 m"),
+        (TypedApproval("over", "soon", "m"), "Remove 100 keys"),
+        (TypedApproval("at", at="2026-03-05T04:00"), "Remove 100 keys at its time"),
+        (TypedApproval("cron", "90", "s", cron="0 4 * * *"), "Remove 100 keys on a schedule, over 1 m 30 s"),
+        (TypedApproval(""), "Remove 100 keys"),
+    ],
+)
+def test_the_last_button_says_when(typed: TypedApproval, words: str) -> None:
+    assert screen.button(shown(preview(NOW)).purge, typed) == words
+    spread = screen.button(shown(preview(NOW), Action.SPREAD).purge, TypedApproval("over", "40", "m"))
+    assert spread == "Let up to 100 keys expire, over 40 m"
+
+
+def test_what_may_be_less_says_so() -> None:
+    for action in (Action.SPREAD, Action.SOFT, Action.POLICY):
+        facts = shown(preview(NOW), action).facts
+        assert (facts[0].label, facts[0].value) == ("Keys to touch", "up to 100")
+    assert facts[3].label == "Reads that come sooner"
+    unread = impact([Stream(100, 0.0)], Load(338, 3000, 0.9), budget_per_s=500, keys_per_s=1e5, over_s=9)
+    made = purge(plan("p:"), preview=preview(NOW))
+    fact = screen.preview_view(made, FRAME, screen.cost_view(unread, ""), "", None).facts[3]
+    assert (fact.value, fact.note) == ("up to 100", "if they are read; lately none was")
+
+
+@pytest.mark.parametrize(
+    ("text", "by", "is_said"),
+    [
+        ("cachewarden", SelectBy.PREFIX, True),
+        ("c", SelectBy.PREFIX, True),
+        ("cart:", SelectBy.PREFIX, False),
+        ("cache*", SelectBy.PATTERN, True),
+        ("*", SelectBy.PATTERN, True),
+        ("*:cart", SelectBy.PATTERN, False),
+        ("cart*", SelectBy.PATTERN, False),
+        ("cachewarden", SelectBy.TAG, False),
+    ],
+)
+def test_keys_of_ours_are_said_to_be_protected(text: str, by: SelectBy, is_said: bool) -> None:
+    made = purge(plan(text, by), preview=preview(NOW))
+    remarks = screen.preview_view(made, FRAME, None, "", None).remarks
+    assert any("are protected" in remark for remark in remarks) == is_said
+
+
+def test_a_tag_that_nothing_has() -> None:
+    made = purge(plan("sale", SelectBy.TAG), preview=preview(NOW, keys=0))
+    assert "Nothing has this tag" in screen.preview_view(made, FRAME, None, "", None).remarks[0]
 
 
 def test_ttls_of_the_sample_are_labelled() -> None:
