@@ -139,7 +139,7 @@ def list_purges(
 
 
 def active_purges(work: UnitOfWork) -> list[Purge]:
-    """Approved purges of all caches that are not over, oldest first: what every page shows."""
+    """Approved purges of all caches that are not over, oldest first."""
     return store.list_active(work.session)
 
 
@@ -155,9 +155,9 @@ def under_way(work: UnitOfWork) -> str:
     One that waits for its time is not.
     """
     found = [
-        purge.state
-        for purge in active_purges(work)
-        if not (purge.state is State.WAITING and purge.plan.when is When.AT)
+        state
+        for state, when in store.list_under_way(work.session)
+        if not (state is State.WAITING and when is When.AT)
     ]
     moving = sum(state is not State.PAUSED for state in found)
     return f"{moving} running" if moving else f"{len(found)} paused" if found else ""

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from dashboard.invalidation import stored
+from dashboard.invalidation.distinct import distinct
 from dashboard.invalidation.models import (
     PurgeInputRow,
     PurgeLimitsRow,
@@ -18,7 +19,17 @@ from dashboard.invalidation.models import (
     PurgeSegmentRow,
 )
 from dashboard.invalidation.signals import Segment
-from dashboard.invalidation.types import Limits, Plan, Preview, Progress, Purge, PurgeMark, Schedule, State
+from dashboard.invalidation.types import (
+    Limits,
+    Plan,
+    Preview,
+    Progress,
+    Purge,
+    PurgeMark,
+    Schedule,
+    State,
+    When,
+)
 
 __all__ = ["Session"]
 
@@ -106,6 +117,12 @@ def list_purges(
         query = query.where(PurgeRow.id < min(max(before, 0), _LARGEST - 1))
     found = session.scalars(query.order_by(PurgeRow.id.desc()).limit(limit), execution_options=_ANEW)
     return [_purge(row) for row in found]
+
+
+def list_under_way(session: Session) -> list[tuple[State, When]]:
+    """Of each approved purge that is not over, where it stands and when it is to run."""
+    query = select(PurgeRow.state, PurgeRow.plan["when"].astext).where(PurgeRow.state.in_(_ACTIVE))
+    return [(State(state), When(when)) for state, when in session.execute(query)]
 
 
 def list_active(session: Session) -> list[Purge]:
@@ -203,7 +220,7 @@ def _purge(row: PurgeRow) -> Purge:
 
 
 def put_input(session: Session, number: int, keys: Iterable[bytes], *, most: int) -> int:
-    """Store the list of an exact selector in chunks, reading it once.
+    """Store the list of an exact selector in chunks, each item once, reading it once.
 
     Args:
         most: stop reading behind so many.
@@ -212,7 +229,7 @@ def put_input(session: Session, number: int, keys: Iterable[bytes], *, most: int
         How many there are; more than ``most``: there were too many.
     """
     count = 0
-    for chunk in stored.chunks(keys):
+    for chunk in stored.chunks(distinct(keys)):
         row = {"purge_id": number, "seq": count, "count": len(chunk), "keys": stored.pack(chunk)}
         session.execute(insert(PurgeInputRow).values(row))
         count += len(chunk)

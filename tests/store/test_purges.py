@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from dashboard.access import Actor, Role
 from dashboard.caches import service as caches
@@ -110,6 +110,15 @@ def test_a_list_is_read_once_and_comes_back_in_order(runtime: Runtime, cache: Ca
         start, part = store.input_chunk(work.session, made.number, 7_000) or (0, [])
         assert part[7_000 - start] == keys[7_000]
         assert store.input_chunk(work.session, made.number, 12_345) is None
+
+
+def test_what_is_named_twice_is_one_key(runtime: Runtime, cache: Cache) -> None:
+    """However far apart: pasted twice, or two exports one behind the other."""
+    keys = [b"%d" % number for number in range(11_000)]
+    with as_cli(runtime) as work:
+        made = service.create(work, cache.id, plan("product:{id}", SelectBy.IDS), [*keys, *keys])
+    assert made.plan.selection.count == 11_000
+    assert sum(row.count for row in rows(runtime, "SELECT count AS count FROM purge_input")) == 11_000
 
 
 def test_no_list_and_one_that_is_too_long(
@@ -498,6 +507,21 @@ def test_what_is_active_is_seen_from_everywhere(runtime: Runtime, cache: Cache) 
     assert found == [made[state] for state in (State.WAITING, State.RUNNING, State.PAUSED)]
     with pytest.raises(NotFound), as_cli(runtime) as work:
         service.get_purge(work, made[State.DONE], cache.id)
+
+
+def test_what_every_page_asks_is_little(runtime: Runtime, cache: Cache) -> None:
+    for state in State:
+        in_state(runtime, cache.id, state)
+    later = counted(runtime, cache.id, replace(AT_ONCE, when=When.AT, at=runtime.clock.now() + timedelta(1)))
+    ask(runtime, "approve", later)
+    asked: list[str] = []
+    with as_cli(runtime) as work:
+        connection = work.session.connection()
+        event.listen(connection, "before_cursor_execute", lambda *said: asked.append(said[2]))
+        # One waits for its turn, one runs; one is paused, and one waits for its time.
+        assert service.under_way(work) == "2 running"
+    (statement,) = asked
+    assert "preview" not in statement and "progress" not in statement
 
 
 # --- limits -------------------------------------------------------------------------------------------------
