@@ -5,9 +5,14 @@ Each contender is a process of its own; the clock runs from its first command to
 uninvolved client: it sends PING once a millisecond, and a stall counts for all that would have come in it. Contenders
 are interleaved, in random order; printed are medians over the rounds, and the worst stall of all. Those that are not
 installed are left out (``pip install .[bench]``).
+
+Cachewarden comes twice: its engine alone, with a journal in memory and no limits, and as it is shipped: a worker, its
+journal in PostgreSQL, the default limits; from the approval to the end that its page shows. The slower one is what a
+user gets.
 """
 
 import asyncio
+import atexit
 import contextlib
 import importlib.util
 import json
@@ -21,14 +26,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import redis
 
+from dashboard.caches import service as caches
 from dashboard.fleet.registry import Fleet
-from dashboard.invalidation.types import Plan, SelectBy, Selection
-from tests.support import purging
+from dashboard.fleet.url import parse_url
+from dashboard.invalidation import service
+from dashboard.invalidation.types import Plan, Purge, SelectBy, Selection, State, When
+from dashboard.work import Runtime, unit_of_work
+from tests.support import live, purging
 from tests.support.servers import redis_server
 
 KEYS: Final = 400_000
@@ -38,7 +48,8 @@ VALUE: Final = b"x" * 1000
 PROBE_S: Final = 0.001
 
 FLOOR: Final = "floor: SCAN of all keys, nothing removed"
-OURS: Final = "cachewarden"
+OURS: Final = "cachewarden's engine alone"
+SHIPPED: Final = "cachewarden as shipped"
 RECIPE: Final = "redis-cli --scan | xargs redis-cli unlink"
 REDIS_PY: Final = "redis-py scan_iter, pipelined UNLINK"
 DJANGO: Final = "django-redis delete_pattern"
@@ -109,6 +120,50 @@ def redis_py(port: int) -> Callable[[], None]:
     return run
 
 
+def shipped(port: int) -> Callable[[], None]:
+    """A whole dashboard, whose worker has counted the purge; it waits for its approval."""
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cachewarden-bench-")))
+    running = stack.enter_context(live.dashboard(folder))
+    runtime = running.runtime
+    form = live.cache_form(running, "bench", poll_interval_s=300)
+    plan = Plan(Selection(SelectBy.PREFIX, PREFIX), when=When.NOW)
+    with unit_of_work(runtime, live.ACTOR) as work:
+        cache = caches.create_cache(work, replace(form, url=parse_url(f"redis://127.0.0.1:{port}/0")))
+        number = service.create(work, cache.id, plan).number
+    counted = wait_for(runtime, number, State.PREVIEWED)
+    assert counted.preview is not None and counted.preview.keys == KEYS // 2, counted
+
+    def run() -> None:
+        with unit_of_work(runtime, live.ACTOR) as work:
+            service.approve(
+                work,
+                number,
+                revision=counted.revision,
+                reason="A benchmark",
+                typed=PREFIX,
+                confirmed_keys=KEYS // 2,
+            )
+        done = wait_for(runtime, number, State.DONE)
+        assert done.progress.touched == KEYS // 2, done
+
+    return run
+
+
+def wait_for(runtime: Runtime, number: int, state: State) -> Purge:
+    """Look every 20 ms; a state from which it does not get there is an error."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with unit_of_work(runtime, live.ACTOR) as work:
+            purge = service.get_purge(work, number)
+        if purge.state is state:
+            return purge
+        assert purge.state not in (State.PAUSED, State.FAILED), purge.problem
+        time.sleep(0.02)
+    raise TimeoutError(f"purge {number} is not {state}")
+
+
 def django_redis(port: int) -> Callable[[], None]:
     """Django's cache, with keys as they are."""
     from django.conf import settings
@@ -147,6 +202,7 @@ def cashews(port: int) -> Callable[[], None]:
 CONTENDERS: Final[dict[str, tuple[Callable[[int], Callable[[], None]], str]]] = {
     FLOOR: (floor, ""),
     OURS: (ours, ""),
+    SHIPPED: (shipped, ""),
     RECIPE: (recipe, ""),
     BY_THOUSANDS: (by_thousands, ""),
     REDIS_PY: (redis_py, ""),
@@ -207,6 +263,9 @@ def helper(*arguments: object) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout.readline() == "ready\n"
         yield process
     finally:
+        # Those who have servers of their own stop them.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=30)
         process.kill()
         process.communicate()
 
