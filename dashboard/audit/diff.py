@@ -51,7 +51,13 @@ def summary(before: Mapping[str, object] | None, after: Mapping[str, object] | N
         name for name in _names(old, new) if _differs(old.get(name, _NOTHING), new.get(name, _NOTHING))
     ]
     if before and after:
-        parts = [f"{_label(name)} {_side(old, name)} to {_side(new, name)}" for name in changed]
+        # What is told beside a change was nothing before: only what it is now says something.
+        parts = [
+            f"{_label(name)} {_side(old, name)} to {_side(new, name)}"
+            if name in old
+            else f"{_label(name)} {_side(new, name)}"
+            for name in changed
+        ]
     elif after:
         parts = [f"{_label(name)} {_side(new, name)}" for name in changed]
     else:
@@ -92,4 +98,6 @@ def _written(value: object, *, bare: bool = False) -> str:
         return "yes" if value else "no"
     if bare and isinstance(value, str):
         return value if len(value) <= 60 else value[:59] + "…"
+    if bare and isinstance(value, int):
+        return f"{value:,}"
     return json.dumps(value, ensure_ascii=False)

@@ -14,6 +14,13 @@ from dashboard.errors import InvalidInput
 
 FIELDS: Final = ("minute", "hour", "day of month", "month", "day of week")
 LONGEST: Final = 200
+_TAKES: Final = (
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day", "1 to 31"),
+    ("month", "1 to 12 or jan to dec"),
+)
+"""APScheduler's names of the fields before the weekday, and what may stand in them."""
 _DAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _FIELD: Final = re.compile(r"[0-9a-z*/,-]+")
 _DAY_PART: Final = re.compile(r"(\*|[0-7]|[a-z]{3})(?:-([0-7]|[a-z]{3}))?(?:/([1-7]))?")
@@ -59,12 +66,16 @@ def _trigger(line: str) -> CronTrigger:
         raise _refused(
             "Name days of the month or days of the week: programs differ in what both together mean."
         )
-    try:
-        return CronTrigger(
-            minute=minute, hour=hour, day=day, month=month, day_of_week=_weekdays(weekday), timezone=UTC
-        )
-    except ValueError as error:
-        raise _refused(f"That is no cron line: {error}.") from None
+    days = _weekdays(weekday)
+    for name, (key, takes), field in zip(FIELDS, _TAKES, (minute, hour, day, month), strict=False):
+        try:
+            CronTrigger(**{key: field}, timezone=UTC)
+        except ValueError:
+            raise _refused(
+                f"The {name} can't be {field}: it takes {takes}, as one number, a list (1,15), a range (1-5) or"
+                " steps (*/2)."
+            ) from None
+    return CronTrigger(minute=minute, hour=hour, day=day, month=month, day_of_week=days, timezone=UTC)
 
 
 def _weekdays(field: str) -> str:

@@ -370,7 +370,8 @@ def key_line(key: bytes) -> str:
     bare = text.strip(" ")
     lead = len(text) - len(text.lstrip(" ")) if bare else len(text)
     text = "\\x20" * lead + bare + "\\x20" * (len(text) - lead - len(bare))
-    # A line in quotes would be read as redis-cli prints keys.
+    # A line in quotes would be read as redis-cli prints keys, one with only the first would be refused.
+    text = "\\x22" + text[1:] if text.startswith('"') else text
     return text if not text.endswith('"') else text[:-1] + "\\x22"
 
 

@@ -298,6 +298,11 @@ def expander(selection: Selection) -> Callable[[Sequence[bytes]], list[bytes]]:
 def _key(line: str, number: int) -> bytes:
     where = f"Line {number}: "
     _check_text(line, "keys", _LONGEST_LINE, where)
+    if line.startswith('"') and not _REDIS_CLI.match(line):
+        # Cut off while it was copied, most likely: another key than the one that is meant.
+        raise _invalid(
+            "keys", f"{where}A quote is not closed. Of a key that begins with one, write it as \\x22."
+        )
     try:
         key = _from_redis_cli(line) if _REDIS_CLI.match(line) else prefix_from_text(line)
     except ValueError:

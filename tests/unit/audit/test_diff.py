@@ -30,6 +30,8 @@ def test_the_summary_says_what_changed_and_why() -> None:
     assert summary({"role": "viewer"}, {"role": "admin"}, "") == "Role viewer to admin"
     assert summary({"disabled": False}, {"disabled": True}, "Left us") == "Disabled no to yes. “Left us”"
     assert summary(None, {"role": "viewer"}, "") == "Role viewer"
+    told = summary({"state": "running"}, {"state": "paused", "keys_touched": 84755}, "")
+    assert told == "State running to paused, keys touched 84,755"
     assert summary(None, {"url": "redis://h", "name": "shop"}, "") == "Name shop, URL redis://h"
     assert summary({"poll_interval_s": 10}, {"poll_interval_s": 30}, "") == "Poll interval 10 s to 30 s"
     assert summary({"is_read_only": False, "ttl_s": 1}, {"is_read_only": True}, "") == (

@@ -71,6 +71,18 @@ def test_what_never_fires_or_is_no_line_is_refused_at_its_field(line: str) -> No
     assert set(refused.value.fields) == {"cron"}
 
 
+def test_a_refusal_says_what_the_field_takes() -> None:
+    for line, words in (
+        ("61 * * * *", "The minute can't be 61: it takes 0 to 59"),
+        ("0 25 * * *", "The hour can't be 25: it takes 0 to 23"),
+        ("0 4 5-1 * *", "The day of month can't be 5-1: it takes 1 to 31"),
+        ("0 4 * */13 *", "The month can't be */13: it takes 1 to 12 or jan to dec"),
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            cron.firings(line, NOW)
+        assert refused.value.fields["cron"].startswith(words)
+
+
 def test_the_moment_itself_is_not_to_come() -> None:
     line = "0 12 * * *"
     assert cron.firings(line, NOW - timedelta(microseconds=1), 1) == (NOW,)

@@ -64,6 +64,8 @@ def test_keys_copied_from_redis_cli() -> None:
         ("", "at least one"),
         ("a\nb\\q", "Line 2"),
         ('"a\\q"', "Line 1"),
+        ('a\n"unclosed', "Line 2: A quote is not closed"),
+        ('"a"b', "Line 1: A quote is not closed"),
         ("a\ncachewarden:policies", "Line 2: Keys that begin with cachewarden:"),
         ("x" * 5000, "Longer than"),
         ("a\ufffdb", "broken UTF-8"),
