@@ -49,6 +49,7 @@ class Counter:
         control: Control,
         clock: Clock,
         chance: Callable[[], float],
+        tell: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         self._connection = connection
         self._selection = selection
@@ -60,6 +61,9 @@ class Counter:
         self._router = Router(connection)
         self._paces = Paces(Limits().slowest_probe_ms, clock)
         self._stop = threading.Event()
+        self._tell = tell
+        self._looked_at: dict[str, int] = {}
+        self._to_look_at = selection.count * max(1, len(selection.templates))
 
     def total(self) -> tuple[int, int]:
         """(keys that exist, keys that are named), for a selector that names them.
@@ -93,6 +97,7 @@ class Counter:
         keyspace = sum(state.keys for state in states.values())
         named: int | None = None
         if self._selection.by in (SelectBy.PREFIX, SelectBy.PATTERN):
+            self._to_look_at = min(keyspace, MOST_SCANNED)
             parts = self._count_nodes(nodes, [states[node.id].keys for node in nodes])
         else:
             parts = [self._count(self._named_source(), 0, None)]
@@ -173,6 +178,8 @@ class Counter:
             scanned += step.looked_at
             sample.add(keys)
             cursor = step.cursor
+            self._looked_at[source.name] = scanned
+            self._tell(sum(self._looked_at.copy().values()), self._to_look_at)
         is_complete = cursor is None
         if is_complete and bound is not None:
             scanned = total

@@ -119,6 +119,7 @@ def count(
     control: Control,
     clock: Clock,
     chance: Callable[[], float],
+    tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Preview:
     """Find out what a purge would touch; nothing is changed.
 
@@ -133,13 +134,14 @@ def count(
         control: asked before each burst.
         clock: of this machine.
         chance: a random number in [0, 1), for the sample.
+        tell: told after each burst how many keys were looked at, of about how many (0: not known); by any thread.
 
     Raises:
         Failed: the cache forbids what is needed for it; the words name the ACL line.
         FleetError: the cache is away, or can't answer now; trying again may help.
         Paused, Cancelled, LeaseLost: from ``control``.
     """
-    return Counter(connection, selection, keys, table, control, clock, chance).preview()
+    return Counter(connection, selection, keys, table, control, clock, chance, tell).preview()
 
 
 def run(

@@ -21,6 +21,7 @@ from dashboard.fleet.registry import Connection
 from dashboard.invalidation import changing, engine, report, schedules, store
 from dashboard.invalidation.journal import (
     ACTOR,
+    CountNews,
     EngineControl,
     PurgeJournal,
     StoredInput,
@@ -117,6 +118,7 @@ def _count(runtime: Runtime, control: Control) -> None:
     if begun is None:
         return
     purge, asks = begun.purge, EngineControl(control)
+    news = CountNews(runtime, control, purge.number)
     found: Preview | str
     try:
         found = engine.count(
@@ -127,6 +129,7 @@ def _count(runtime: Runtime, control: Control) -> None:
             asks,
             runtime.clock,
             _CHANCE.random,
+            news.tell,
         )
     except engine.LeaseLost:
         raise LeaseLost from None

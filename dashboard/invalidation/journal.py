@@ -159,6 +159,38 @@ class PurgeJournal:
             raise signals.LeaseLost from None
 
 
+class CountNews:
+    """Stores once a second how far a count is, for those who wait for it."""
+
+    EVERY_S: Final = 1.0
+
+    def __init__(self, runtime: Runtime, job: asked.Control, number: int) -> None:
+        self._runtime = runtime
+        self._job = job
+        self._number = number
+        self._lock = threading.Lock()
+        self._told_s = runtime.clock.monotonic()
+
+    def tell(self, counted: int, to_count: int) -> None:
+        """So many keys were looked at, of so many. Any thread may call it; one of them stores it."""
+        now_s = self._runtime.clock.monotonic()
+        if now_s - self._told_s < self.EVERY_S or not self._lock.acquire(blocking=False):
+            return
+        try:
+            self._told_s = now_s
+            with unit_of_work(self._runtime, ACTOR) as work:
+                jobs.let_go_soon(work)
+                store.commit_soon(work.session)
+                store.change_purge(work.session, self._number, counted=counted, to_count=to_count)
+                jobs.fence(work, self._job.job)
+        except StoreUnavailable:
+            return  # the count itself waits for PostgreSQL at its end
+        except asked.LeaseLost:
+            raise signals.LeaseLost from None
+        finally:
+            self._lock.release()
+
+
 class StoredInput:
     """``signals.Input``: the list beside a purge, read chunk by chunk, each in a transaction of its own."""
 

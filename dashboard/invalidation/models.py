@@ -67,7 +67,8 @@ class PurgeRow(Base):
 
     ``target`` says in words what it selects, for the history's filter. ``needs_count``: it was stopped because it would
     go beyond its approval. ``drafted_at``: when it was made, or last sent back to be counted again. ``job_id``: its
-    open job, which may be another in each state; ``wish`` is what that one's holder was asked.
+    open job, which may be another in each state; ``wish`` is what that one's holder was asked. Of
+    a draft, ``counted`` keys of ``to_count`` were looked at; 0: not known.
     """
 
     __tablename__ = "purge"
@@ -88,6 +89,8 @@ class PurgeRow(Base):
     schedule_id: Mapped[int | None] = mapped_column(ForeignKey("purge_schedule.id", ondelete="SET NULL"))
     job_id: Mapped[int | None] = mapped_column(BigInteger)
     wish: Mapped[str] = mapped_column(server_default="")
+    counted: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    to_count: Mapped[int] = mapped_column(BigInteger, server_default="0")
     next_segment: Mapped[int] = mapped_column(BigInteger, server_default="0")
     created_at: Mapped[datetime]
     drafted_at: Mapped[datetime]

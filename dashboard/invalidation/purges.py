@@ -309,6 +309,8 @@ def recount(work: UnitOfWork, number: int, *, revision: int) -> Purge:
         cache,
         job_id=job,
         drafted_at=work.now,
+        counted=0,
+        to_count=0,
         problem="",
         cap=0,
         approved_at=None,

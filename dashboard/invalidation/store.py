@@ -213,6 +213,8 @@ def _purge(row: PurgeRow) -> Purge:
         ended_at=row.ended_at,
         revision=row.revision,
         needs_count=row.needs_count,
+        counted=row.counted,
+        to_count=row.to_count,
     )
 
 

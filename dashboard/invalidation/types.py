@@ -354,6 +354,8 @@ class Purge:
         wish: what was asked of a running one and is not done yet: "", "pause" or "cancel".
         revision: rises with each change of state.
         needs_count: it is paused because it would go beyond its approval: count again, approve again.
+        counted: of a draft, keys that were looked at so far.
+        to_count: of about so many; 0: not known.
     """
 
     number: int
@@ -375,6 +377,8 @@ class Purge:
     ended_at: datetime | None
     revision: int
     needs_count: bool = False
+    counted: int = 0
+    to_count: int = 0
 
     @property
     def share(self) -> float | None:

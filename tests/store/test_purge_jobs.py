@@ -12,6 +12,7 @@ from sqlalchemy import text
 from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
 from dashboard.invalidation import jobs, service
+from dashboard.invalidation.journal import CountNews
 from dashboard.invalidation.types import Action, Limits, Plan, Purge, SelectBy, State
 from dashboard.jobs.runner import Runner
 from dashboard.work import Runtime
@@ -113,6 +114,20 @@ def test_counted_approved_done(
     assert {row.subject for row in found} == {f"purge {number}"}
     assert found[-1].after["keys touched"] == gone and found[-1].actor_name == "worker"
     assert jobs_left(live_runtime) == 0
+
+
+def test_a_count_says_how_far_it_is(
+    live_runtime: Runtime, cache: Cache, raw: redis.Redis, worker: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CountNews, "EVERY_S", 0.0)
+    keys = tuple(b"%d" % number for number in range(5_000))
+    number = draft(live_runtime, cache.id, plan("product:{id}", SelectBy.IDS), keys).number
+    counted = waited(live_runtime, number, State.PREVIEWED)
+    assert counted.preview is not None and counted.preview.keys == 40
+    assert (counted.counted, counted.to_count) == (5_000, 5_000)
+    with as_cli(live_runtime) as work:
+        again = service.recount(work, number, revision=counted.revision)
+    assert (again.counted, again.to_count) == (0, 0)
 
 
 def test_a_cache_that_is_away_cannot_be_counted_and_says_so(live_runtime: Runtime, worker: None) -> None:

@@ -339,3 +339,16 @@ def test_a_preview_that_is_old_asks_to_be_counted_again(operator: FlaskClient, r
     cast(FixedClock, runtime.clock).wall += timedelta(minutes=11)
     page = shown(operator, f"{base(cache.id)}?purge={purge.number}")
     assert "counted more than 10 minutes ago" in page
+
+
+def test_a_long_count_says_how_far_it_is(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    purge = purges.draft(runtime, cache.id)
+    path = f"/caches/{cache.id}/invalidate?purge={purge.number}"
+    for values, said in (
+        ({"counted": 12_000, "to_count": 300_000}, "12,000 of about 300,000 keys looked at so far."),
+        ({"counted": 12_000, "to_count": 0}, "12,000 keys looked at so far."),
+    ):
+        with as_cli(runtime) as work:
+            store.change_purge(work.session, purge.number, **values)
+        assert said in operator.get(path).get_data(as_text=True)
