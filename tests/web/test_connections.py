@@ -97,7 +97,7 @@ def test_what_monitoring_knows(viewer: FlaskClient, runtime: Runtime, valkey_url
     page = viewer.get("/caches", headers=FRAGMENT).get_data(as_text=True)
     text = words(page)
     assert "1 connected, 1 answers" in text and "polled 1 s ago" in text
-    assert "Server Valkey 9." in text and "90%" in text and "of 64 MB" in text
+    assert "Server Valkey 9." in text and "90.0%" in text and "of 64 MB" in text
     assert 'class="spark inl"' in page
 
 

@@ -1,5 +1,6 @@
 """What a form says when the validator refuses what was typed: its own unit, and the way out."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -136,4 +137,5 @@ def test_a_staged_document_names_policies_and_fields_as_people_do() -> None:
 )} | {"base_ttl_unit": st.sampled_from("smhd"), "jitter_unit": st.sampled_from("smhd%")}))  # fmt: skip
 def test_whatever_is_typed_something_is_said_in_words(typed: dict[str, Any]) -> None:
     for message in said(**typed).values():
-        assert message and "_s" not in message.replace("".join(typed.values()), "")
+        ours = re.sub("“.*”", "", message, flags=re.DOTALL)
+        assert message and "_s" not in ours
