@@ -11,6 +11,7 @@ nothing of other keys. Two things make them safe next to the library:
   key, by some milliseconds where it is soon enough already.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -152,13 +153,14 @@ class Doing:
     Args:
         plan: what to do.
         table: the policies in force.
-        chance: a random number in [0, 1).
+        chance: a random number in [0, 1), for a policy's jitter.
     """
 
     def __init__(self, plan: Plan, table: PolicyTable[Policy], chance: Callable[[], float]) -> None:
         self._plan = plan
         self._table = table
         self._chance = chance
+        self._salt = f"{plan.selection.target}:{plan.window_s}:".encode()
         self.is_library_there = True
         """Whether applications may use the library, so that there may be holds."""
 
@@ -220,11 +222,17 @@ class Doing:
         again = done in (GONE, TOUCHED) or (done == UNCHANGED and self._plan.action is not Action.POLICY)
         return Outcome(int(done == TOUCHED), int(again), hits, misses)
 
+    def _draw(self, key: bytes) -> float:
+        """A number in [0, 1) that looks random and is the same for a key whoever asks: whose turn comes a second time,
+        after a restart or under another worker, has its moment already."""
+        drawn = hashlib.blake2b(self._salt + key, digest_size=6).digest()
+        return int.from_bytes(drawn, "big") / 2**48
+
     def _script(self, key: bytes, is_repeat: bool) -> Command | None:
         action = self._plan.action
         if action is Action.SPREAD:
             window_ms = self._plan.window_s * 1000
-            life_ms = max(1, int(self._chance() * window_ms))
+            life_ms = max(1, int(self._draw(key) * window_ms))
             return run_script(SOONER, key, life_ms, window_ms if is_repeat else life_ms)
         policy = self._table.find(key)
         grace_ms = (policy.protection.grace_s or 0) * 1000
@@ -233,7 +241,7 @@ class Doing:
                 return _remove((key,))
             # Stale is what has less to live than the grace. Not all of it at once: what nobody reads again would
             # otherwise expire together.
-            return run_script(SOONER, key, int(grace_ms * (0.5 + 0.5 * self._chance())) - 1, grace_ms - 1)
+            return run_script(SOONER, key, int(grace_ms * (0.5 + 0.5 * self._draw(key))) - 1, grace_ms - 1)
         if policy.base_ttl_s is None:
             # Keys of this kind are not cached: no TTL is right, and no reader of the library looks at them.
             return None
