@@ -117,13 +117,27 @@ class PurgeJournal:
     def commit(self, progress: Progress, begun: Sequence[Segment], finished: Sequence[Finished]) -> None:
         """See ``signals.Journal``."""
         lookups = self._control.take_lookups()
+        is_repeat = False
+
+        def save(work: UnitOfWork) -> Progress:
+            nonlocal is_repeat
+            # All the rest may be written twice; these are added up.
+            owed = (0, 0) if is_repeat and self._is_saved(work, progress) else lookups
+            is_repeat = True
+            return self._commit(work, progress, begun, finished, owed)
+
         try:
-            self._saved = self._do(lambda work: self._commit(work, progress, begun, finished, lookups))
+            self._saved = self._do(save)
         except BaseException:
             self._control.looked_up(*lookups)
             raise
         if self.is_read_only:
             self._control.halt()
+
+    def _is_saved(self, work: UnitOfWork, progress: Progress) -> bool:
+        """Whether it was the answer to the commit that got lost, and not the commit."""
+        purge = store.find_purge(work.session, self._purge.number)
+        return purge is not None and purge.progress.updated_at == progress.updated_at
 
     def _commit(
         self,

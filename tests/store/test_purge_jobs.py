@@ -1,6 +1,8 @@
 """The worker's part of purges: counting and running on a real server, and what can't even begin."""
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,13 +11,15 @@ import pytest
 import redis
 from sqlalchemy import text
 
+from dashboard.access import Actor
 from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
-from dashboard.invalidation import jobs, service
-from dashboard.invalidation.journal import CountNews
-from dashboard.invalidation.types import Action, Limits, Plan, Purge, SelectBy, State
+from dashboard.errors import StoreUnavailable
+from dashboard.invalidation import jobs, journal, service
+from dashboard.invalidation.journal import CountNews, PurgeJournal
+from dashboard.invalidation.types import Action, Limits, Plan, Progress, Purge, SelectBy, State
 from dashboard.jobs.runner import Runner
-from dashboard.work import Runtime
+from dashboard.work import Runtime, UnitOfWork, unit_of_work
 from tests.support import servers
 from tests.support.people import as_cli
 from tests.support.polling import SteppingClock, rows, value, wait_until, with_clock
@@ -232,6 +236,50 @@ def test_its_own_lookups_are_taken_off_the_hit_ratio(
     noted = rows(live_runtime.database, "SELECT self_hits, self_misses FROM poll_state")[0]
     assert (noted.self_hits, noted.self_misses) == (stats["keyspace_hits"], stats["keyspace_misses"])
     assert all(0 < raw.ttl(f"product:{each}") <= 600 for each in range(40))
+
+
+def test_commits_whose_answers_get_lost_count_lookups_once(
+    live_runtime: Runtime,
+    cache: Cache,
+    raw: redis.Redis,
+    worker: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with live_runtime.database.transaction() as session:
+        session.execute(
+            text("INSERT INTO poll_state (cache_id, poll_interval_s) VALUES (:id, 10)"), {"id": cache.id}
+        )
+    raw.config_resetstat()
+    number = draft(live_runtime, cache.id).number
+    waited(live_runtime, number, State.PREVIEWED)
+    commit = PurgeJournal._commit
+    seen: list[Progress] = []
+    lost = threading.local()
+
+    def noted(self: PurgeJournal, work: UnitOfWork, progress: Progress, *rest: Any) -> Progress:
+        lost.is_next = all(each is not progress for each in seen)
+        seen.append(progress)
+        return commit(self, work, progress, *rest)
+
+    @contextmanager
+    def unanswered(runtime: Runtime, actor: Actor) -> Iterator[UnitOfWork]:
+        with unit_of_work(runtime, actor) as work:
+            yield work
+        if getattr(lost, "is_next", False):
+            lost.is_next = False
+            raise StoreUnavailable("The answer got lost.")
+
+    monkeypatch.setattr(PurgeJournal, "_commit", noted)
+    monkeypatch.setattr(journal, "unit_of_work", unanswered)
+    approve(live_runtime, number, action=Action.SPREAD, window_s=600)
+    done = waited(live_runtime, number, State.DONE)
+    assert done.progress.touched == 40 and len(seen) > 1
+    stats = raw.info("stats")
+    noted_there = rows(live_runtime.database, "SELECT self_hits, self_misses FROM poll_state")[0]
+    assert (noted_there.self_hits, noted_there.self_misses) == (
+        stats["keyspace_hits"],
+        stats["keyspace_misses"],
+    )
 
 
 def test_a_schedule_from_its_firing_to_its_end(
