@@ -21,6 +21,7 @@ from dashboard.invalidation.types import (
     Plan,
     Point,
     Preview,
+    Progress,
     Purge,
     Schedule,
     SelectBy,
@@ -510,17 +511,32 @@ def job_view(purge: Purge, limits: Limits, frame: Frame) -> JobView:
 def _left_s(purge: Purge, share: float | None) -> float | None:
     """Seconds that are left at the rate of the last half minute; None while it does not move."""
     progress, preview = purge.progress, purge.preview
-    if share is None or preview is None or progress.waits_for or progress.keys_per_s <= 0:
+    if share is None or preview is None or _present_rate(purge) <= 0:
         return None
     left = max(0, preview.keys - progress.touched - progress.skipped)
-    trail = progress.trail
-    rates = [point.keys_per_s for point in trail if point.at_s > trail[-1].at_s - _SMOOTHED_S]
-    by_rate = left * (len(rates) + 1) / (sum(rates) + progress.keys_per_s)
+    by_rate = left / _smooth_rate(progress)
     if purge.plan.when is When.OVER:
         # Over what is left of its time; a pause or a slow-down moves the end.
         planned = purge.plan.over_s * (1 - share)
-        return max(1.0, planned, min(by_rate, 10 * planned))
+        is_on_time = progress.slowed_by == "spread"
+        return max(1.0, planned if is_on_time else max(planned, min(by_rate, 10 * planned)))
     return max(1.0, by_rate)
+
+
+def _smooth_rate(progress: Progress) -> float:
+    """Keys per second, the mean of the last half minute and now."""
+    trail = progress.trail
+    rates = [point.keys_per_s for point in trail if point.at_s > trail[-1].at_s - _SMOOTHED_S]
+    return (sum(rates) + progress.keys_per_s) / (len(rates) + 1)
+
+
+def _present_rate(purge: Purge) -> float:
+    progress = purge.progress
+    if purge.state is not State.RUNNING or progress.waits_for:
+        return 0.0
+    # Between the bursts of a slow spread nothing is done for a while, as it should be.
+    is_resting = progress.keys_per_s <= 0 and progress.slowed_by == "spread"
+    return _smooth_rate(progress) if is_resting else progress.keys_per_s
 
 
 def _rate(purge: Purge) -> tuple[str, str]:
@@ -529,8 +545,7 @@ def _rate(purge: Purge) -> tuple[str, str]:
     if purge.state.is_over:
         mean = progress.touched / progress.spent_s if progress.spent_s > 0 else None
         return "Mean rate", "n/a" if mean is None else f"{number(_round(mean))} keys/s"
-    present = progress.keys_per_s if purge.state is State.RUNNING and not progress.waits_for else 0.0
-    return "Rate", f"{number(present)} keys/s"
+    return "Rate", f"{number(_round(_present_rate(purge)))} keys/s"
 
 
 def _drawn(trail: Sequence[Point]) -> tuple[Drawn, ...]:

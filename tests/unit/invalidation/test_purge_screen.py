@@ -86,6 +86,13 @@ def test_the_time_left_follows_the_last_half_minute() -> None:
     assert view(running(trail=trail, keys_per_s=10.0)).left_text == "31 s left"
 
 
+def test_a_slow_spread_rests_between_its_bursts() -> None:
+    trail = tuple(Point(float(at), 8.0 if at % 16 == 0 else 0.0, None, None) for at in range(63))
+    made = running(touched=1000, scanned=1200, trail=trail, keys_per_s=0.0, slowed_by="spread")
+    shown = view(replace(made, plan=plan("p:", when=When.OVER, over_s=10_000)))
+    assert (shown.rate_text, shown.left_text) == ("0.3 keys/s", "2 h 26 m left")
+
+
 def test_a_purge_that_stands_still_has_no_rate_and_one_that_is_over_its_mean() -> None:
     shown = view(replace(running(), state=State.PAUSED))
     assert (shown.rate_label, shown.rate_text) == ("Rate", "0 keys/s")
