@@ -46,6 +46,7 @@ class Counter:
         selection: Selection,
         keys: Input | None,
         table: PolicyTable[Policy],
+        limits: Limits,
         control: Control,
         clock: Clock,
         chance: Callable[[], float],
@@ -59,7 +60,7 @@ class Counter:
         self._clock = clock
         self._chance = chance
         self._router = Router(connection)
-        self._paces = Paces(Limits().slowest_probe_ms, clock)
+        self._paces = Paces(limits.slowest_probe_ms, clock)
         self._stop = threading.Event()
         self._tell = tell
         self._looked_at: dict[str, int] = {}

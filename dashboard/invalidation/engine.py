@@ -116,6 +116,7 @@ def count(
     selection: Selection,
     keys: Input | None,
     table: PolicyTable[Policy],
+    limits: Limits,
     control: Control,
     clock: Clock,
     chance: Callable[[], float],
@@ -131,6 +132,7 @@ def count(
         selection: which keys.
         keys: the list of an exact selector, else None.
         table: the policies in force, for the sample.
+        limits: of the cache: others shall wait no longer for a count than for a purge.
         control: asked before each burst.
         clock: of this machine.
         chance: a random number in [0, 1), for the sample.
@@ -141,7 +143,7 @@ def count(
         FleetError: the cache is away, or can't answer now; trying again may help.
         Paused, Cancelled, LeaseLost: from ``control``.
     """
-    return Counter(connection, selection, keys, table, control, clock, chance, tell).preview()
+    return Counter(connection, selection, keys, table, limits, control, clock, chance, tell).preview()
 
 
 def run(
@@ -330,6 +332,7 @@ class _Run:
             self._selection,
             self._keys,
             self._table,
+            self._common.limits,
             self._control,
             self._clock,
             self._chance,

@@ -126,6 +126,7 @@ def _count(runtime: Runtime, control: Control) -> None:
             purge.plan.selection,
             _input(runtime, control, purge),
             begun.table,
+            begun.limits,
             asks,
             runtime.clock,
             _CHANCE.random,

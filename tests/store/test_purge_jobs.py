@@ -15,9 +15,10 @@ from dashboard.access import Actor
 from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
 from dashboard.errors import StoreUnavailable
-from dashboard.invalidation import jobs, journal, service
+from dashboard.invalidation import counter, jobs, journal, service
 from dashboard.invalidation.journal import CountNews, PurgeJournal
 from dashboard.invalidation.types import Action, Limits, Plan, Progress, Purge, SelectBy, State
+from dashboard.invalidation.watching import Paces
 from dashboard.jobs.runner import Runner
 from dashboard.work import Runtime, UnitOfWork, unit_of_work
 from tests.support import servers
@@ -132,6 +133,22 @@ def test_a_count_says_how_far_it_is(
     with as_cli(live_runtime) as work:
         again = service.recount(work, number, revision=counted.revision)
     assert (again.counted, again.to_count) == (0, 0)
+
+
+def test_a_count_keeps_to_the_limits(
+    live_runtime: Runtime, cache: Cache, raw: redis.Redis, worker: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed: list[float] = []
+
+    def noted(slowest_probe_ms: float, *rest: Any) -> Paces:
+        allowed.append(slowest_probe_ms)
+        return Paces(slowest_probe_ms, *rest)
+
+    monkeypatch.setattr(counter, "Paces", noted)
+    with as_cli(live_runtime) as work:
+        service.set_limits(work, cache.id, Limits(slowest_probe_ms=7.5))
+    waited(live_runtime, draft(live_runtime, cache.id).number, State.PREVIEWED)
+    assert allowed == [7.5]
 
 
 def test_a_cache_that_is_away_cannot_be_counted_and_says_so(live_runtime: Runtime, worker: None) -> None:

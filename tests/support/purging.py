@@ -143,6 +143,7 @@ def preview(
         selection,
         None if items is None else ListOf(items),
         policies or table(),
+        Limits(),
         wishes or Wishes(),
         Clock(),
         CHANCE.random,
