@@ -43,6 +43,10 @@ class _Lazy(click.Group):
             if error.what_to_do:
                 click.echo(_safe(error.what_to_do), err=True)
             sys.exit(2)
+        except KeyboardInterrupt:
+            # What a shell says of one that Ctrl-C ended; commands that leave something behind say what.
+            click.echo("\ncachewarden: interrupted.", err=True)
+            sys.exit(130)
 
 
 def _safe(text: str) -> str:

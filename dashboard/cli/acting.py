@@ -41,7 +41,12 @@ def fields_said() -> Iterator[None]:
     try:
         yield
     except InvalidInput as error:
-        fields = " ".join(f"{name.capitalize()}: {message}" for name, message in error.fields.items())
+        fields = " ".join(
+            f"{name.capitalize()}: {message}"
+            for name, message in error.fields.items()
+            # Where there is but one thing wrong, a form says it above and at the field.
+            if message != error.message
+        )
         raise InvalidInput(f"{error.message} {fields}".strip(), what_to_do=error.what_to_do) from None
 
 

@@ -3,27 +3,30 @@
 The same purges as on the Invalidate page: counted first, bound to that count, confirmed in proportion, done by the
 worker.
 
-Exit codes: 0 done; 1 it failed, was cancelled or could not be counted; 2 wrong usage, refused, or an error; 3 a
-confirmation is missing, or it must be counted and approved again; 4 not over: no worker runs, the time is up, or it is
-paused and says why; 130 Ctrl-C, which ends the waiting and not the purge.
+Exit codes: 0 done; 1 it failed, was cancelled or could not be counted; 2 wrong usage, refused, or an error; 3 not
+approved: a confirmation is missing, the time was up before it was counted, or it must be counted and approved again;
+4 approved and not over: the time is up, or it is paused and says why; or no worker runs; 130 Ctrl-C, which ends the
+waiting and not the purge.
 """
 
 import itertools
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from io import BufferedReader
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any, Final, TypeVar
+from typing import IO, Any, Final, TypeVar, cast
 
 import click
 
 from dashboard.caches import service as caches
 from dashboard.cli import purge_output as output
 from dashboard.cli.acting import fields_said, find_cache, opened_runtime, unit
-from dashboard.cli.purging import Answers, Code, Steps, Teller, is_empty
+from dashboard.cli.purging import Answers, Code, Steps, Teller, interruptible, is_empty, waits_for
 from dashboard.errors import Conflict, InvalidInput
 from dashboard.invalidation import service
 from dashboard.invalidation.types import Action, Filters, Plan, Purge, SelectBy, Selection, State, When
@@ -81,7 +84,9 @@ def _answering(command: Made) -> Made:
                 help="The text that a large purge asks for, as it says. Confirms the number, too.",
             ),
             click.option("--wait", is_flag=True, help="Wait until it is over."),
-            click.option("--timeout", type=_TIME, help="Wait no longer than that; the purge goes on."),
+            click.option(
+                "--timeout", type=_TIME, help="Wait no longer than that; what is approved by then goes on."
+            ),
         )
     ):
         command = option(command)
@@ -142,14 +147,15 @@ def purge(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
     plan = _plan(given)
     teller = Teller(as_json)
     with ExitStack() as stack:
+        standing = stack.enter_context(interruptible(teller))
         items = stack.enter_context(_Items(given))
         runtime = stack.enter_context(opened_runtime())
         with fields_said(), unit(runtime) as work:
             cache = find_cache(work, given["cache_name"])
             draft = service.create(work, cache.id, plan, items.read(), reason=given["reason"])
         plan = draft.plan  # with what was found out while the list was read
-        steps = Steps(runtime, cache.name, teller, given["timeout"])
-        counted = steps.counted(draft)
+        steps = Steps(runtime, cache.name, teller, standing, given["timeout"])
+        counted = steps.counted(draft, None if given["preview_only"] else _said(given))
         if given["preview_only"]:
             with unit(runtime) as work:
                 friction = service.friction_of(work, counted)
@@ -169,15 +175,15 @@ def purge(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
 def approve(number: int, as_json: bool, **given: Any) -> None:
     """Approve purge NUMBER; it is counted again first where its count is too old, or it would go beyond it."""
     teller = Teller(as_json)
-    with opened_runtime() as runtime:
+    with interruptible(teller) as standing, opened_runtime() as runtime:
         found, name = _found(runtime, number)
         if found.state not in (State.DRAFT, State.PREVIEWED, State.PAUSED):
             raise Conflict(f"Purge {number} is {found.state}: there is nothing to approve.")
-        steps = Steps(runtime, name, teller, given["timeout"])
+        steps = Steps(runtime, name, teller, standing, given["timeout"])
         if found.state is State.PAUSED or _is_stale(found):
             with unit(runtime) as work:
                 found = service.recount(work, number, revision=found.revision)
-        _approve(steps, steps.counted(found), found.plan, given, teller)
+        _approve(steps, steps.counted(found, _said(given)), found.plan, given, teller)
 
 
 @purge.command("list")
@@ -205,11 +211,14 @@ def list_(cache_name: str | None, state: str | None, limit: int, as_json: bool) 
 def show(number: int, wait: bool, timeout: int | None, as_json: bool) -> None:
     """Show purge NUMBER."""
     teller = Teller(as_json)
-    with opened_runtime() as runtime:
+    with interruptible(teller) as standing, opened_runtime() as runtime:
+        standing.words = ""
         found, name = _found(runtime, number)
         if wait:
-            Steps(runtime, name, teller, timeout).followed(found)
-    for line in output.shown_lines(found, name):
+            Steps(runtime, name, teller, standing, timeout).followed(found)
+        with unit(runtime) as work:
+            before = waits_for(work, found)
+    for line in output.shown_lines(found, name, before):
         teller.result(line)
     teller.json(output.purge_json(found, name))
 
@@ -351,7 +360,9 @@ class _Items:
         try:
             if self.is_stdin:
                 self._file = SpooledTemporaryFile(_IN_MEMORY)
-                for piece in iter(lambda: sys.stdin.buffer.read(_PIECE), b""):
+                # By what is there: between two reads Ctrl-C is noticed.
+                buffer = cast(BufferedReader, sys.stdin.buffer)
+                for piece in iter(lambda: buffer.read1(_PIECE), b""):
                     self._file.write(piece)
                 self._file.seek(0)
             elif self._path is not None:
@@ -414,6 +425,17 @@ def _approve(
     steps.leave(approved, Code.DONE)
 
 
+def _said(given: dict[str, Any]) -> str:
+    """What was answered beforehand, for another command that approves."""
+    words = ["--yes"] if given["yes"] else []
+    for option, name in (("--confirm", "typed"), ("--reason", "reason")):
+        if given[name]:
+            words.append(f"{option} {shlex.quote(given[name])}")
+    if given["wait"]:
+        words.append("--wait")
+    return " ".join(words)
+
+
 def _found(runtime: Runtime, number: int) -> tuple[Purge, str]:
     with unit(runtime) as work:
         found = service.get_purge(work, number)
@@ -431,9 +453,10 @@ def _is_stale(found: Purge) -> bool:
 
 def _change(number: int, change: Callable[..., Purge], as_json: bool) -> None:
     teller = Teller(as_json)
-    with opened_runtime() as runtime:
+    with interruptible(teller) as standing, opened_runtime() as runtime:
+        standing.words = f"To see how it stands: cachewarden purge show {number}"
         found, name = _found(runtime, number)
-        steps = Steps(runtime, name, teller, None)
+        steps = Steps(runtime, name, teller, standing, None)
         if found.needs_count and change is service.resume:
             steps.end(
                 found, Code.UNCONFIRMED, found.problem, f"Approve it: cachewarden purge approve {number}"

@@ -17,6 +17,7 @@ _SLOWED: Final = {
     "database": "slowed down for the database",
     "limit": "as fast as the limits allow",
 }
+BEGINS: Final = "is about to begin"
 _TABLE: Final = ("NUMBER", "STATE", "ACTION", "KEYS", "STARTED", "BY", "WHAT")
 
 
@@ -39,12 +40,18 @@ def preview_lines(preview: Preview) -> Iterator[str]:
         yield f"By policy: {', '.join(parts)}."
 
 
-def progress_line(purge: Purge) -> str:
-    """How far it is, in one line."""
+def progress_line(purge: Purge, before: Sequence[int] = ()) -> str:
+    """How far it is, in one line.
+
+    Args:
+        before: the purges that it waits for.
+    """
     progress = purge.progress
     if purge.state is State.WAITING:
         at = purge.plan.at
-        return f"waits for {moment(at)}" if at is not None and not progress.scanned else "waits for its turn"
+        if at is not None and not progress.scanned:
+            return f"waits for {moment(at)}"
+        return f"waits for purge {', '.join(map(str, before))} to end" if before else BEGINS
     if purge.state is State.PAUSED:
         return f"paused at {keys(progress.touched)}"
     parts = [done_text(purge)]
@@ -75,8 +82,12 @@ def result_line(purge: Purge) -> str:
     return f"Purge {purge.number} is {purge.state}: {keys(progress.touched)} touched{skipped}{took}."
 
 
-def shown_lines(purge: Purge, cache_name: str) -> Iterator[str]:
-    """Everything about one purge, one thing a line."""
+def shown_lines(purge: Purge, cache_name: str, before: Sequence[int] = ()) -> Iterator[str]:
+    """Everything about one purge, one thing a line.
+
+    Args:
+        before: the purges that it waits for.
+    """
     plan = purge.plan
     yield f"Purge {purge.number} of {cache_name}: {purge.state}"
     yield f"What:      {plan.selection.target}"
@@ -89,7 +100,7 @@ def shown_lines(purge: Purge, cache_name: str) -> Iterator[str]:
     if purge.cap:
         yield f"Approved:  at most {keys(purge.cap)}, {moment(purge.approved_at)}"
     if purge.started_at is not None:
-        yield f"Progress:  {progress_line(purge) if purge.state.is_active else result_line(purge)}"
+        yield f"Progress:  {progress_line(purge, before) if purge.state.is_active else result_line(purge)}"
     if purge.reason:
         yield f"Reason:    {purge.reason}"
     if purge.problem:

@@ -3,7 +3,7 @@
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -17,14 +17,15 @@ from dashboard.errors import Conflict, InvalidInput, Refused, StoreUnavailable
 from dashboard.invalidation import service
 from dashboard.invalidation.types import Friction, Plan, Purge, SelectBy, State, When
 from dashboard.monitoring import service as monitoring
-from dashboard.work import Runtime
+from dashboard.work import Runtime, UnitOfWork
 
 WORKER_AWAY_S: Final = 20.0
 """A worker that was there is waited for so long: another one takes its work over."""
 NEVER_A_WORKER_S: Final = 5.0
 STORE_AWAY_S: Final = 300.0
-SAID_EVERY_S: Final = 2.0
-"""A line of progress, where there is no terminal."""
+FIRST_LINES_S: Final = 10.0
+LAST_LINES_S: Final = 60.0
+"""Between two lines of progress, where there is no terminal: first, and after a while."""
 _STEPS: Final = 1_000
 
 
@@ -88,23 +89,77 @@ class Teller:
             click.echo(output.json_text(value))
 
 
+class Standing:
+    """What holds at the moment, in words: what Ctrl-C leaves behind."""
+
+    def __init__(self) -> None:
+        self.words = "Nothing is purged."
+
+
+@contextmanager
+def interruptible(teller: Teller) -> Iterator[Standing]:
+    """End the command with the code of Ctrl-C, and say what stands."""
+    standing = Standing()
+    try:
+        yield standing
+    except KeyboardInterrupt:
+        click.echo(err=True)
+        teller.problem("interrupted.", standing.words)
+        sys.exit(Code.INTERRUPTED)
+
+
+class _Late(Exception):
+    """The time that --timeout allows is over.
+
+    Args:
+        found: how the purge stood when it was seen last.
+    """
+
+    def __init__(self, found: Purge) -> None:
+        super().__init__()
+        self.found = found
+
+
 class Steps:
     """One purge on its way.
 
     Args:
+        standing: told what holds.
         timeout_s: longest time in all; None: as long as it takes.
     """
 
-    def __init__(self, runtime: Runtime, cache_name: str, teller: Teller, timeout_s: float | None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        cache_name: str,
+        teller: Teller,
+        standing: Standing,
+        timeout_s: float | None,
+    ) -> None:
         self._runtime = runtime
         self._cache_name = cache_name
         self._teller = teller
+        self._standing = standing
         self._ends_at = None if timeout_s is None else time.monotonic() + timeout_s
 
-    def counted(self, purge: Purge) -> Purge:
-        """Wait until it is counted, and say what it would touch."""
-        with self._interruptible(f"Purge {purge.number} changes nothing: it was not approved."):
-            found = self._until(purge.number, lambda now: now.state is not State.DRAFT or bool(now.problem))
+    def counted(self, purge: Purge, answers: str | None) -> Purge:
+        """Wait until it is counted, and say what it would touch.
+
+        Args:
+            answers: the options with which it would be approved then; None: it is only looked at.
+        """
+        more = "more " if purge.progress.touched else ""
+        self._standing.words = f"Nothing {more}is purged: purge {purge.number} was not approved."
+        try:
+            found = self._until(purge, lambda now: now.state is not State.DRAFT or bool(now.problem))
+        except _Late as late:
+            words = f"Purge {purge.number} was not counted within the time that --timeout allows"
+            if answers is None:
+                way_out = f"Its count goes on: cachewarden purge show {purge.number}"
+                self.end(late.found, Code.UNFINISHED, f"{words}.", way_out)
+            way_out = f"To approve it: cachewarden purge approve {purge.number} {answers}".rstrip()
+            problem = f"{words}. It was not approved, and nothing {more}is purged."
+            self.end(late.found, Code.UNCONFIRMED, problem, way_out)
         if found.state is not State.PREVIEWED:
             self.end(found, Code.FAILED, found.problem or output.result_line(found))
         assert found.preview is not None
@@ -120,13 +175,17 @@ class Steps:
         assert purge.preview is not None
         try:
             typed, reason = self._answered(purge, friction, answers)
-        except click.Abort:
+        except click.Abort as error:
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
             click.echo(err=True)
             self._teller.problem("Not confirmed: nothing is changed.")
             self.leave(purge, Code.UNCONFIRMED, friction)
+        look = f"cachewarden purge show {purge.number}"
+        self._standing.words = f"It was just being approved. To see whether it goes on: {look}"
         try:
             with fields_said(), unit(self._runtime) as work:
-                return service.approve(
+                approved = service.approve(
                     work,
                     purge.number,
                     revision=purge.revision,
@@ -135,21 +194,27 @@ class Steps:
                     confirmed_keys=purge.preview.keys if friction.confirm_count else None,
                     plan=plan,
                 )
+            self._goes_on(approved)
+            return approved
         except (Conflict, Refused, InvalidInput) as error:
             self._teller.problem(error.message, error.what_to_do)
             self.leave(purge, Code.REFUSED)
 
     def followed(self, purge: Purge) -> NoReturn:
         """Wait until it is over, saying how far it is, and end with the exit code of its end."""
-        goes_on = f"Purge {purge.number} goes on. To stop it: cachewarden purge cancel {purge.number}"
+        self._goes_on(purge)
 
         def has_stopped(now: Purge) -> bool:
             # Whoever paused it by hand will have it go on; what paused by itself says why.
             stuck = now.state is State.PAUSED and (now.needs_count or bool(now.problem))
             return now.state.is_over or stuck or not now.state.is_active
 
-        with self._interruptible(goes_on), _shown(self._teller, purge) as show:
-            found = self._until(purge.number, has_stopped, show)
+        try:
+            with _shown(self._teller, purge) as show:
+                found = self._until(purge, has_stopped, show)
+        except _Late as late:
+            problem = f"Purge {purge.number} is not over after the time that --timeout allows."
+            self.end(late.found, Code.UNFINISHED, problem, self._standing.words)
         if found.state is State.DONE:
             self._teller.result(output.result_line(found))
             self.leave(found, Code.DONE)
@@ -171,6 +236,10 @@ class Steps:
         """End the command, with the JSON where one is wanted."""
         self._teller.json(output.purge_json(purge, self._cache_name, friction))
         sys.exit(code)
+
+    def _goes_on(self, purge: Purge) -> None:
+        number = purge.number
+        self._standing.words = f"Purge {number} goes on. To stop it: cachewarden purge cancel {number}"
 
     def _answered(self, purge: Purge, friction: Friction, answers: Answers) -> tuple[str, str]:
         """The typed text and the reason; ends the command where something is missing."""
@@ -206,29 +275,37 @@ class Steps:
 
     def _until(
         self,
-        number: int,
+        purge: Purge,
         is_there: Callable[[Purge], bool],
-        show: Callable[[Purge], None] = lambda now: None,
+        show: Callable[[Purge, Sequence[int]], None] = lambda now, before: None,
     ) -> Purge:
-        """Look again and again."""
+        """Look again and again.
+
+        Args:
+            show: called with each look, and the purges that it waits for.
+
+        Raises:
+            _Late: the time is over.
+        """
         began = time.monotonic()
         answered_at = alive_at = began
-        found: Purge | None = None
+        found = purge
         was_there = False
         while True:
             now = time.monotonic()
             try:
                 with unit(self._runtime) as work:
-                    found = service.get_purge(work, number)
+                    found = service.get_purge(work, purge.number)
                     worker = monitoring.worker_status(work)
                     is_due = found.plan.at is None or found.plan.at <= work.now
+                    before = waits_for(work, found)
             except StoreUnavailable as error:
                 if now - answered_at > STORE_AWAY_S:
                     self._teller.problem(error.message, error.what_to_do)
                     sys.exit(Code.UNFINISHED)
             else:
                 answered_at = now
-                show(found)
+                show(found, before)
                 if is_there(found):
                     return found
                 was_there = was_there or worker is not None
@@ -242,21 +319,20 @@ class Steps:
                         "Start one: cachewarden worker",
                     )
             if self._ends_at is not None and now > self._ends_at:
-                self._teller.problem(f"Purge {number} is not over after the time that --timeout allows.")
-                if found is None:
-                    sys.exit(Code.UNFINISHED)
-                self.leave(found, Code.UNFINISHED)
+                raise _Late(found)
             time.sleep(0.1 if now - began < 2 else 0.5)
 
-    @contextmanager
-    def _interruptible(self, goodbye: str) -> Iterator[None]:
-        """Ctrl-C ends the waiting and nothing else."""
-        try:
-            yield
-        except KeyboardInterrupt:
-            click.echo(err=True)
-            self._teller.problem("interrupted.", goodbye)
-            sys.exit(Code.INTERRUPTED)
+
+def waits_for(work: UnitOfWork, purge: Purge) -> list[int]:
+    """The purges that this one waits for, as its cache allows only so many at a time."""
+    if purge.state is not State.WAITING:
+        return []
+    running = [
+        each.number
+        for each in service.active_purges(work)
+        if each.cache_id == purge.cache_id and each.state is State.RUNNING
+    ]
+    return running if len(running) >= service.limits(work, purge.cache_id).at_a_time else []
 
 
 def is_empty(purge: Purge, plan: Plan) -> bool:
@@ -267,12 +343,18 @@ def is_empty(purge: Purge, plan: Plan) -> bool:
 
 
 @contextmanager
-def _shown(teller: Teller, purge: Purge) -> Iterator[Callable[[Purge], None]]:
+def _shown(teller: Teller, purge: Purge) -> Iterator[Callable[[Purge, Sequence[int]], None]]:
     """A function that shows how far a purge is: as a bar on a terminal, else in a line now and then."""
     if teller.as_json:
-        yield lambda now: None
+        yield lambda now, before: None
     elif not sys.stderr.isatty():
-        yield _lines(teller)
+        lines = Lines()
+
+        def note(now: Purge, before: Sequence[int]) -> None:
+            if lines.is_due(line := output.progress_line(now, before), time.monotonic()):
+                teller.note(f"Purge {now.number}: {line}")
+
+        yield note
     else:
         with click.progressbar(
             length=_STEPS,
@@ -281,26 +363,30 @@ def _shown(teller: Teller, purge: Purge) -> Iterator[Callable[[Purge], None]]:
             item_show_func=lambda text: text or "",
         ) as bar:
 
-            def show(now: Purge) -> None:
+            def show(now: Purge, before: Sequence[int]) -> None:
                 # A second pass over the nodes begins further back.
-                bar.update(
-                    round((now.share or 0.0) * _STEPS) - bar.pos, output.safe(output.progress_line(now))
-                )
+                line = output.safe(output.progress_line(now, before))
+                bar.update(round((now.share or 0.0) * _STEPS) - bar.pos, line)
 
             yield show
 
 
-def _lines(teller: Teller) -> Callable[[Purge], None]:
-    said, said_at = "", 0.0
+class Lines:
+    """Which lines of progress to write: the first, then ever fewer, and none twice."""
 
-    def show(now: Purge) -> None:
-        nonlocal said, said_at
-        line, at = output.progress_line(now), time.monotonic()
-        if line != said and at - said_at >= SAID_EVERY_S:
-            teller.note(f"Purge {now.number}: {line}")
-            said, said_at = line, at
+    def __init__(self) -> None:
+        self._said = output.BEGINS
+        self._pause_s = 0.0
+        self._next_s = 0.0
 
-    return show
+    def is_due(self, line: str, now_s: float) -> bool:
+        """Whether to write it now."""
+        if line == self._said or now_s < self._next_s:
+            return False
+        self._said = line
+        self._pause_s = min(LAST_LINES_S, max(FIRST_LINES_S, self._pause_s * 1.5))
+        self._next_s = now_s + self._pause_s
+        return True
 
 
 _VERBS: Final = {

@@ -215,6 +215,37 @@ def test_waiting_ends_with_the_time_and_the_purge_goes_on(working: Shop) -> None
     assert working.left() == 400
 
 
+def test_the_time_is_up_before_it_was_counted(shop: Shop) -> None:
+    """Nothing goes on then, and the command that would have it go on is said."""
+    done = shop.run(
+        *("--prefix", "product:", "--confirm", "product:", "--reason", "New ones", "--wait", "--timeout", "0")
+    )
+    assert done.exit_code == 3
+    assert "It was not approved, and nothing is purged." in done.stderr
+    assert "purge approve 1 --confirm product: --reason 'New ones' --wait\n" in done.stderr
+    looked = shop.run("--prefix", "product:", "--preview-only", "--timeout", "0")
+    assert looked.exit_code == 4 and "cachewarden purge show 2" in looked.stderr
+    assert "approve" not in looked.stderr
+    assert [purge.state for purge in shop.purges()] == [State.DRAFT, State.DRAFT]
+
+
+def test_what_it_waits_for_is_said(shop: Shop) -> None:
+    first = in_state(shop.runtime, shop.cache_id, State.RUNNING)
+    second = in_state(shop.runtime, shop.cache_id, State.WAITING)
+    waited = shop.run("show", str(second.number), "--wait", "--timeout", "1")
+    assert f"Purge {second.number}: waits for purge {first.number} to end\n" in waited.stderr
+    move(shop.runtime, first.number, Verb.FINISH)
+    waited = shop.run("show", str(second.number), "--wait", "--timeout", "1")
+    assert "waits for" not in waited.stderr
+
+
+def test_an_error_is_said_once(shop: Shop) -> None:
+    refused = shop.run("--template", "product:{ID}", "--ids", "1")
+    assert refused.exit_code == 2
+    words = refused.stderr.removeprefix("cachewarden: ").split(".")[0]
+    assert words and refused.stderr.count(words) == 1
+
+
 def test_without_a_worker_it_says_so(shop: Shop) -> None:
     done = shop.run("--prefix", "product:", "--yes", "--wait")
     assert done.exit_code == 4 and "No worker runs" in done.stderr
@@ -293,6 +324,33 @@ def test_ctrl_c_ends_the_waiting_and_not_the_purge(working: Shop) -> None:
     assert b"Purge 1 goes on. To stop it: cachewarden purge cancel 1" in said and b"Traceback" not in said
     (purge,) = working.purges()
     assert purge.state is State.WAITING
+
+
+def test_ctrl_c_before_there_is_a_purge(shop: Shop) -> None:
+    with shop.process("--keys", "-", "--yes", stdin=subprocess.PIPE, stderr=subprocess.PIPE) as reading:
+        assert reading.stdin is not None and reading.stderr is not None
+        # More than a pipe holds: once it is written, the command reads, and soon waits for more.
+        reading.stdin.write(b"product:1\n" * 100_000)
+        time.sleep(1)
+        reading.send_signal(signal.SIGINT)
+        said = reading.stderr.read()
+        assert reading.wait(60) == 130
+    assert b"Nothing is purged." in said and b"Abort" not in said
+    assert shop.purges() == []
+
+
+def test_ctrl_c_where_it_asks(working: Shop) -> None:
+    ours, theirs = pty.openpty()
+    asking = working.process(
+        *("--prefix", "product:"), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    read_until(ours, b"Delete 400 keys? [y/N]: ")
+    time.sleep(1)
+    asking.send_signal(signal.SIGINT)
+    read_until(ours, b"purge 1 was not approved")
+    assert asking.wait(60) == 130
+    os.close(ours)
 
 
 def test_a_terminal_is_asked_and_sees_a_bar(working: Shop) -> None:

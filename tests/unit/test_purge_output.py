@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from dashboard.cli import main
 from dashboard.cli import purge_output as output
-from dashboard.cli.purging import Teller
+from dashboard.cli.purging import Lines, Teller
 from dashboard.errors import NotFound
 from dashboard.invalidation.types import Plan, Preview, Progress, Purge, SelectBy, Selection, State, When
 
@@ -73,7 +73,7 @@ def test_a_preview(preview: Preview, lines: list[str]) -> None:
             "50,000 of 200,000 keys",
         ),
         (replace(PURGE, state=State.PAUSED), "paused at 50,000 keys"),
-        (replace(PURGE, state=State.WAITING), "waits for its turn"),
+        (replace(PURGE, state=State.WAITING), "is about to begin"),
         (
             replace(
                 PURGE,
@@ -87,6 +87,19 @@ def test_a_preview(preview: Preview, lines: list[str]) -> None:
 )
 def test_how_far_it_is(purge: Purge, line: str) -> None:
     assert output.progress_line(purge) == line
+
+
+def test_what_it_waits_for() -> None:
+    waiting = replace(PURGE, state=State.WAITING)
+    assert output.progress_line(waiting, [5, 6]) == "waits for purge 5, 6 to end"
+
+
+def test_lines_of_progress_become_fewer() -> None:
+    lines = Lines()
+    assert not lines.is_due(output.BEGINS, 100.0)
+    said = [at for at in range(100, 500) if lines.is_due(f"line {at}", at)]
+    assert said == [100, 110, 125, 148, 182, 233, 293, 353, 413, 473]
+    assert not lines.is_due("line 473", 1000)
 
 
 def test_how_it_ended() -> None:
