@@ -354,7 +354,8 @@ def confirmed(
     wanted = _wanted(work, cache, plan, preview)
     reason = _reason(reason) or purge.reason
     fields = {}
-    if wanted.confirm_count and confirmed_keys is None:
+    # What is typed confirms the count, too: the revision says which.
+    if wanted.confirm_count and wanted.typed is None and confirmed_keys is None:
         fields["confirm"] = f"Confirm the number of keys: {preview.keys:,}."
     if wanted.typed is not None and typed.strip() != wanted.typed:
         fields["typed"] = " ".join((f"Type {wanted.typed} to confirm.", *wanted.why))

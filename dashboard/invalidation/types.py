@@ -413,7 +413,7 @@ class Friction:
     """What must be given before a purge may start.
 
     Args:
-        confirm_count: the number of keys, repeated.
+        confirm_count: the number of keys, repeated; typing the text does it, too.
         typed: this text, typed; None: nothing.
         reason: why.
         why: for each of them a sentence that says why it is asked for.

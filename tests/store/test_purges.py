@@ -265,7 +265,7 @@ def test_what_is_asked_must_be_given(runtime: Runtime) -> None:
     purge = counted(runtime, cache.id, keys=20_000)
     with pytest.raises(InvalidInput) as refused:
         ask(runtime, "approve", purge, confirmed_keys=None)
-    assert set(refused.value.fields) == {"confirm", "typed", "reason"}
+    assert set(refused.value.fields) == {"typed", "reason"}
     with pytest.raises(InvalidInput) as refused:
         ask(runtime, "approve", purge, confirmed_keys=20_000, typed="product", reason="  ")
     assert set(refused.value.fields) == {"typed", "reason"}

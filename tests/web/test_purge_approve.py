@@ -115,12 +115,14 @@ def test_friction_grows_with_what_is_done(operator: FlaskClient, runtime: Runtim
     assert approve(operator, one, reason="").status_code == 303
     large = purges.counted(runtime, cache.id, keys=10_001)
     page = operator.get(f"{base(cache.id)}?purge={large.number}").get_data(as_text=True)
-    assert "More than 10,000 keys" in page and 'name="confirm"' in page
-    refused = approve(operator, large, reason="", confirm="10001", typed="prod")
+    # What is typed confirms the count that stands above it; no tick beside.
+    assert "More than 10,000 keys" in page and 'name="confirm"' not in page
+    refused = approve(operator, large, reason="", typed="prod")
     page = refused.get_data(as_text=True)
     assert refused.status_code == 422 and 'id="typed-e"' in page and 'id="reason-e"' in page
-    assert 'value="prod"' in page and re.search(r'name="confirm" value="10001" checked', page)
-    assert approve(operator, large, confirm="10001", typed="product:").status_code == 303
+    assert 'value="prod"' in page and 'id="confirm-e"' not in page
+    assert approve(operator, large, confirm="10002", typed="product:").status_code == 409
+    assert approve(operator, large, typed="product:").status_code == 303
 
 
 def test_a_production_cache_always_asks_why(operator: FlaskClient, runtime: Runtime) -> None:
