@@ -10,6 +10,7 @@ from dashboard.caching.policy import Policy, PolicyTable
 from dashboard.clock import Clock
 from dashboard.errors import CacheUnavailable
 from dashboard.fleet import scan
+from dashboard.fleet.errors import FleetDenied, FleetError
 from dashboard.fleet.purging import Router
 from dashboard.fleet.registry import Connection, Node
 from dashboard.invalidation import counting, facts
@@ -28,6 +29,9 @@ FEWEST_SCANNED: Final = 20_000
 FEWEST_AT_ONCE: Final = 250
 """A SCAN looks at some more keys than it is told. That weighs little where it is told many, and so many take a server
 less time than any burst may."""
+PATIENCE_S: Final = 10.0
+"""A server that can't be used is tried again for so long: it may be starting, or a replica be taking over."""
+PAUSE_S: Final = 0.5
 PARALLEL: Final = 8
 
 
@@ -79,15 +83,26 @@ class Counter:
         return part.counted.matched, part.counted.scanned
 
     def preview(self) -> Preview:
-        """Count, look at the sample, put it together.
+        """Count, look at the sample, put it together; from the beginning where a server was away for a moment.
 
         Raises:
             Failed, FleetError, Paused, Cancelled, LeaseLost: as ``engine.count``.
         """
+        ends_s = self._clock.monotonic() + PATIENCE_S
         try:
-            return self._preview()
-        except NotNow as error:
-            raise CacheUnavailable(error.message, what_to_do=error.what_to_do) from None
+            while True:
+                try:
+                    return self._preview()
+                except FleetDenied:
+                    raise
+                except (FleetError, NotNow) as error:
+                    if self._clock.monotonic() >= ends_s:
+                        if isinstance(error, FleetError):
+                            raise
+                        raise CacheUnavailable(error.message, what_to_do=error.what_to_do) from None
+                self._control.check()
+                self._control.wait(PAUSE_S)
+                self._stop.clear()
         finally:
             self._paces.close()
 

@@ -1,17 +1,22 @@
 """How many keys a scan has looked at, on real servers; and what an estimate made of it is worth."""
 
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 import redis
 
+from dashboard.fleet.errors import FleetError
 from dashboard.fleet.purging import Router
 from dashboard.fleet.registry import Connection, Fleet
 from dashboard.fleet.scan import START, WHOLE, position
+from dashboard.invalidation import counter
 from dashboard.invalidation.counting import Counted, estimate
 from dashboard.invalidation.sources import ScanSource, looked_at
 from dashboard.invalidation.types import SelectBy, Selection
-from tests.support.purging import connect
+from tests.support.purging import connect, preview
+from tests.support.servers import free_port, redis_server
 
 # Just below a power of two, so that the table is as full as it becomes: a burst then ends latest.
 NUMBER = 125_000
@@ -69,3 +74,27 @@ def test_cursors_that_count_otherwise_say_nothing() -> None:
     total, count = 1_000_000, 250
     within, onwards, back = (3 << 14 | 5, 1 << 14 | 5), (9 << 14 | 6, 7), (9 << 14 | 7, 8)
     assert [looked_at(*cursors, count, total) for cursors in (within, onwards, back)] == [count] * 3
+
+
+def test_a_server_that_is_away_for_a_moment_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counter, "PATIENCE_S", 60.0)
+    port = free_port()
+    fleet = Fleet(timeout_s=1.0)
+    keys: list[int] = []
+    thread = threading.Thread(
+        target=lambda: keys.append(preview(connect(fleet, f"redis://127.0.0.1:{port}/0"), BY_PREFIX).keyspace)
+    )
+    thread.start()
+    time.sleep(1)
+    with redis_server(port=port):
+        thread.join(60)
+    fleet.close()
+    assert keys == [0]
+
+
+def test_one_that_stays_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counter, "PATIENCE_S", 0.1)
+    fleet = Fleet(timeout_s=1.0)
+    with pytest.raises(FleetError, match=r"127\.0\.0\.1"):
+        preview(connect(fleet, f"redis://127.0.0.1:{free_port()}/0"), BY_PREFIX)
+    fleet.close()
