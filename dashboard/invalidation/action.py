@@ -67,15 +67,16 @@ if left == -1 or left > tonumber(ARGV[2]) then
   redis.call('PEXPIRE', KEYS[1], life)
   return 1
 end
-if ARGV[3] == '1' and left < life and value ~= 'null' and value ~= '\\192' then
+if left < tonumber(ARGV[3]) and value ~= 'null' and value ~= '\\192' then
   redis.call('PEXPIRE', KEYS[1], life)
   return 1
 end
 return 2
 """,
 )
-"""Give a key the TTL of its policy. ARGV: a life, the longest life (both ms), 1: it may become longer. "There is none"
-(JSON's null, MessagePack's nil) has a shorter life of its own, which never becomes longer."""
+"""Give a key the TTL of its policy. ARGV: a life, the longest life, the life below which it becomes longer (all
+ms; 0: never). "There is none" (JSON's null, MessagePack's nil) has a shorter life of its own, which never becomes
+longer."""
 
 REMOVE: Final = Script(
     "remove",
@@ -247,8 +248,8 @@ class Doing:
             return None
         base_ms, jitter_ms = policy.base_ttl_s * 1000, policy.jitter_s * 1000
         life_ms = base_ms + int(self._chance() * (jitter_ms + 1)) + grace_ms
-        longest_ms = base_ms + jitter_ms + grace_ms
-        return run_script(CONFORM, key, life_ms, longest_ms, b"1" if self._plan.lengthens else b"0")
+        shortest_ms, longest_ms = base_ms + grace_ms, base_ms + jitter_ms + grace_ms
+        return run_script(CONFORM, key, life_ms, longest_ms, shortest_ms if self._plan.lengthens else 0)
 
 
 def _remove(keys: Sequence[bytes]) -> Command:

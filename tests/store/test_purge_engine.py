@@ -227,6 +227,16 @@ def test_a_policy_may_lengthen_only_when_asked_and_never_what_says_there_is_none
     assert 130 < raw.ttl("product:hash") <= WHOLE_LIFE_S
 
 
+def test_a_life_that_the_policy_could_have_given_stays_as_it_is(raw: redis.Redis, cache: Connection) -> None:
+    for number in range(200):
+        raw.set(f"product:{number}", "v", px=150_000 + 40 * number)
+    raw.set("product:short", "v", ex=100)
+    plan = Plan(by_prefix("product:"), Action.POLICY, lengthens=True)
+    done = purge(cache, plan, policies=POLICIES)
+    assert (done.touched, done.skipped) == (1, 200)
+    assert raw.ttl("product:short") > 130
+
+
 @pytest.mark.parametrize("grace_s", [None, 40])
 @pytest.mark.parametrize("action", list(Action))
 def test_placeholders(raw: redis.Redis, cache: Connection, action: Action, grace_s: int | None) -> None:
