@@ -70,7 +70,7 @@ FOUND_BY: Final[Mapping[str, tuple[State, ...]]] = {
     "stopped": (State.CANCELLED, State.FAILED),
     "open": (State.DRAFT, State.PREVIEWED),
 }
-_UNREAD_PER_S: Final = 0.05
+_LEAST_PER_S: Final = 0.1
 _SMOOTHED_S: Final = 30
 _GAP_S: Final = 10
 _MOVING: Final = (State.WAITING, State.RUNNING)
@@ -717,10 +717,11 @@ def _reads(plan: Plan, preview: Preview, cost: CostView | None, load_s: float | 
     peak = None if cost is None else cost.impact.spread.extra_per_s
     if peak is None:
         note = "one per key, if it is read"
-    elif peak < _UNREAD_PER_S:
+    elif peak <= 0:
         note = "if they are read; lately none was"
     else:
-        note = f"at most {number(peak)} per second{each}"
+        # Few keys over a long time: not none.
+        note = f"at most {number(max(peak, _LEAST_PER_S))} per second{each}"
     # With another TTL a key is loaded as often as its policy says from then on: the next time comes sooner.
     label = "Reads that come sooner" if plan.action is Action.POLICY else "Extra database reads"
     return Fact(label, f"{'up to ' if preview.keys else ''}{count_text(preview)}", note)

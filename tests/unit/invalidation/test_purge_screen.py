@@ -245,6 +245,9 @@ def test_what_may_be_less_says_so() -> None:
     made = purge(plan("p:"), preview=preview(NOW))
     fact = screen.preview_view(made, FRAME, screen.cost_view(unread, ""), "", None).facts[3]
     assert (fact.value, fact.note) == ("up to 100", "if they are read; lately none was")
+    seldom = impact([Stream(100, 1e-5)], Load(338, 3000, 0.9), budget_per_s=500, keys_per_s=1e5, over_s=9)
+    fact = screen.preview_view(made, FRAME, screen.cost_view(seldom, ""), "", None).facts[3]
+    assert fact.note == "at most 0.1 per second"
 
 
 @pytest.mark.parametrize(
