@@ -128,8 +128,8 @@ def place(cache: Cache) -> str:
 
 
 def is_elsewhere(preview: Preview, cache: Cache) -> bool:
-    """Whether the cache's URL leads to another place than was counted."""
-    return preview.place not in ("", place(cache))
+    """Whether the cache's URL leads to another place than was counted; one that can't be read is another matter."""
+    return cache.stored_url is not None and preview.place not in ("", place(cache))
 
 
 def add_count_job(work: UnitOfWork, purge_number: int, cache: Cache) -> int:
