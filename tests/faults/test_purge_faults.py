@@ -212,18 +212,26 @@ def test_killed_on_its_way(
     assert trail(live_runtime, number) == WHOLE
 
 
+def begun_by_one_that_dies(
+    runtime: Runtime, valkey_url: str, cache: Cache, crew: Workers, keys: int, dies: str
+) -> tuple[int, int]:
+    """A slow purge under way, and its worker, which kills itself at ``dies``: (number, worker)."""
+    fill_all(valkey_url, keys)
+    pace(runtime, cache, 2_000)
+    number = draft(runtime, cache.id).number
+    dying = crew.start(dies=dies)
+    wait_for(runtime, number, State.PREVIEWED)
+    approve(runtime, number)
+    wait_until(lambda: get(runtime, number).progress.touched > 0, "it has begun")
+    return number, dying
+
+
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_killed_when_it_pauses(
     live_runtime: Runtime, valkey_url: str, cache: Cache, crew: Workers, moment: str
 ) -> None:
     keys = 8_000
-    fill_all(valkey_url, keys)
-    pace(live_runtime, cache, 2_000)
-    number = draft(live_runtime, cache.id).number
-    dying = crew.start(dies=f"paused:{moment}")
-    wait_for(live_runtime, number, State.PREVIEWED)
-    approve(live_runtime, number)
-    wait_until(lambda: get(live_runtime, number).progress.touched > 0, "it has begun")
+    number, dying = begun_by_one_that_dies(live_runtime, valkey_url, cache, crew, keys, f"paused:{moment}")
     assert ask(live_runtime, "pause", number).wish == "pause"
     wait_until(lambda: not crew.is_alive(dying), "it dies")
     crew.start()
@@ -242,13 +250,7 @@ def test_killed_when_it_is_cancelled(
     live_runtime: Runtime, valkey_url: str, cache: Cache, crew: Workers, moment: str
 ) -> None:
     keys = 8_000
-    fill_all(valkey_url, keys)
-    pace(live_runtime, cache, 2_000)
-    number = draft(live_runtime, cache.id).number
-    dying = crew.start(dies=f"cancelled:{moment}")
-    wait_for(live_runtime, number, State.PREVIEWED)
-    approve(live_runtime, number)
-    wait_until(lambda: get(live_runtime, number).progress.touched > 0, "it has begun")
+    number, dying = begun_by_one_that_dies(live_runtime, valkey_url, cache, crew, keys, f"cancelled:{moment}")
     ask(live_runtime, "cancel", number)
     wait_until(lambda: not crew.is_alive(dying), "it dies")
     crew.start()
