@@ -13,13 +13,13 @@ from dashboard.fleet import scan
 from dashboard.fleet.errors import FleetDenied, FleetError
 from dashboard.fleet.purging import Router
 from dashboard.fleet.registry import Connection, Node
+from dashboard.fleet.watching import Paces
 from dashboard.invalidation import counting, facts
 from dashboard.invalidation.counting import Counted, Sample
 from dashboard.invalidation.facts import Facts, Wants
 from dashboard.invalidation.signals import Control, Failed, Input, NotNow
 from dashboard.invalidation.sources import ListSource, ScanSource, Source, TagSource
 from dashboard.invalidation.types import Limits, Preview, SelectBy, Selection
-from dashboard.invalidation.watching import Paces
 
 MOST_SCANNED: Final = 2_000_000
 """Of a larger cache, so many keys are looked at."""

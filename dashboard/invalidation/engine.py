@@ -25,12 +25,14 @@ from dashboard.clock import Clock
 from dashboard.errors import CacheUnavailable
 from dashboard.fleet import scan
 from dashboard.fleet.errors import Cause, FleetDenied, FleetError
+from dashboard.fleet.pace import Allowance
 from dashboard.fleet.permissions import acl_line
 from dashboard.fleet.purging import Router, Trouble, finish, judge, run_script
 from dashboard.fleet.registry import Connection, Node
+from dashboard.fleet.watching import Paces
 from dashboard.invalidation.action import Doing
 from dashboard.invalidation.counter import Counter
-from dashboard.invalidation.pace import Allowance
+from dashboard.invalidation.loads import Loads, concerned
 from dashboard.invalidation.saving import Saver
 from dashboard.invalidation.selection import head_of
 from dashboard.invalidation.signals import (
@@ -59,7 +61,6 @@ from dashboard.invalidation.types import (
     Selection,
     When,
 )
-from dashboard.invalidation.watching import Loads, Paces, concerned
 from dashboard.invalidation.working import (
     AWAY_S,
     FIRST_PAUSE_S,

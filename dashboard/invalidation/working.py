@@ -10,17 +10,17 @@ from typing import Any, Final
 from dashboard.clock import Clock
 from dashboard.fleet import scan
 from dashboard.fleet.errors import Cause, FleetDenied, FleetError
+from dashboard.fleet.pace import Allowance, Pace
 from dashboard.fleet.permissions import acl_line
 from dashboard.fleet.purging import Router, Trouble, finish, judge
 from dashboard.fleet.registry import Node
+from dashboard.fleet.watching import Paces
 from dashboard.invalidation import facts
 from dashboard.invalidation.action import SCRIPTS, Call, Doing
-from dashboard.invalidation.pace import Allowance, Pace
 from dashboard.invalidation.saving import SEGMENT_BYTES, SEGMENT_KEYS, SEGMENT_S, Begun, Saver
 from dashboard.invalidation.signals import Cancelled, Control, Exceeded, Failed, Halted, NotNow, Paused
 from dashboard.invalidation.sources import Source
 from dashboard.invalidation.types import Action, Limits, NodeProgress, Plan
-from dashboard.invalidation.watching import Paces
 
 AWAY_S: Final = 15 * 60.0
 """A node that has been away for so long is not waited for any longer."""

@@ -15,10 +15,10 @@ from dashboard.access import Actor
 from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
 from dashboard.errors import StoreUnavailable
+from dashboard.fleet.watching import Paces
 from dashboard.invalidation import counter, jobs, journal, service
 from dashboard.invalidation.journal import CountNews, PurgeJournal
 from dashboard.invalidation.types import Action, Limits, Plan, Progress, Purge, SelectBy, State
-from dashboard.invalidation.watching import Paces
 from dashboard.jobs.runner import Runner
 from dashboard.work import Runtime, UnitOfWork, unit_of_work
 from tests.support import servers

@@ -9,8 +9,8 @@ from dashboard.caching.policy import DEFAULT_POLICY, Policy, PolicyTable, Protec
 from dashboard.invalidation import counting
 from dashboard.invalidation.counting import Counted, Sample, estimate
 from dashboard.invalidation.facts import Facts, Wants, passes
+from dashboard.invalidation.loads import MOST_PREFIXES, concerned
 from dashboard.invalidation.types import Filters
-from dashboard.invalidation.watching import MOST_PREFIXES, concerned
 
 
 def test_what_was_looked_at_whole_is_exact() -> None:

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.fleet.scan import ServerState, read_state
-from dashboard.invalidation.pace import (
+from dashboard.fleet.pace import (
     FEWEST_UNITS,
     LAG_SLOW,
     LAG_STOP,
@@ -21,6 +20,7 @@ from dashboard.invalidation.pace import (
     Allowance,
     Pace,
 )
+from dashboard.fleet.scan import ServerState, read_state
 
 CALM = ServerState("id", "master", 1000, 10, 0, False, 0, None)
 

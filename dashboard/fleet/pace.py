@@ -1,8 +1,8 @@
-"""How fast a purge may go. Pure: everything that is measured is an argument.
+"""How fast a walk over all keys may go. Pure: everything that is measured is an argument.
 
 ``Pace`` belongs to one node. It makes bursts so small that nobody on the server waits long for the end of one, rests
 between them where others wait all the same, and stands still while the server has to catch up with freeing memory or
-with its replicas. ``Allowance`` belongs to the whole purge: the admin's limit, the spread over time, the database.
+with its replicas. ``Allowance`` belongs to the whole walk: the admin's limit, the spread over time, the database.
 """
 
 import statistics
