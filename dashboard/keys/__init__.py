@@ -1,0 +1,1 @@
+"""The key browser: find, open and edit any key."""
