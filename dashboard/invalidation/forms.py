@@ -20,6 +20,15 @@ SIZE_UNITS: Final[dict[str, int]] = {"B": 1, "KB": 1024, "MB": 1024**2}
 MOST_SHOWN: Final = 2_000
 """Entries of a list that stand in the field again; a longer one is kept on the server."""
 DEFAULT_WINDOW_S: Final = 300
+_UNITS: Final = {
+    "ttl_min_s": TIME_UNITS,
+    "ttl_max_s": TIME_UNITS,
+    "idle_min_s": TIME_UNITS,
+    "size_min_bytes": SIZE_UNITS,
+    "size_max_bytes": SIZE_UNITS,
+    "window_s": TIME_UNITS,
+}
+"""Of each field that has one."""
 _TYPES: Final = ("string", "hash", "list", "set", "zset", "stream")
 _LONGEST_NUMBER: Final = 20
 _MOST: Final = 2**53
@@ -139,15 +148,44 @@ def typed_purge(form: Mapping[str, str], *, listed: int = 0) -> TypedPurge:
             "without_ttl": "without_ttl" in form,
             "lengthens": "lengthens" in form,
             "wants_report": "wants_report" in form,
-            "ttl_min_unit": _unit(form, "ttl_min_s", TIME_UNITS),
-            "ttl_max_unit": _unit(form, "ttl_max_s", TIME_UNITS),
-            "idle_min_unit": _unit(form, "idle_min_s", TIME_UNITS),
-            "size_min_unit": _unit(form, "size_min_bytes", SIZE_UNITS),
-            "size_max_unit": _unit(form, "size_max_bytes", SIZE_UNITS),
-            "window_unit": _unit(form, "window_s", TIME_UNITS),
             "listed": listed,
         }
+        | {_unit_field(name): _unit(form, name, units) for name, units in _UNITS.items()}
     )
+
+
+def linked_purge(query: Mapping[str, str]) -> TypedPurge | None:
+    """The form as a link to it fills it, with the names of its fields; None where the link fills nothing.
+
+    What is not given, or is no choice of the form, stays as in an empty one.
+    """
+    start = TypedPurge()
+    given: dict[str, Any] = {
+        each.name: query[each.name]
+        for each in fields(TypedPurge)
+        if isinstance(getattr(start, each.name), str)
+        and each.name in query
+        and not each.name.endswith("unit")
+    }
+    given |= {
+        each.name: query[each.name] == "1"
+        for each in fields(TypedPurge)
+        if isinstance(getattr(start, each.name), bool) and each.name in query
+    }
+    for name, units in _UNITS.items():
+        if f"{name}.unit" in query:
+            given[_unit_field(name)] = _unit(query, name, units)
+    for name, choices in (("by", list(SelectBy)), ("action", list(Action))):
+        if given.get(name) not in choices:
+            given.pop(name, None)
+    # A list is kept of a purge that was counted; no link may name one.
+    given.pop("list_of", None)
+    return replace(start, **given) if given else None
+
+
+def chosen_keys(keys: Iterable[bytes]) -> TypedPurge:
+    """The form with keys that were chosen on another page."""
+    return TypedPurge(by=SelectBy.KEYS.value, keys="\n".join(map(key_line, keys)))
 
 
 def shown_purge(purge: Purge, items: Sequence[bytes] = ()) -> TypedPurge:
@@ -476,6 +514,10 @@ def _flat(parts: Iterable[str], field: str) -> Iterator[bytes]:
 def _countable(selected: Selection) -> Selection:
     """A list that is still to be read is checked when it is."""
     return replace(selected, count=1) if selected.by.is_exact and not selected.count else selected
+
+
+def _unit_field(name: str) -> str:
+    return name.rpartition("_")[0] + "_unit"
 
 
 def _unit(form: Mapping[str, str], name: str, units: Mapping[str, int]) -> str:

@@ -43,7 +43,7 @@ def purges_page(
     cache_id: int,
     *,
     number: int | None = None,
-    by: str = "",
+    typed: TypedPurge | None = None,
     text: str = "",
     state: str = "",
     before: int | None = None,
@@ -52,7 +52,7 @@ def purges_page(
 
     Args:
         number: a purge that was counted or is being counted, for the second and third step.
-        by: how keys are chosen at first.
+        typed: what the form holds at first, where there is no such purge; None: nothing.
         text, state, before: of the history: words to find, one of ``screen.STATES``, where it begins.
 
     Raises:
@@ -65,9 +65,9 @@ def purges_page(
     draft = None if number is None else purges.get_purge(work, number, cache_id)
     if draft is not None and draft.state not in (State.DRAFT, State.PREVIEWED):
         draft = None  # approved meanwhile: it stands among those under way, or in the history
-    typed = TypedPurge() if draft is None else forms.shown_purge(draft, _items(work, draft))
-    if by in list(dict(screen.SELECTORS)):
-        typed = replace(typed, by=by)
+    if draft is not None:
+        typed = forms.shown_purge(draft, _items(work, draft))
+    typed = typed or TypedPurge()
     jobs = tuple(screen.job_view(purge, allowed, frame) for purge in here if not screen.is_coming(purge))
     view, approval = None, None
     if draft is not None and draft.state is State.PREVIEWED:

@@ -10,6 +10,7 @@ from dashboard.access import Role
 from dashboard.errors import Conflict, DashboardError, InvalidInput, NotFound, Refused
 from dashboard.invalidation import forms, pages, screen, service
 from dashboard.invalidation.types import Plan, Purge, When
+from dashboard.web.addresses import key_from_text
 from dashboard.web.context import current_actor, open_work, runtime
 from dashboard.web.guard import requires
 from dashboard.web.htmx import is_partial, notify, redirect_to
@@ -87,6 +88,16 @@ def report(cache_id: int, number: int) -> Response:
 
 
 # --- choose and count -------------------------------------------------------------------------------------------
+
+
+@bp.post("/keys")
+@requires(Role.OPERATOR)
+def chosen_keys(cache_id: int) -> Response:
+    """The form with the keys that were ticked in the key browser. Nothing is counted yet."""
+    keys = [key_from_text(text) for text in request.form.getlist("key")[: forms.MOST_SHOWN]]
+    with open_work() as work:
+        shown = _page(work, cache_id, None, forms.chosen_keys(keys))
+    return render(_PAGE, shown)
 
 
 @bp.post("/preview")
@@ -333,12 +344,14 @@ def _change_schedule(cache_id: int, number: int, change: Callable[..., object], 
 # --- parts ------------------------------------------------------------------------------------------------------
 
 
-def _page(work: UnitOfWork, cache_id: int, number: int | None) -> screen.PurgesScreen:
+def _page(
+    work: UnitOfWork, cache_id: int, number: int | None, typed: forms.TypedPurge | None = None
+) -> screen.PurgesScreen:
     return pages.purges_page(
         work,
         cache_id,
         number=number,
-        by=text_arg("by", longest=20),
+        typed=typed or forms.linked_purge(request.args),
         text=text_arg("q", longest=_LONGEST_SEARCH).strip(),
         state=choice_arg("state", tuple(screen.FOUND_BY), ""),
         before=int_arg("before", low=1, high=_LARGEST),

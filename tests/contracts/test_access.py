@@ -52,6 +52,7 @@ OPERATOR = {
     "invalidation.approve",
     "invalidation.approve_again",
     "invalidation.cancel",
+    "invalidation.chosen_keys",
     "invalidation.impact",
     "invalidation.pause",
     "invalidation.pause_schedule",

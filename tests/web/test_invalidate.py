@@ -1,5 +1,6 @@
 """The Invalidate page: the form, the preview and its cost, what is under way, the history; whatever is not there."""
 
+import html
 import io
 import re
 from collections.abc import Callable
@@ -13,10 +14,12 @@ from sqlalchemy import text
 
 from dashboard.access import Role
 from dashboard.errors import CacheUnavailable
+from dashboard.invalidation import selection as selections
 from dashboard.invalidation import service, store
 from dashboard.invalidation.engine import Segment
 from dashboard.invalidation.states import Verb
 from dashboard.invalidation.types import Progress, Purge, SelectBy, State, When
+from dashboard.web.addresses import key_to_text
 from dashboard.work import Runtime
 from tests.conftest import FixedClock
 from tests.support import purges
@@ -46,6 +49,36 @@ def made(runtime: Runtime, cache_id: int) -> list[Purge]:
 
 def preview(browser: FlaskClient, cache_id: int, data: dict[str, Any]) -> Any:
     return browser.post(f"{base(cache_id)}/preview", data=data, content_type="multipart/form-data")
+
+
+# --- filled by a link -------------------------------------------------------------------------------------------
+
+
+def test_a_link_fills_the_form_and_counts_nothing(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    link = "?by=prefix&prefix=product%3A&action=policy&lengthens=1&ttl_max_s=5&ttl_max_s.unit=m"
+    page = shown(operator, base(cache.id) + link)
+    assert re.search(r'value="prefix" checked', page) and re.search(r'value="policy" checked', page)
+    assert 'name="prefix" type="text" value="product:"' in page and "<details" in page
+    assert re.search(r'name="lengthens" value="1" checked', page) and re.search(r'value="m" selected', page)
+    page = shown(operator, base(cache.id) + "?by=nothing&action=flush&window_s.unit=years&list_of=1&listed=9")
+    assert re.search(r'value="prefix" checked', page) and re.search(r'value="delete" checked', page)
+    assert "list_of" not in page
+    assert made(runtime, cache.id) == []
+
+
+def test_keys_that_were_ticked_elsewhere_fill_the_form(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    keys = [b"cart:1", b" \xff\n", b'"quoted"']
+    data = {"key": [key_to_text(key) for key in keys]}
+    answer = operator.post(f"{base(cache.id)}/keys", data=data)
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == 200 and re.search(r'value="keys" checked', page)
+    field = re.search(r'<textarea[^>]*name="keys"[^>]*>(.*?)</textarea>', page, re.DOTALL)
+    assert field is not None
+    assert selections.parse_keys(html.unescape(field[1])) == tuple(keys)
+    assert made(runtime, cache.id) == []
+    assert operator.post(f"{base(cache.id)}/keys", data={"key": "!"}).status_code == 422
 
 
 # --- looking ----------------------------------------------------------------------------------------------------
