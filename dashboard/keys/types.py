@@ -161,6 +161,9 @@ class KeyDetail:
         rows: (mapping's name, identifier) of the database rows it maps to.
         version: digest of type and value as far as it was looked at, for optimistic edits.
         hint: "HyperLogLog", "bitmap", ...
+        payload: of a string, all that an edit replaces (of the library's entry: what the application stored); None: it
+            can't be edited here, and ``fixed`` says why.
+        fixed: why the value of this key can't be edited here, with the way out; empty: it can.
     """
 
     key: bytes
@@ -184,3 +187,5 @@ class KeyDetail:
     version: str = ""
     hint: str = ""
     notes: tuple[str, ...] = field(default_factory=tuple)
+    payload: bytes | None = None
+    fixed: str = ""
