@@ -24,6 +24,7 @@ from dashboard.monitoring.types import (
     MissingFact,
     MonitorClient,
     PollStatus,
+    ProbeLookups,
     Reading,
     Series,
     SlowEntry,
@@ -379,6 +380,16 @@ def worker_heartbeat(work: UnitOfWork) -> datetime | None:
 def record_self_lookups(work: UnitOfWork, cache_id: int, hits: int, misses: int) -> None:
     """Note lookups of our own (TTL, TYPE, OBJECT, EXISTS count as such), to be subtracted from the hit ratio."""
     store.add_self_lookups(work.session, cache_id, hits, misses)
+
+
+def record_probe_lookups(work: UnitOfWork, cache_id: int, lookups: Sequence[ProbeLookups]) -> None:
+    """Note what connections looked up so far that look up a lot, and say so in their name while they live.
+
+    The poll reads such a name in the same moment as the counters, so that what is taken off the hit ratio belongs to
+    the very lookups that the counters hold; what is noted here counts once the connection is gone. Noting the same
+    again changes nothing.
+    """
+    raise NotImplementedError
 
 
 # --- the tables of one cache --------------------------------------------------------------------------------

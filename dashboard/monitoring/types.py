@@ -268,6 +268,25 @@ class Delta(Counters):
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeLookups:
+    """What one connection of ours looked up so far; the server counted it among everybody's hits and misses.
+
+    Args:
+        session: names the connection, for good.
+        node: id of the node; run_id: of its process.
+        hits, misses: since the connection began.
+        is_over: whether there will be no more.
+    """
+
+    session: str
+    node: str
+    run_id: str
+    hits: int
+    misses: int
+    is_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """Sums of the known differences of all nodes of a cache over a time span.
 
