@@ -160,3 +160,50 @@ class Course:
     def total(self) -> list[float]:
         """Of all stems in ``by_stem``."""
         return [sum(each) for each in zip(*self.by_stem.values(), strict=True)] or [0.0] * self.grid.steps
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a forecast is reckoned from.
+
+    Args:
+        taken_at: when the scan ended, epoch seconds.
+        is_sample: some keys were looked at, not all; ``looked_at`` of ``keyspace``.
+        factor: keys that one of those stands for.
+        stems: per stem of the keyspace.
+        loads_per_s: database reads at present, as applications or else the server count them; None: not known.
+        budget_per_s: those that are allowed; None: there is no limit.
+    """
+
+    taken_at: float
+    is_sample: bool
+    looked_at: int
+    keyspace: int
+    factor: float
+    stems: Sequence[Stem]
+    loads_per_s: float | None
+    budget_per_s: float | None
+
+    @property
+    def with_ttl(self) -> float:
+        """Keys that expire some day."""
+        return sum(stem.expiries.keys - stem.expiries.never for stem in self.stems)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """When keys will expire.
+
+    Args:
+        course: per step and stem.
+        walls: earliest first.
+        line: keys per step from which on one may be a wall, for the chart.
+        now: epoch seconds.
+    """
+
+    basis: Basis
+    horizon: Horizon
+    course: Course
+    walls: Sequence[Wall]
+    line: float
+    now: float
