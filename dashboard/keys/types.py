@@ -79,6 +79,21 @@ class KeyPage:
 
 
 @dataclass(frozen=True, slots=True)
+class JsonLine:
+    """One line of pretty-printed JSON.
+
+    Args:
+        depth: how far it is indented.
+        tokens: (kind, text); kinds are "key", "string", "number", "word" (true, false, null) and "" for the rest.
+        folds: how many of the following lines are inside what this line opens; 0: it opens nothing.
+    """
+
+    depth: int
+    tokens: tuple[tuple[str, str], ...]
+    folds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """What a string's bytes are.
 
@@ -86,6 +101,7 @@ class Decoded:
         layers: from outside in, in words: ("gzip", "JSON"); ("PHP serialised",).
         text: of the window, when it is text; JSON is pretty-printed where it is whole.
         hex: rows of offset, hex and ASCII, when it isn't, or was asked for.
+        lines: the same as ``text`` where that is JSON, for colours and folding.
         is_json: the text is JSON, whole.
         is_truncated: there is more than is shown.
         out_bytes: decompressed bytes shown; None where nothing was decompressed.
@@ -95,6 +111,7 @@ class Decoded:
     layers: tuple[str, ...]
     text: str | None
     hex: tuple[tuple[str, str, str], ...] = ()
+    lines: tuple[JsonLine, ...] = ()
     is_json: bool = False
     is_truncated: bool = False
     out_bytes: int | None = None
@@ -127,12 +144,14 @@ class Window:
 
     Args:
         length: of the whole: bytes of a string, members of a collection.
-        start: where this part begins (offset, index); 0 for cursors.
-        cursor: where the next part begins, opaque; "": there is none.
+        start: where this part begins (offset in a string, index in a list or sorted set); 0 for cursors.
+        cursor: where the next part begins, opaque; "": there is none. Of strings, lists and sorted sets it is the
+            next ``start``.
         raw: of a string: the bytes.
         decoded: of a string.
         items: of a collection.
-        groups: of a stream: name, consumers, pending, last delivered id, lag.
+        groups: of a stream: name, consumers, pending, last_delivered, lag; "" where the server does not say.
+        notes: what to say beside it, in sentences: why there is less than expected.
     """
 
     length: int
@@ -142,6 +161,7 @@ class Window:
     decoded: Decoded | None = None
     items: tuple[Item, ...] = ()
     groups: tuple[Mapping[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +181,6 @@ class KeyDetail:
         rows: (mapping's name, identifier) of the database rows it maps to.
         version: digest of type and value as far as it was looked at, for optimistic edits.
         hint: "HyperLogLog", "bitmap", ...
-        payload: of a string, all that an edit replaces (of the library's entry: what the application stored); None: it
-            can't be edited here, and ``fixed`` says why.
         fixed: why the value of this key can't be edited here, with the way out; empty: it can.
     """
 
@@ -187,5 +205,99 @@ class KeyDetail:
     version: str = ""
     hint: str = ""
     notes: tuple[str, ...] = field(default_factory=tuple)
-    payload: bytes | None = None
+    withheld: str = ""
     fixed: str = ""
+
+
+class Verb(StrEnum):
+    """What an edit does. The key must be there already; its TTL stays as it is, whatever is done."""
+
+    SET_VALUE = "set-value"
+    """A string's value."""
+    SET_FIELD = "set-field"
+    """A hash field's value, new or not; a TTL of its own stays."""
+    REMOVE_FIELD = "remove-field"
+    SET_ELEMENT = "set-element"
+    """The list element at an index."""
+    PUSH_FIRST = "push-first"
+    PUSH_LAST = "push-last"
+    REMOVE_ELEMENT = "remove-element"
+    """The list element at an index."""
+    ADD_MEMBER = "add-member"
+    """To a set."""
+    REMOVE_MEMBER = "remove-member"
+    SET_SCORE = "set-score"
+    """Of a sorted set's member, new or not."""
+    REMOVE_SCORED = "remove-scored"
+    ADD_ENTRY = "add-entry"
+    """At a stream's end."""
+    REMOVE_ENTRY = "remove-entry"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One change of a value.
+
+    Args:
+        verb: what to do.
+        address: of the member: field's name, index in digits, member, entry id; empty for a string and for what is
+            pushed.
+        value: the new one, or the pushed element.
+        score: as text, for SET_SCORE.
+        fields: of a new stream entry.
+        version: of ``Editable`` or ``KeyDetail``: what was there when it was opened; a change meanwhile is a
+            conflict. Empty for what is new (pushed, added): then nothing may be there.
+        replaces: do it whatever is there now: the operator has seen both.
+    """
+
+    verb: Verb
+    address: bytes = b""
+    value: bytes = b""
+    score: str = ""
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    version: str = ""
+    replaces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Editable:
+    """A value, whole, made ready for a form.
+
+    Args:
+        address: of the member; empty: the string.
+        value: the bytes; of the library's entries without their header, which stays as it is.
+        typed: the same as a form shows it.
+        is_escaped: ``typed`` is written with \\xHH for bytes that are no text, \\n and so on; else it is text as is.
+        score: of a sorted set's member.
+        version: see ``Edit``.
+        problem: why it can't be edited, in a sentence; then the rest is empty.
+    """
+
+    address: bytes
+    value: bytes = b""
+    typed: str = ""
+    is_escaped: bool = False
+    score: str = ""
+    version: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EditResult:
+    """What became of an edit.
+
+    Args:
+        is_done: it was made.
+        problem: why not, in a sentence; empty when it was.
+        advice: the way out, in a sentence.
+        conflict: what is there now, where that is not what was opened; None: there is no conflict.
+        is_gone: the key is not there any more.
+        note: what to say of one that was made: "It was the last member: the key is gone."
+    """
+
+    is_done: bool
+    problem: str = ""
+    advice: str = ""
+    conflict: Editable | None = None
+    is_gone: bool = False
+    note: str = ""
