@@ -57,7 +57,7 @@ def bar_plot(starts: Sequence[float], step: float, back: Sequence[float], front:
     begin -= lead
     span = end + lead - begin
     top = max([*back, *front, 0.0])
-    tick = _nice(top / 4) if top > 1e-6 else 1.0
+    tick = nice(top / 4) if top > 1e-6 else 1.0
     high = max(tick, math.ceil(top / tick - 1e-9) * tick)
 
     def x_of(moment: float) -> float:
@@ -73,7 +73,12 @@ def bar_plot(starts: Sequence[float], step: float, back: Sequence[float], front:
                 width = max(0.4, (x_of(start + step) - x_of(start)) * (1 - _GAP))
                 height = max(0.6, BOTTOM - y_of(value))  # what is there stays visible
                 drawn.append(
-                    Bar(_percent(x_of(start)), _percent(BOTTOM - height), _percent(width), _percent(height))
+                    Bar(
+                        percent_of(x_of(start)),
+                        percent_of(BOTTOM - height),
+                        percent_of(width),
+                        percent_of(height),
+                    )
                 )
         return tuple(drawn)
 
@@ -83,25 +88,27 @@ def bar_plot(starts: Sequence[float], step: float, back: Sequence[float], front:
     return BarPlot(
         back=row(back),
         front=row(front),
-        levels=tuple((_percent(y_of(tick * n)), tick * n) for n in range(round(high / tick) + 1)),
+        levels=tuple((percent_of(y_of(tick * n)), tick * n) for n in range(round(high / tick) + 1)),
         times=(
-            (_percent(x_of(first)), first, "start"),
-            (_percent(x_of((first + final) / 2)), (first + final) / 2, "middle"),
-            (_percent(x_of(final)), final, "end"),
+            (percent_of(x_of(first)), first, "start"),
+            (percent_of(x_of((first + final) / 2)), (first + final) / 2, "middle"),
+            (percent_of(x_of(final)), final, "end"),
         ),
         back_top=None
         if highest is None
-        else (_percent(x_of(starts[highest] + step) + 1), _percent(y_of(back[highest]) + 4)),
+        else (percent_of(x_of(starts[highest] + step) + 1), percent_of(y_of(back[highest]) + 4)),
         front_top=None
         if last is None
-        else (_percent(x_of(starts[last] + step)), _percent(y_of(max(front)) - 3)),
+        else (percent_of(x_of(starts[last] + step)), percent_of(y_of(max(front)) - 3)),
     )
 
 
-def _nice(value: float) -> float:
+def nice(value: float) -> float:
+    """The smallest of 1, 2, 2.5 and 5 times a power of ten that is no less than ``value`` (above 0)."""
     power: float = 10.0 ** math.floor(math.log10(value))
     return next(step for step in (1, 2, 2.5, 5, 10) if step * power >= value * 0.999) * power
 
 
-def _percent(value: float) -> str:
+def percent_of(value: float) -> str:
+    """A place in per cent of the drawing, for its markup."""
     return f"{value:.2f}".rstrip("0").rstrip(".") + "%"

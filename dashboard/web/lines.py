@@ -8,6 +8,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dashboard.web.bars import nice, percent_of
+
 LEFT, RIGHT, TOP, BOTTOM = 9.0, 99.0, 5.0, 86.0
 """The plot; left of it stand the values, below it the times."""
 BOX = 1000
@@ -62,7 +64,7 @@ def line_plot(
         top = max(top, limit)
     if high is None:
         top = max(top * 1.04, low + 1.0)
-        step = _nice((top - low) / _LEVELS)
+        step = nice((top - low) / _LEVELS)
         high = low + step * math.ceil((top - low) / step - 1e-9)
     else:
         step = (high - low) / 2
@@ -84,28 +86,19 @@ def line_plot(
     every = next((each for each in _STEPS_S if span / each <= _MOST_MARKS), span)
     marks = [every * number for number in range(math.floor(span / every + 1e-9) + 1)]
     return LinePlot(
-        x=_percent(LEFT),
-        y=_percent(TOP),
-        width=_percent(RIGHT - LEFT),
-        height=_percent(BOTTOM - TOP),
+        x=percent_of(LEFT),
+        y=percent_of(TOP),
+        width=percent_of(RIGHT - LEFT),
+        height=percent_of(BOTTOM - TOP),
         paths=tuple(map(path, lines)),
-        levels=tuple((_percent(TOP + y_of(level) * (BOTTOM - TOP)), level) for level in levels),
+        levels=tuple((percent_of(TOP + y_of(level) * (BOTTOM - TOP)), level) for level in levels),
         times=tuple(
             (
-                _percent(LEFT + mark / span * (RIGHT - LEFT)),
+                percent_of(LEFT + mark / span * (RIGHT - LEFT)),
                 mark,
                 "start" if mark == 0 else "end" if mark > span * 0.96 else "middle",
             )
             for mark in marks
         ),
-        limit=_percent(TOP + y_of(limit) * (BOTTOM - TOP)) if has_limit and limit is not None else None,
+        limit=percent_of(TOP + y_of(limit) * (BOTTOM - TOP)) if has_limit and limit is not None else None,
     )
-
-
-def _nice(value: float) -> float:
-    power: float = 10.0 ** math.floor(math.log10(value))
-    return next(step for step in (1, 2, 2.5, 5, 10) if step * power >= value * 0.999) * power
-
-
-def _percent(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".") + "%"

@@ -12,6 +12,7 @@ from dashboard.web.formats import FILTERS
 from dashboard.web.lines import line_plot
 from dashboard.web.ruler import ruler
 from dashboard.web.spark import bar_width, spark_path
+from dashboard.web.stack import stack_plot
 
 
 def install(app: Flask, chrome: Callable[[], object]) -> None:
@@ -32,6 +33,7 @@ def install(app: Flask, chrome: Callable[[], object]) -> None:
         line_plot=line_plot,
         ruler=ruler,
         spark_path=spark_path,
+        stack_plot=stack_plot,
     )
 
     def once() -> object:
