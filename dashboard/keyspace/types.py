@@ -194,6 +194,7 @@ class Snapshot:
         expiries: per stem.
         policy_version: of the document that was in force.
         delimiters: that parts are separated by.
+        notes: what keeps it from being right, one sentence each.
     """
 
     cache_id: int
@@ -209,6 +210,7 @@ class Snapshot:
     expiries: tuple[Expiries, ...]
     policy_version: int = 0
     delimiters: str = ":"
+    notes: tuple[str, ...] = ()
     id: int = 0
 
 
@@ -302,3 +304,65 @@ class Growth:
     since: datetime
     keys: float
     size_bytes: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotMark:
+    """A stored snapshot without what it holds, for lists.
+
+    Args:
+        keys: of the whole cache, as counted or estimated.
+        size: memory of them; None where no size was measured.
+    """
+
+    id: int
+    cache_id: int
+    kind: Kind
+    began_at: datetime
+    ended_at: datetime
+    looked_at: int
+    keyspace: int
+    keys: float
+    size: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class GrowthPoint:
+    """A prefix at one moment, for a line over time. None: it was not apart from others then, or not measured."""
+
+    at: datetime
+    keys: float | None
+    size_bytes: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScanPanel:
+    """What is known of a cache's keys and how to know it anew; templates/keyspace/_panel.html.
+
+    Args:
+        base: address of the cache's keyspace pages.
+        back: name of the page it stands on, see ``views.BACK``.
+        latest: the newest snapshot, full or sample; None: there is none yet.
+        scan: the full scan that is under way; else the last one.
+        next_sample_s: seconds until a sample is taken by itself, about; None: none is.
+        look_problem: why the last sample that was taken by itself failed; empty: it did not.
+        poll_s: ask again after so many seconds; 0: nothing is under way.
+        may_scan: whether the reader may start and cancel; may_set: may change the limits.
+    """
+
+    base: str
+    back: str
+    now: datetime
+    latest: SnapshotMark | None
+    scan: Scan | None
+    limits: ScanLimits
+    next_sample_s: float | None
+    look_problem: str
+    poll_s: int
+    may_scan: bool
+    may_set: bool
+
+    @property
+    def is_scanning(self) -> bool:
+        """Whether a full scan is under way."""
+        return self.scan is not None and not self.scan.state.is_over

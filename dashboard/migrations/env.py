@@ -7,6 +7,7 @@ import dashboard.auth.models
 import dashboard.caches.models
 import dashboard.invalidation.models
 import dashboard.jobs.models
+import dashboard.keyspace.models
 import dashboard.monitoring.models
 import dashboard.policies.models  # noqa: F401
 from dashboard.db.base import Base

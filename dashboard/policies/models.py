@@ -112,6 +112,18 @@ class PolicyInstanceRow(Base):
     heard_at: Mapped[datetime]
 
 
+class PolicyKeyspaceRow(Base):
+    """What the last scan of the keyspace found of each policy's keys, by prefix; see ``keyspace.scanned``."""
+
+    __tablename__ = "policy_keyspace"
+
+    cache_id: Mapped[int] = _cache_id()
+    snapshot_id: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[str]
+    taken_at: Mapped[datetime]
+    prefixes: Mapped[dict[str, Any]] = mapped_column(_JSON)
+
+
 class PrefixStateRow(Base):
     """The counters as they were last read, so that growth is stored once and only once."""
 

@@ -4,6 +4,7 @@ from dashboard.policies.counted import marks, prefix_table, reads_avoided
 from dashboard.policies.editing import (
     discard_draft,
     stage_import,
+    stage_jitter,
     stage_mapping,
     stage_mapping_removal,
     stage_policy,
@@ -34,7 +35,8 @@ from dashboard.policies.pages import (
     version_page,
 )
 from dashboard.policies.publishing import apply, bypass, check, end_bypass, publish, revert
-from dashboard.policies.recent import document_in_force, recent_load
+from dashboard.policies.recent import document_in_force, document_of, recent_load
+from dashboard.policies.scanned import record_keyspace, scanned
 
 __all__ = [
     "apply",
@@ -44,6 +46,7 @@ __all__ = [
     "diff_import",
     "discard_draft",
     "document_in_force",
+    "document_of",
     "draft_page",
     "editor",
     "effect",
@@ -60,8 +63,11 @@ __all__ = [
     "published",
     "reads_avoided",
     "recent_load",
+    "record_keyspace",
     "revert",
+    "scanned",
     "stage_import",
+    "stage_jitter",
     "stage_mapping",
     "stage_mapping_removal",
     "stage_policy",

@@ -17,6 +17,7 @@ from dashboard.policies.models import (
     PolicyChangeRow,
     PolicyEditRow,
     PolicyInstanceRow,
+    PolicyKeyspaceRow,
     PolicyPublicationRow,
     PolicySetRow,
     PolicyVersionRow,
@@ -702,3 +703,31 @@ def neighbours(
         {"cache_id": cache_id, "items": list(items), "version": version},
     )
     return {item: (before, after) for item, before, after in rows}
+
+
+# --- what the keyspace's scans found ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FoundKeys:
+    """What the last scan found; see ``PolicyKeyspaceRow``."""
+
+    snapshot_id: int
+    kind: str
+    taken_at: datetime
+    prefixes: Mapping[str, Mapping[str, Any]]
+
+
+def find_keyspace(session: Session, cache_id: int, *, lock: bool = False) -> FoundKeys | None:
+    """What the last scan of a cache found, or None."""
+    query = select(PolicyKeyspaceRow).where(PolicyKeyspaceRow.cache_id == cache_id)
+    if lock:
+        query = query.with_for_update()
+    row = session.scalars(query, execution_options=_ANEW).one_or_none()
+    return None if row is None else FoundKeys(row.snapshot_id, row.kind, row.taken_at, row.prefixes)
+
+
+def put_keyspace(session: Session, cache_id: int, **values: Any) -> None:
+    """Keep what a scan found, in place of the last."""
+    query = insert(PolicyKeyspaceRow).values(cache_id=cache_id, **values)
+    session.execute(query.on_conflict_do_update(index_elements=["cache_id"], set_=values))

@@ -220,6 +220,40 @@ class PrefixUse:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyspaceKeys:
+    """What the last scan of the keyspace found of one policy's keys.
+
+    Args:
+        keys: how many; keys_error: half of the 95 % interval; 0: exact.
+        size_bytes: their memory; None: not measured. size_error: as keys_error.
+        without_ttl, too_long: keys that break the policy, because they never expire, or later than it allows.
+        examples: some that break it: key and TTL in seconds (None: none).
+        taken_at: when the scan ended.
+        is_sample: only some of the cache's keys were looked at.
+    """
+
+    keys: float
+    keys_error: float
+    size_bytes: float | None
+    size_error: float
+    without_ttl: float
+    too_long: float
+    examples: tuple[tuple[bytes, float | None], ...]
+    taken_at: datetime
+    is_sample: bool
+
+    @property
+    def breaking(self) -> float:
+        """Keys that break the policy."""
+        return min(self.keys, self.without_ttl + self.too_long)
+
+    @property
+    def drift(self) -> float | None:
+        """Their share, 0..1; None without keys."""
+        return self.breaking / self.keys if self.keys else None
+
+
+@dataclass(frozen=True, slots=True)
 class CountedPrefix:
     """One prefix over a span: what was counted, and the policy in force.
 

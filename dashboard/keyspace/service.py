@@ -1,0 +1,25 @@
+"""Use cases of the keyspace; see ``scans``, ``looks``, ``snapshots``, ``limits`` and ``panel`` for each."""
+
+from dashboard.keyspace.limits import limits, set_limits
+from dashboard.keyspace.looks import take_sample
+from dashboard.keyspace.panel import panel
+from dashboard.keyspace.scans import cancel_scan, find_scan, get_scan, list_scans, start_scan, under_way
+from dashboard.keyspace.snapshots import get_snapshot, growth, growth_line, latest, list_snapshots
+
+__all__ = [
+    "cancel_scan",
+    "find_scan",
+    "get_scan",
+    "get_snapshot",
+    "growth",
+    "growth_line",
+    "latest",
+    "limits",
+    "list_scans",
+    "list_snapshots",
+    "panel",
+    "set_limits",
+    "start_scan",
+    "take_sample",
+    "under_way",
+]

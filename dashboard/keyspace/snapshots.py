@@ -1,0 +1,219 @@
+"""Snapshots: kept, looked up, compared."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Final
+
+from dashboard.access import Role, require
+from dashboard.errors import NotFound
+from dashboard.keyspace import store, stored, summary
+from dashboard.keyspace.types import Growth, GrowthPoint, Kind, Snapshot, SnapshotMark
+from dashboard.policies import service as policies
+from dashboard.policies.types import KeyspaceKeys
+from dashboard.work import UnitOfWork
+
+WEEK: Final = timedelta(days=7)
+WHOLE_KEPT: Final = timedelta(days=1)
+DAILY_KEPT: Final = timedelta(days=35)
+FULL_HOLDS: Final = timedelta(hours=1)
+"""A sample that was taken by itself does not replace the exact numbers of a younger full scan in the prefix tables."""
+_LISTED: Final = 200
+_POINTS: Final = 60
+_SOONEST: Final = timedelta(hours=1)
+"""Between two snapshots that are compared: less would show noise as growth."""
+_MOST_LOOKED_THROUGH: Final = 1_000
+_READ_AT_ONCE: Final = 8
+"""Unpacked snapshots that a process keeps: they never change, and every page of a cache needs the newest."""
+
+
+def latest(work: UnitOfWork, cache_id: int, kind: Kind | None = None) -> Snapshot | None:
+    """The newest snapshot of a cache; None: there is none yet.
+
+    Args:
+        kind: None: whichever is newer.
+    """
+    require(work.actor, Role.VIEWER)
+    found = store.find_latest(work.session, cache_id, kind)
+    return None if found is None else _read(*found)
+
+
+def get_snapshot(work: UnitOfWork, cache_id: int, snapshot_id: int) -> Snapshot:
+    """One snapshot.
+
+    Raises:
+        NotFound: there is none of this cache with this id (any more).
+    """
+    require(work.actor, Role.VIEWER)
+    found = store.find_snapshot(work.session, snapshot_id)
+    if found is None or found[1] != cache_id:
+        raise NotFound(
+            f"There is no snapshot {snapshot_id} of this cache.",
+            what_to_do="All are kept for a day, and one a day for 35 days.",
+        )
+    return _read(*found)
+
+
+def list_snapshots(
+    work: UnitOfWork,
+    cache_id: int,
+    *,
+    kind: Kind | None = None,
+    since: datetime | None = None,
+    limit: int = _LISTED,
+) -> list[SnapshotMark]:
+    """Snapshots of a cache without what they hold, newest first.
+
+    Args:
+        kind: None: both.
+        since: aware; only those that ended then or later.
+    """
+    require(work.actor, Role.VIEWER)
+    return store.list_marks(work.session, cache_id, kind=kind, since=since, limit=limit)
+
+
+def growth(
+    work: UnitOfWork, cache_id: int, paths: Iterable[tuple[str, ...]], over: timedelta = WEEK
+) -> Mapping[tuple[str, ...], Growth]:
+    """How prefixes grew up to the newest snapshot, from the oldest one that is no older than ``over``.
+
+    Args:
+        paths: of the tree (``TreeNode.path``); () is the whole cache.
+        over: how far to look back; a day more where nothing older than that is left. ``Growth.since`` says what it was.
+
+    Returns:
+        Without the prefixes of which it is not known: those that were counted under "(other)", or all when there are
+        no two snapshots an hour apart.
+    """
+    require(work.actor, Role.VIEWER)
+    marks = store.list_marks(
+        work.session,
+        cache_id,
+        since=work.now - over - timedelta(days=1),
+        limit=_MOST_LOOKED_THROUGH,
+    )
+    if not marks:
+        return {}
+    newest, begins = marks[0], work.now - over
+    earlier = [mark for mark in marks[1:] if newest.ended_at - mark.ended_at >= _SOONEST]
+    if not earlier:
+        return {}
+    within = [mark for mark in earlier if mark.ended_at >= begins]
+    before = within[-1] if within else earlier[0]
+    pair = store.list_prefixes(work.session, (before.id, newest.id))
+    if len(pair) < 2:
+        return {}  # removed meanwhile
+    (since, then), (_, now) = ((at, summary.unpack(packed)) for at, packed in pair)
+    if then.delimiters != now.delimiters:
+        return {}
+    found = {}
+    for path in paths:
+        was, is_now = then.look(path), now.look(path)
+        if was is not None and is_now is not None:
+            size = None if was[1] is None or is_now[1] is None else is_now[1] - was[1]
+            found[path] = Growth(since, is_now[0] - was[0], size)
+    return found
+
+
+def growth_line(
+    work: UnitOfWork,
+    cache_id: int,
+    path: tuple[str, ...] = (),
+    over: timedelta = WEEK,
+    *,
+    points: int = _POINTS,
+) -> tuple[GrowthPoint, ...]:
+    """A prefix over time, oldest first.
+
+    Args:
+        path: of the tree; () is the whole cache.
+        points: at most so many, evenly over the time; the first and the last snapshot are among them.
+    """
+    require(work.actor, Role.VIEWER)
+    marks = store.list_marks(work.session, cache_id, since=work.now - over, limit=_MOST_LOOKED_THROUGH)
+    ids = _evenly(marks, max(2, points))
+    line = []
+    for at, packed in store.list_prefixes(work.session, ids):
+        found = summary.unpack(packed).look(path)
+        line.append(GrowthPoint(at, *(found or (None, None))))
+    return tuple(line)
+
+
+def keep(work: UnitOfWork, snapshot: Snapshot, *, is_asked: bool) -> Snapshot:
+    """Store a snapshot and tell the prefix tables.
+
+    Args:
+        is_asked: somebody wanted it: the tables show it even if an exact one is not old.
+
+    Returns:
+        The same with its id.
+    """
+    root = snapshot.root
+    mark = SnapshotMark(
+        id=0,
+        cache_id=snapshot.cache_id,
+        kind=snapshot.kind,
+        began_at=snapshot.began_at,
+        ended_at=snapshot.ended_at,
+        looked_at=snapshot.looked_at,
+        keyspace=snapshot.keyspace,
+        keys=root.keys.value,
+        size=root.size,
+    )
+    number = store.insert_snapshot(work.session, mark, stored.pack(snapshot), summary.pack(snapshot))
+    held = None if is_asked or snapshot.kind is Kind.FULL else snapshot.ended_at - FULL_HOLDS
+    policies.record_keyspace(
+        work,
+        snapshot.cache_id,
+        {
+            each.prefix: KeyspaceKeys(
+                keys=each.keys.value,
+                keys_error=each.keys.error,
+                size_bytes=None if each.size is None else each.size.value,
+                size_error=0.0 if each.size is None else each.size.error,
+                without_ttl=each.without_ttl.value,
+                too_long=each.too_long.value,
+                examples=each.examples,
+                taken_at=snapshot.ended_at,
+                is_sample=snapshot.kind is Kind.SAMPLE,
+            )
+            for each in snapshot.policies
+        },
+        snapshot_id=number,
+        kind=snapshot.kind.value,
+        taken_at=snapshot.ended_at,
+        unless_full_since=held,
+    )
+    return replace(snapshot, id=number)
+
+
+def upkeep(work: UnitOfWork) -> None:
+    """Thin out snapshots, and forget old scans; the worker does so each hour."""
+    store.thin_snapshots(work.session, work.now - WHOLE_KEPT, work.now - DAILY_KEPT)
+    store.delete_old_scans(work.session, work.now - DAILY_KEPT)
+
+
+def _read(snapshot_id: int, cache_id: int, packed: bytes) -> Snapshot:
+    return replace(_unpacked(packed), id=snapshot_id, cache_id=cache_id)
+
+
+# By their bytes and not by their id, which another database has as well.
+_unpacked = lru_cache(_READ_AT_ONCE)(stored.unpack)
+
+
+def _evenly(marks: list[SnapshotMark], points: int) -> list[int]:
+    """Ids of the marks (newest first) next to so many moments that divide their time evenly."""
+    if len(marks) <= points:
+        return [mark.id for mark in marks]
+    newest, oldest = marks[0].ended_at, marks[-1].ended_at
+    step = (newest - oldest) / (points - 1)
+    chosen, at = [], 0
+    for number in range(points):
+        moment = newest - number * step
+        while at + 1 < len(marks) and abs(marks[at + 1].ended_at - moment) <= abs(
+            marks[at].ended_at - moment
+        ):
+            at += 1
+        chosen.append(marks[at].id)
+    return list(dict.fromkeys(chosen))

@@ -1,0 +1,108 @@
+"""What the last scan of the keyspace found of each policy's keys: memory, and keys that break the policy.
+
+The keyspace's area tells it after each scan; here it is kept beside the counters, for the prefix tables.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from dashboard.access import Role, require
+from dashboard.caching.policy import prefix_from_text, prefix_to_text
+from dashboard.policies import store
+from dashboard.policies.types import KeyspaceKeys
+from dashboard.work import UnitOfWork
+
+FULL: Final = "full"
+MOST_EXAMPLES: Final = 5
+_LONGEST_EXAMPLE: Final = 1_024
+
+
+def record_keyspace(
+    work: UnitOfWork,
+    cache_id: int,
+    prefixes: Mapping[str, KeyspaceKeys],
+    *,
+    snapshot_id: int,
+    kind: str,
+    taken_at: datetime,
+    unless_full_since: datetime | None = None,
+) -> None:
+    """Keep what a scan found, in place of what an earlier one did.
+
+    Args:
+        prefixes: by the policy's prefix as text; "" the default.
+        kind: "sample" or "full".
+        taken_at: aware; when the scan ended.
+        unless_full_since: a full scan that ended then or later keeps its place.
+    """
+    held = store.find_keyspace(work.session, cache_id, lock=True)
+    if held is not None:
+        is_held = unless_full_since is not None and held.kind == FULL and held.taken_at >= unless_full_since
+        if is_held or held.taken_at > taken_at:
+            return
+    store.put_keyspace(
+        work.session,
+        cache_id,
+        snapshot_id=snapshot_id,
+        kind=kind,
+        taken_at=taken_at,
+        prefixes={name: _to_json(found) for name, found in prefixes.items()},
+    )
+
+
+def scanned(work: UnitOfWork, cache_id: int) -> Mapping[str, KeyspaceKeys]:
+    """What the last scan found, by prefix; empty: there was none. A prefix that had no key in it is left out."""
+    require(work.actor, Role.VIEWER)
+    held = store.find_keyspace(work.session, cache_id)
+    if held is None:
+        return {}
+    is_sample = held.kind != FULL
+    return {name: _from_json(found, held.taken_at, is_sample) for name, found in held.prefixes.items()}
+
+
+def of(found: Mapping[str, KeyspaceKeys], prefix: str) -> KeyspaceKeys | None:
+    """Of one policy; none of its keys seen is zero, no scan at all is None."""
+    if prefix in found or not found:
+        return found.get(prefix)
+    other = next(iter(found.values()))
+    return replace(other, **_NOTHING, size_bytes=None if other.size_bytes is None else 0.0)
+
+
+_NOTHING: Final[Mapping[str, Any]] = {
+    "keys": 0.0,
+    "keys_error": 0.0,
+    "size_error": 0.0,
+    "without_ttl": 0.0,
+    "too_long": 0.0,
+    "examples": (),
+}
+
+
+def _to_json(found: KeyspaceKeys) -> dict[str, Any]:
+    return {
+        "keys": found.keys,
+        "keys_error": found.keys_error,
+        "size": found.size_bytes,
+        "size_error": found.size_error,
+        "without_ttl": found.without_ttl,
+        "too_long": found.too_long,
+        "examples": [
+            [prefix_to_text(key[:_LONGEST_EXAMPLE]), ttl_s] for key, ttl_s in found.examples[:MOST_EXAMPLES]
+        ],
+    }
+
+
+def _from_json(kept: Mapping[str, Any], taken_at: datetime, is_sample: bool) -> KeyspaceKeys:
+    return KeyspaceKeys(
+        keys=kept["keys"],
+        keys_error=kept["keys_error"],
+        size_bytes=kept["size"],
+        size_error=kept["size_error"],
+        without_ttl=kept["without_ttl"],
+        too_long=kept["too_long"],
+        examples=tuple((prefix_from_text(text), ttl_s) for text, ttl_s in kept["examples"]),
+        taken_at=taken_at,
+        is_sample=is_sample,
+    )
