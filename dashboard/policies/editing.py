@@ -67,6 +67,30 @@ def stage_policy(
     return _stage(work, held, edits, use.warnings(work, held, policy))
 
 
+def stage_jitter(work: UnitOfWork, cache_id: int, prefix: str, jitter_s: int) -> Staged:
+    """Stage another jitter for a policy, whatever else is staged of it.
+
+    Args:
+        prefix: of the policy, as text; empty: the default.
+        jitter_s: seconds.
+
+    Raises:
+        Forbidden: the actor is no operator.
+        NotFound: there is no such cache, or no such policy.
+        InvalidInput: the policy does not take that much, or caches nothing; field ``jitter_s``.
+    """
+    require(work.actor, Role.OPERATOR)
+    held = state.lock(work, cache_id)
+    name = canonical(prefix) or ""
+    kind = ItemKind.POLICY if name else ItemKind.DEFAULT
+    policy = documents.find_item(held.draft, kind, name)
+    if not isinstance(policy, Policy):
+        raise _gone(prefix)
+    values = {**(documents.value_of(policy) or {}), "jitter_s": jitter_s}
+    changed = parse(held.draft, values, is_default=not name)
+    return _stage(work, held, [(kind, name, documents.value_of(changed))], use.warnings(work, held, changed))
+
+
 def stage_removal(work: UnitOfWork, cache_id: int, prefix: str, *, seen: str) -> Staged:
     """Stage the removal of a policy; its keys will be the default's, or a shorter prefix's.
 

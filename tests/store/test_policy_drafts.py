@@ -541,3 +541,41 @@ def test_thousands_of_policies_are_staged_published_and_shown_in_seconds(
         assert len(service.policies_page(work, cache.id).rows) == 3000
         service.history_page(work, cache.id)
     assert time.monotonic() - start < 20
+
+
+def test_a_jitter_is_staged_on_top_of_whatever_else_is(runtime: Runtime, cache: Cache) -> None:
+    stage(runtime, cache.id, jitter_s=0, note="from the newsroom")
+    with acting(runtime) as work:
+        staged = service.stage_jitter(work, cache.id, "news:", 600)
+    assert staged.change is not None and staged.change.summary == "added: Frequently updated, 1 h + up to 10 m"
+    with acting(runtime) as work:
+        (row,) = service.policies_page(work, cache.id).rows
+    assert (row.jitter_text, row.policy.note) == ("up to 10 m", "from the newsroom")
+
+
+def test_the_default_takes_a_jitter_too(runtime: Runtime, cache: Cache) -> None:
+    with acting(runtime) as work:
+        staged = service.stage_jitter(work, cache.id, "", 25)
+    assert staged.change is not None and "25 s" in staged.change.summary
+
+
+@pytest.mark.parametrize(("prefix", "jitter_s"), [("news:", 18_001), ("news:", -1), ("", 10**9)])
+def test_a_jitter_that_a_policy_does_not_take_is_refused(
+    runtime: Runtime, cache: Cache, prefix: str, jitter_s: int
+) -> None:
+    stage(runtime, cache.id)
+    with acting(runtime) as work, pytest.raises(InvalidInput) as raised:
+        service.stage_jitter(work, cache.id, prefix, jitter_s)
+    assert "jitter_s" in raised.value.fields
+
+
+@pytest.mark.parametrize("prefix", ["gone:", "bad\\q"])
+def test_a_jitter_needs_its_policy(runtime: Runtime, cache: Cache, prefix: str) -> None:
+    with acting(runtime) as work, pytest.raises(NotFound):
+        service.stage_jitter(work, cache.id, prefix, 60)
+
+
+def test_a_viewer_stages_no_jitter(runtime: Runtime, cache: Cache) -> None:
+    stage(runtime, cache.id)
+    with acting(runtime, "vera", Role.VIEWER) as work, pytest.raises(Forbidden):
+        service.stage_jitter(work, cache.id, "news:", 60)
