@@ -21,7 +21,6 @@ from dashboard.work import Runtime, UnitOfWork, unit_of_work
 
 ACTOR: Final = Actor(user_id=None, name="worker", role=Role.ADMIN, source="worker")
 
-_AGAIN_AFTER_S: Final = 0.3
 _Answer = TypeVar("_Answer")
 
 
@@ -33,16 +32,7 @@ def patiently(runtime: Runtime, control: asked.Control, do: Callable[[UnitOfWork
     Raises:
         asked.LeaseLost: the lease is not ours any more, or that can't be known.
     """
-    while True:
-        try:
-            with unit_of_work(runtime, ACTOR) as work:
-                jobs.let_go_soon(work)
-                answer = do(work)
-            return answer
-        except StoreUnavailable:
-            threading.Event().wait(_AGAIN_AFTER_S)
-            if not control.is_ours:
-                raise asked.LeaseLost from None
+    return jobs.patiently(runtime, ACTOR, control, do)
 
 
 class EngineControl:

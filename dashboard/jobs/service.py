@@ -1,12 +1,18 @@
 """Use cases of jobs, for the areas that have long work. Who may ask for what is the area's to decide."""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, TypeVar
 
+from dashboard.access import Actor
+from dashboard.errors import StoreUnavailable
 from dashboard.jobs import store
-from dashboard.jobs.types import Job, LeaseLost, OpenJob, Wish
-from dashboard.work import UnitOfWork
+from dashboard.jobs.types import Control, Job, LeaseLost, OpenJob, Wish
+from dashboard.work import Runtime, UnitOfWork, unit_of_work
+
+_AGAIN_AFTER_S: Final = 0.3
+_Answer = TypeVar("_Answer")
 
 
 def add(
@@ -91,3 +97,25 @@ def finish(work: UnitOfWork, job: Job) -> None:
 def let_go_soon(work: UnitOfWork) -> None:
     """Let a worker's transaction neither hold rows for long when the worker hangs, nor wait long for others."""
     store.let_go_soon(work.session)
+
+
+def patiently(
+    runtime: Runtime, actor: Actor, control: Control, do: Callable[[UnitOfWork], _Answer]
+) -> _Answer:
+    """Do something for a job in a transaction of its own; again while PostgreSQL is away and the lease is ours.
+
+    ``do`` must be such that a second time does no harm: the answer to a commit can get lost.
+
+    Raises:
+        LeaseLost: the lease is not ours any more, or that can't be known.
+    """
+    while True:
+        try:
+            with unit_of_work(runtime, actor) as work:
+                store.let_go_soon(work.session)
+                answer = do(work)
+            return answer
+        except StoreUnavailable:
+            threading.Event().wait(_AGAIN_AFTER_S)
+            if not control.is_ours:
+                raise LeaseLost from None

@@ -1,10 +1,14 @@
 """The quick look: a sample of some thousand keys, taken at once, when somebody asks or every few minutes."""
 
 from datetime import datetime, timedelta
+from typing import Final
 
 from dashboard.keyspace import store
 from dashboard.keyspace.types import ScanLimits, Snapshot
 from dashboard.work import UnitOfWork
+
+_AGAIN_AFTER: Final = timedelta(minutes=1)
+"""A sample that failed is tried again."""
 
 
 def take_sample(work: UnitOfWork, cache_id: int) -> Snapshot:
@@ -26,8 +30,9 @@ def due_at(work: UnitOfWork, cache_id: int, set_: ScanLimits) -> datetime | None
     if not set_.sample_every_s:
         return None
     every = timedelta(seconds=set_.sample_every_s)
-    times = [mark.ended_at for mark in store.list_marks(work.session, cache_id, limit=1)]
+    times = [mark.ended_at + every for mark in store.list_marks(work.session, cache_id, limit=1)]
     tried = store.find_look(work.session, cache_id)
     if tried is not None:
-        times.append(tried[0])
-    return max(times) + every if times else work.now
+        at, problem = tried
+        times.append(at + (min(every, _AGAIN_AFTER) if problem else every))
+    return max(times, default=work.now)

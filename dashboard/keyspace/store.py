@@ -112,7 +112,7 @@ def list_prefixes(session: Session, ids: Sequence[int]) -> list[tuple[datetime, 
 
 
 def thin_snapshots(session: Session, whole_since: datetime, kept_since: datetime) -> None:
-    """Remove snapshots that are no longer wanted.
+    """Remove snapshots that are no longer wanted; the newest of each cache and kind stays however old it is.
 
     Args:
         whole_since: all of later ones stay.
@@ -121,9 +121,12 @@ def thin_snapshots(session: Session, whole_since: datetime, kept_since: datetime
     session.execute(
         text(
             """
-            DELETE FROM keyspace_snapshot WHERE ended_at < :kept_since OR ended_at < :whole_since AND id NOT IN (
-                SELECT max(id) FROM keyspace_snapshot WHERE ended_at < :whole_since
-                GROUP BY cache_id, kind, date_trunc('day', ended_at, 'UTC'))
+            DELETE FROM keyspace_snapshot WHERE ended_at < :whole_since
+                AND id NOT IN (SELECT max(id) FROM keyspace_snapshot GROUP BY cache_id, kind)
+                AND id NOT IN (
+                    SELECT max(id) FROM keyspace_snapshot
+                    WHERE ended_at >= :kept_since AND ended_at < :whole_since
+                    GROUP BY cache_id, kind, date_trunc('day', ended_at, 'UTC'))
             """
         ),
         {"whole_since": whole_since, "kept_since": kept_since},
