@@ -18,12 +18,13 @@ _CACHE_PAGES = {
     "monitoring.clients": "clients",
     "monitoring.commands": "commands",
 }
-_AREAS = {"policies": "policies.policies", "invalidation": "invalidation.page"}
+_AREAS = {"policies": "policies.policies", "invalidation": "invalidation.page", "forecast": "forecast.page"}
 """Areas whose pages are one cache's own: another cache's are reached through their first page."""
 _SECTIONS = {
     "overview": "overview",
     "policies": "policies",
     "invalidation": "invalidate",
+    "forecast": "forecast",
     "caches": "caches",
     "connections": "caches",
     "audit": "audit",

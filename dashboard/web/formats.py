@@ -194,6 +194,14 @@ def _day(moment: datetime, now: datetime) -> str:
     return f"{moment:%Y-%m-%d}"
 
 
+def clock(epoch: float) -> str:
+    """A place on a chart's axis, epoch seconds: ``14:30``, ``14:30:10``; midnight: ``Nov 11``."""
+    moment = datetime.fromtimestamp(epoch, UTC)
+    if epoch % _DAY == 0:
+        return f"{_MONTHS[moment.month - 1]} {moment.day}"
+    return f"{moment:%H:%M:%S}" if epoch % _MINUTE else f"{moment:%H:%M}"
+
+
 def iso(moment: datetime | None) -> str:
     """For ``datetime`` attributes and URLs: ``2026-11-22T14:26:31Z``; empty for None."""
     return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
@@ -210,6 +218,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "ago": ago,
     "bytes": byte_size,
     "byte_share": byte_share,
+    "clock": clock,
     "compact": compact,
     "duration": duration,
     "iso": iso,

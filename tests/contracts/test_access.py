@@ -27,6 +27,7 @@ VIEWER = {
     "auth.revoke_own_token",
     "auth.sign_out",
     "connections.connections",
+    "forecast.page",
     "invalidation.live",
     "invalidation.page",
     "invalidation.purge",
@@ -49,6 +50,8 @@ VIEWER = {
     "policies_api.show",
 }
 OPERATOR = {
+    "forecast.jitter",
+    "forecast.sample",
     "invalidation.approve",
     "invalidation.approve_again",
     "invalidation.cancel",

@@ -59,6 +59,8 @@ def pages(cache_id: int) -> dict[str, str]:
         "import-policies": f"{cache}/policies/import",
         "invalidate": f"{cache}/invalidate",
         "purge-limits": f"{cache}/invalidate/limits",
+        "forecast": f"{cache}/forecast",
+        "forecast-24h": f"{cache}/forecast?ahead=24h",
         "connections": "/caches",
         "add-cache": "/caches/new",
         "edit-cache": f"{cache}/edit",
