@@ -423,12 +423,13 @@ key, ms that it may live."""
 TAG_PURGE: Final = Script(
     "tag purge",
     """
+local now = redis.call('TIME')
+-- First what needs no memory: who has begun to write may store the version on a full server, too.
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now[1] * 1000)
 if ARGV[2] ~= '' then
   redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
   if redis.call('PTTL', KEYS[1]) < 1000 then redis.call('PEXPIRE', KEYS[1], 60000) end
 end
-local now = redis.call('TIME')
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now[1] * 1000)
 local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '4000000000000000', 'LIMIT', 0, tonumber(ARGV[3]))
 if #found > 0 then redis.call('ZREM', KEYS[1], unpack(found)) end
 return found

@@ -391,14 +391,14 @@ class _Run:
             source = ListSource(self._keys, self._selection)
         before = self._saver.progress
         at = next((node for node in before.nodes if node.node == source.name), None)
-        is_new = at is None
         if at is None:
             # Which servers they are is known before the first key is touched.
             at = NodeProgress(source.name, self._patiently(self._servers), scan.START)
+            if self._selection.by is SelectBy.TAG:
+                # Before the place is saved: whoever takes over from it may take it for done. Twice does no harm.
+                self._retire_tag()
             expected = before.scanned + self._named
             self._saver.set_nodes([at], passes=before.passes, shape="", expected_scans=expected)
-        if is_new and self._selection.by is SelectBy.TAG:
-            self._retire_tag()
         self._together([Worker(self._common, source, at, self._named, is_repeat=before.passes > 0)])
         passes = before.passes + 1
         if self._patiently(self._servers) == at.run_id:
