@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from dashboard.access import Role
+from dashboard.access import Role, can
 from dashboard.caches import service as caches
 from dashboard.forecast import screen, service, trial
 from dashboard.forecast.screen import ForecastScreen
@@ -40,8 +40,8 @@ def forecast_page(
     frame = ForecastScreen(
         cache_id=cache_id,
         base=base,
-        may_act=work.actor.role >= Role.OPERATOR and not cache.read_only,
-        may_sample=work.actor.role >= Role.OPERATOR,
+        may_act=can(work.actor, Role.OPERATOR) and not cache.read_only,
+        may_sample=can(work.actor, Role.OPERATOR),
         ahead_value=horizon.value,
         ranges=[(words, f"{base}?ahead={each.value}") for each, words in screen.HORIZONS.items()],
         current=screen.HORIZONS[horizon],
