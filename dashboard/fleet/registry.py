@@ -149,6 +149,10 @@ class Connection:
             self._accept(found)
             return found
 
+    def reach(self, target: Address) -> Node:
+        """A server beside the primaries, such as a replica; nothing is sent yet. Whoever asks for it closes it."""
+        return Node(str(target), self.url, self._connect(target, False))
+
     def refresh(self) -> None:
         """Look for the servers anew at the next question; a plain server is always where it is."""
         self._doubt()

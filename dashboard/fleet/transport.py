@@ -17,6 +17,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from dashboard.fleet.parser import PARSER
 from dashboard.fleet.url import Address, CacheUrl
 
 LARGEST_REPLY_BYTES = 32 * 1024 * 1024
@@ -141,6 +142,10 @@ class BoundedSocket:
         if self._left < 0:
             raise ReplyTooLarge(f"the reply is larger than {self._largest} bytes")
 
+    def resume(self) -> None:
+        """Start the clock again for answers to what was sent a while ago; their bytes are counted on."""
+        self._end = time.monotonic() + self._exchange_s
+
     def sendall(self, data: bytes) -> None:
         """Send, and start the clock of a new exchange."""
         self._begin()
@@ -177,15 +182,20 @@ class CacheConnection(redis.Connection):
     Args:
         dialler: opens the socket (TCP, TLS or Unix).
         exchange_s: seconds one exchange may take.
+
+    Attributes:
+        socket: the one it speaks through at present.
     """
 
     def __init__(self, *, dialler: Callable[[], socket.socket], exchange_s: float, **kwargs: Any) -> None:
         self._dialler = dialler
         self._exchange_s = exchange_s
+        self.socket: BoundedSocket | None = None
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
 
     def _connect(self) -> BoundedSocket:
-        return BoundedSocket(self._dialler(), self._exchange_s)
+        self.socket = BoundedSocket(self._dialler(), self._exchange_s)
+        return self.socket
 
 
 def _dialler(target: Address | str, url: CacheUrl, timeout_s: float) -> Callable[[], socket.socket]:
@@ -249,6 +259,7 @@ def make_client(
         max_connections=POOL_SIZE,
         timeout=timeout_s,
         connection_class=CacheConnection,
+        parser_class=PARSER,
         dialler=_dialler(target, url, timeout_s),
         exchange_s=timeout_s,
         host=address.host,

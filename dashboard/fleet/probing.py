@@ -1,0 +1,441 @@
+"""Looking at many keys of a node: name, type, TTL, memory and idle time, in bursts of one round trip each.
+
+A burst is one short script that scans and looks, and answers with columns packed into strings: for the server half the
+work of the same commands sent one by one, and for this process a tenth. Where scripts are refused the commands are sent
+one by one, pipelined. No value is read, and no key looks used afterwards: TYPE, PTTL, OBJECT and MEMORY USAGE leave
+idle times as they are. All but MEMORY USAGE and SCAN count as hits or misses, though, so the connection says in its
+name how many they were (``tally``).
+
+Memory is what MEMORY USAGE says with its own sampling of five elements: what ``redis-cli --memkeys`` shows, too, and
+bounded, where measuring every element of a hash of ten millions would hold the server for seconds.
+"""
+
+import functools
+import select
+import struct
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Final, NoReturn
+
+import redis
+
+from dashboard.caching.wire import Script
+from dashboard.fleet import tally
+from dashboard.fleet.errors import Cause, FleetError, Problem, as_error, explain, quoted, translated
+from dashboard.fleet.permissions import acl_line
+from dashboard.fleet.registry import Node
+from dashboard.fleet.transport import BoundedSocket
+
+NEEDS: Final = ("SCAN", "PTTL", "TYPE")
+"""Without these there is nothing to be found."""
+LOOK: Final = Script(
+    "look",
+    """
+local call, pack = redis.call, struct.pack
+local count, size_every, shift, idle_every = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local letters = {string = 's', hash = 'h', list = 'l', set = 'e', zset = 'z', stream = 'x', none = 'n'}
+local names, rows, others, idles = {}, {}, {}, {}
+local n, cursor = 0, '0'
+for place = 5, #ARGV do
+  local found = call('SCAN', ARGV[place], 'COUNT', count)
+  cursor = found[1]
+  for _, key in ipairs(found[2]) do
+    n = n + 1
+    local type = call('TYPE', key)['ok']
+    local letter = letters[type]
+    if not letter then
+      letter = '?'
+      others[#others + 1] = type
+    end
+    local size = -1
+    if size_every > 0 and (n + shift) % size_every == 0 then size = call('MEMORY', 'USAGE', key) or -1 end
+    if idle_every > 0 and (n + shift) % idle_every == 0 then
+      local idle = redis.pcall('OBJECT', 'IDLETIME', key)
+      if tonumber(idle) == nil then idle = -1 end
+      idles[#idles + 1] = pack('<i8', idle)
+    end
+    names[n] = key
+    rows[n] = pack('<I4i8i8c1', #key, call('PTTL', key), size, letter)
+  end
+end
+return {cursor, table.concat(names), table.concat(rows), table.concat(others, ' '), table.concat(idles)}
+""",
+)
+"""ARGV: COUNT of each SCAN, measure the memory of one key of so many (0: none), where to begin with that, the same for
+idle times, cursors. Answers: the last cursor, all names, per key its name's length, TTL, memory and a letter for its
+type, the types without a letter, idle times. Declares no keys: it reads what SCAN found on this very node."""
+
+_TYPES: Final = {
+    b"s": b"string",
+    b"h": b"hash",
+    b"l": b"list",
+    b"e": b"set",
+    b"z": b"zset",
+    b"x": b"stream",
+    b"n": b"none",
+}
+_ROW_BYTES: Final = 21
+_PARTS: Final = 5
+_CHUNK: Final = 1 << 16
+_MOST_FAILED: Final = 3
+_WAITS: Final = frozenset({"LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN"})
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a burst found; columns of equal length, without keys that were gone in the same moment.
+
+    Args:
+        cursor: where to go on; scan.START: there is no more.
+        at: epoch seconds when it was read.
+        types: as TYPE says.
+        ttls_ms: remaining; -1: none.
+        sizes: as MEMORY USAGE says, bytes; -1: not measured.
+        idles_s: -1: not asked, or the server does not know.
+        took_s: from the first byte sent to the last received.
+        is_timed: whether somebody waited for the answer, so that ``took_s`` holds nothing else.
+    """
+
+    cursor: int
+    at: float
+    keys: Sequence[bytes]
+    types: Sequence[bytes]
+    ttls_ms: Sequence[int]
+    sizes: Sequence[int]
+    idles_s: Sequence[int]
+    took_s: float
+    is_timed: bool
+
+
+class Probe:
+    """A connection of its own to a node. ``send`` a burst, do something else, ``receive`` it.
+
+    Args:
+        node: where; its pool is not used.
+        size_every: measure the memory of one key of so many; 0: of none.
+        idle_every: the same for idle times, which count as lookups, too.
+        reads_replica: whether the node is a replica of a Cluster.
+
+    Attributes:
+        session: names this connection in ``tally``.
+        hits, misses: what the server counted for it so far.
+        can_size: whether MEMORY USAGE is allowed.
+        is_plain: whether commands are sent one by one.
+
+    Raises:
+        FleetError: the node can't be used.
+    """
+
+    def __init__(
+        self, node: Node, *, size_every: int = 1, idle_every: int = 0, reads_replica: bool = False
+    ) -> None:
+        self.session = tally.new_session()
+        self.hits = 0
+        self.misses = 0
+        self.can_size = True
+        self.is_plain = False
+        self._node = node
+        self._size_every = size_every
+        self._idle_every = idle_every
+        self._says_name = True
+        self._per_key = 2.0
+        self._shift = 0
+        self._failed = 0
+        self._sent: tuple[tuple[int, ...], int] | None = None
+        self._sent_s = 0.0
+        pool: Any = node.client.connection_pool
+        self._connection: Any = pool.connection_class(**pool.connection_kwargs)
+        with translated(node.id, node.url):
+            self._connection.connect()
+            if reads_replica:
+                self._connection.send_command("READONLY", check_health=False)
+                self._connection.read_response()
+        self._socket: BoundedSocket = self._connection.socket
+        self._ready = select.poll()
+        self._ready.register(self._socket.fileno(), select.POLLIN)
+        self._data = b""
+        self._place = 0
+
+    def close(self) -> None:
+        """Close the connection; its name goes with it."""
+        self._connection.disconnect()
+
+    def send(self, cursors: Sequence[int], count: int) -> None:
+        """Ask for the keys behind each cursor, about ``count`` of each; ``receive`` brings them.
+
+        Raises:
+            FleetError: the node can't be used.
+        """
+        self._sent = tuple(cursors), count
+        self._sent_s = time.perf_counter()
+        with translated(self._node.id, self._node.url):
+            if self.is_plain:
+                self._socket.sendall(_scans(cursors, count))
+            else:
+                self._send_script("EVALSHA", LOOK.digest)
+
+    def receive(self) -> Looked:
+        """The burst that was sent.
+
+        Raises:
+            FleetError: the node can't be used at present, or refuses what is needed (Cause.NOPERM, with the ACL line).
+        """
+        try:
+            with translated(self._node.id, self._node.url):
+                self._socket.resume()
+                is_timed = not self._is_ready()
+                found = self._receive_plain() if self.is_plain else self._receive_script()
+        except FleetError:
+            self._node.doubt()
+            raise
+        self._sent = None
+        return self._settle(*found, is_timed)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something was sent and not yet received."""
+        return self._sent is not None
+
+    def pause(self) -> None:
+        """Say exactly what was looked up, because nothing more will be for a while; nothing may be on its way.
+
+        Raises:
+            FleetError: the node can't be used.
+        """
+        if self._says_name:
+            with translated(self._node.id, self._node.url):
+                self._socket.sendall(self._name(0))
+                self._end_name()
+
+    # --- by script ----------------------------------------------------------------------------------------------
+
+    def _send_script(self, command: str, script: bytes) -> None:
+        assert self._sent is not None
+        cursors, count = self._sent
+        call = _packed(
+            command.encode(),
+            script,
+            b"0",
+            b"%d" % count,
+            b"%d" % (self._size_every if self.can_size else 0),
+            b"%d" % self._shift,
+            b"%d" % self._idle_every,
+            *(b"%d" % cursor for cursor in cursors),
+        )
+        # What the script will look up is told with it, for a poll may come right after it.
+        more = round(self._per_key * count * len(cursors))
+        self._socket.sendall(call + self._name(more))
+
+    def _receive_script(self) -> tuple[int, list[bytes], list[bytes], list[int], list[int], list[int]]:
+        head = self._line()
+        if head.startswith(b"-"):
+            self._end_name()
+            return self._without_script(head[1:].decode("utf-8", "replace"))
+        if head != b"*%d" % _PARTS:
+            raise redis.exceptions.InvalidResponse("look")
+        cursor, names, rows, others, idles = (self._bulk() for _ in range(_PARTS))
+        self._end_name()
+        self._failed = 0
+        number, torn = divmod(len(rows), _ROW_BYTES)
+        if torn:
+            raise redis.exceptions.InvalidResponse("look")
+        values = _row_layout(number).unpack(rows)
+        ends = list(accumulate(values[0::4]))
+        keys = [names[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+        letters = values[3::4]
+        if others:
+            rest = iter(others.split(b" "))
+            types = [_TYPES.get(letter) or next(rest) for letter in letters]
+        else:
+            types = [_TYPES[letter] for letter in letters]
+        return int(cursor), keys, types, list(values[1::4]), list(values[2::4]), self._spread(number, idles)
+
+    def _spread(self, number: int, packed: bytes) -> list[int]:
+        """Idle times at the places of the keys they belong to."""
+        idles = [-1] * number
+        if packed:
+            found = struct.unpack(f"<{len(packed) // 8}q", packed)
+            for index, idle in zip(self._asked(number, self._idle_every), found, strict=False):
+                idles[index] = idle
+        return idles
+
+    def _asked(self, number: int, every: int) -> range:
+        """Which of a burst's keys are asked for what is asked of one of ``every``; as the script has it."""
+        return range(every - 1 - self._shift % every, number, every) if every else range(0)
+
+    def _without_script(
+        self, answer: str
+    ) -> tuple[int, list[bytes], list[bytes], list[int], list[int], list[int]]:
+        assert self._sent is not None
+        if answer.startswith("NOSCRIPT"):
+            self._send_script("EVAL", LOOK.source)
+            return self._receive_script()
+        if answer.partition(" ")[0] in _WAITS:
+            self._refuse(answer)
+        # Anything else is said better, or gone round, by the commands themselves.
+        self._failed += 1
+        if self._failed >= _MOST_FAILED or "NOPERM" in answer or "unknown command" in answer.lower():
+            self.is_plain = True
+        self._socket.sendall(_scans(*self._sent))
+        return self._receive_plain()
+
+    # --- command by command -------------------------------------------------------------------------------------
+
+    def _receive_plain(self) -> tuple[int, list[bytes], list[bytes], list[int], list[int], list[int]]:
+        assert self._sent is not None
+        cursor, keys = 0, []
+        for _ in self._sent[0]:
+            head = self._line()
+            if head.startswith(b"-"):
+                self._refuse(head[1:].decode("utf-8", "replace"))
+            if head != b"*2":
+                raise redis.exceptions.InvalidResponse("scan")
+            cursor = int(self._bulk())
+            head = self._line()
+            if not head.startswith(b"*"):
+                raise redis.exceptions.InvalidResponse("scan")
+            keys += [self._bulk() for _ in range(int(head[1:]))]
+        number = len(keys)
+        sized = self._asked(number, self._size_every if self.can_size else 0)
+        asked = self._asked(number, self._idle_every)
+        commands = [_LOOK_AT % (len(key), key, len(key), key) for key in keys]
+        commands += [_MEASURE % (len(keys[index]), keys[index]) for index in sized]
+        commands += [_IDLE % (len(keys[index]), keys[index]) for index in asked]
+        commands.append(self._name(2 * number + len(asked)))
+        self._socket.sendall(b"".join(commands))
+        ttls, types = [-2] * number, [b"none"] * number
+        for index in range(number):
+            ttl, type = self._line(), self._line()
+            if ttl.startswith(b":") and type.startswith(b"+"):
+                ttls[index], types[index] = int(ttl[1:]), type[1:]
+            else:
+                self._look_away(ttl if ttl.startswith(b"-") else type)
+        sizes, idles = [-1] * number, [-1] * number
+        for index in sized:
+            size = self._line()
+            if size.startswith(b":"):
+                sizes[index] = int(size[1:])
+            elif size.startswith(b"-") and not _is_elsewhere(size):
+                self.can_size = False
+        for index in asked:
+            idle = self._line()
+            if idle.startswith(b":"):
+                idles[index] = int(idle[1:])
+        self._end_name()
+        return cursor, keys, types, ttls, sizes, idles
+
+    def _look_away(self, answer: bytes) -> None:
+        """A key that is being moved to another node is looked at there; anything else can't be gone round."""
+        if not _is_elsewhere(answer):
+            self._drop()
+            self._refuse(answer.removeprefix(b"-").decode("utf-8", "replace"))
+
+    def _drop(self) -> None:
+        # More answers are on their way, and nobody reads them.
+        self._connection.disconnect()
+
+    def _refuse(self, answer: str) -> NoReturn:
+        problem = explain(redis.ResponseError(answer), self._node.id, self._node.url)
+        if problem.cause is Cause.NOPERM:
+            grant = acl_line(self._node.url.username, NEEDS)
+            problem = Problem(problem.cause, problem.words, f"Grant it with: {grant}")
+        elif "unknown command" in answer.lower():
+            words = (
+                f"{self._node.id} does not offer a command that is needed: {quoted(answer, self._node.url)}."
+            )
+            problem = Problem(Cause.NOPERM, words, "It was renamed or switched off on the server.")
+        raise as_error(problem)
+
+    # --- both ---------------------------------------------------------------------------------------------------
+
+    def _settle(
+        self,
+        cursor: int,
+        keys: list[bytes],
+        types: list[bytes],
+        ttls: list[int],
+        sizes: list[int],
+        idles: list[int],
+        is_timed: bool,
+    ) -> Looked:
+        took_s = time.perf_counter() - self._sent_s
+        number = len(keys)
+        asked = self._asked(number, self._idle_every)
+        known = [idles[index] for index in asked]
+        gone = ttls.count(-2)
+        missed = sum(ttls[index] == -2 for index in asked) if gone else 0
+        self.hits += 2 * (number - gone) + len(asked) - missed
+        self.misses += 2 * gone + missed
+        if number:
+            self._per_key = 2.0 + len(asked) / number
+        if known and max(known) < 0:
+            # It keeps frequencies in their place, or may not be asked.
+            self._idle_every = 0
+        self._shift += number
+        if gone:
+            left = [index for index, ttl in enumerate(ttls) if ttl != -2]
+            keys, types = [keys[index] for index in left], [types[index] for index in left]
+            ttls, sizes, idles = ([column[index] for index in left] for column in (ttls, sizes, idles))
+        return Looked(cursor, time.time(), keys, types, ttls, sizes, idles, took_s, is_timed)
+
+    def _name(self, more: int) -> bytes:
+        if not self._says_name:
+            return b""
+        name = tally.client_name(self.session, self.hits + more, self.misses)
+        return _packed(b"CLIENT", b"SETNAME", name.encode())
+
+    def _end_name(self) -> None:
+        if self._says_name and self._line().startswith(b"-"):
+            self._says_name = False
+
+    def _is_ready(self) -> bool:
+        return bool(self._ready.poll(0))
+
+    def _more(self, most: int = _CHUNK) -> None:
+        chunk = self._socket.recv(max(_CHUNK, most))
+        if not chunk:
+            raise ConnectionResetError("closed")
+        self._data = self._data[self._place :] + chunk
+        self._place = 0
+
+    def _line(self) -> bytes:
+        while (end := self._data.find(b"\r\n", self._place)) < 0:
+            self._more()
+        line = self._data[self._place : end]
+        self._place = end + 2
+        return line
+
+    def _bulk(self) -> bytes:
+        head = self._line()
+        if not head.startswith(b"$"):
+            raise redis.exceptions.InvalidResponse("bulk")
+        length = int(head[1:])
+        while (missing := self._place + length + 2 - len(self._data)) > 0:
+            self._more(missing)
+        begin = self._place
+        self._place += length + 2
+        return self._data[begin : begin + length]
+
+
+_LOOK_AT: Final = b"*2\r\n$4\r\nPTTL\r\n$%d\r\n%b\r\n*2\r\n$4\r\nTYPE\r\n$%d\r\n%b\r\n"
+_MEASURE: Final = b"*3\r\n$6\r\nMEMORY\r\n$5\r\nUSAGE\r\n$%d\r\n%b\r\n"
+_IDLE: Final = b"*3\r\n$6\r\nOBJECT\r\n$8\r\nIDLETIME\r\n$%d\r\n%b\r\n"
+
+
+def _packed(*words: bytes) -> bytes:
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+
+
+def _scans(cursors: Sequence[int], count: int) -> bytes:
+    return b"".join(_packed(b"SCAN", b"%d" % cursor, b"COUNT", b"%d" % count) for cursor in cursors)
+
+
+def _is_elsewhere(answer: bytes) -> bool:
+    return answer.startswith((b"-ASK", b"-MOVED", b"-TRYAGAIN", b"-CROSSSLOT"))
+
+
+@functools.lru_cache(maxsize=512)
+def _row_layout(number: int) -> struct.Struct:
+    return struct.Struct("<" + "Iqqc" * number)
