@@ -14,7 +14,7 @@
   }, m));
 
   // shortcuts: single keys, never inside a field, and they can be switched off
-  const help = $('#shortcuts'), box = $('[data-single-keys]'), go = { o: 'overview', f: 'forecast', s: 'slow_log', l: 'clients', m: 'commands', p: 'policies', i: 'invalidate', a: 'audit', c: 'caches', u: 'users' }; let g = 0;
+  const help = $('#shortcuts'), box = $('[data-single-keys]'), go = { o: 'overview', k: 'keys', f: 'forecast', s: 'slow_log', l: 'clients', m: 'commands', p: 'policies', i: 'invalidate', a: 'audit', c: 'caches', u: 'users' }; let g = 0;
   if (box) { box.checked = store.get('keys') !== 'off'; box.onchange = () => store.set('keys', box.checked ? 'on' : 'off'); }
   on('click', e => { if (e.target.closest('[data-shortcuts]')) help.showModal(); if (e.target === help) help.close(); });
   on('keydown', e => {

@@ -1,0 +1,265 @@
+"""The tree of prefixes, and what the last scan says of one of them. Pure."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Final
+from urllib.parse import urlencode
+
+from dashboard.keys.forms import Place
+from dashboard.keys.screen import (
+    Frame,
+    PrefixView,
+    Share,
+    TreeRow,
+    TreeView,
+    estimate,
+    key_name,
+    size_estimate,
+)
+from dashboard.keyspace.types import (
+    TTL_BOUNDS_S,
+    Conformance,
+    Growth,
+    GrowthPoint,
+    Kind,
+    ScanPanel,
+    Snapshot,
+    TreeNode,
+)
+from dashboard.web.formats import byte_size, compact, duration, number, percent, since
+
+MOST_ROWS: Final = 300
+"""On the page at once; the children of the others come when their parent is chosen."""
+MOST_CHILDREN: Final = 50
+"""Of one prefix; of a chosen one, and those above it, more."""
+MOST_CHOSEN: Final = 500
+_Weight = Callable[[TreeNode], float]
+
+
+def tree_view(snapshot: Snapshot, place: Place, frame: Frame, panel: ScanPanel) -> TreeView:
+    """The tree, with the way to the chosen prefix open."""
+    weight = _weight(snapshot.root)
+    builder = _Builder(place, frame, weight, max(map(weight, snapshot.root.children), default=0.0))
+    return TreeView(
+        words=f"{number(round(snapshot.root.keys.value))} keys",
+        panel=panel,
+        rows=builder.rows(snapshot.root, 0),
+        all_href=f"{frame.base}?{place.list_query(under=(), pane='')}",
+    )
+
+
+def taken(snapshot: Snapshot, frame: Frame) -> str:
+    """When it was counted, and how exactly: ``Sampled 14:20, ±1%``."""
+    at = since(snapshot.ended_at, frame.now)
+    if snapshot.kind is Kind.FULL or snapshot.factor == 1:
+        return f"All keys read, {at}"
+    size = snapshot.root.size
+    if size is None or not size.value:
+        return f"Sampled {at}"
+    return f"Sampled {at}, ±{percent(size.error / size.value)}"
+
+
+def find_node(root: TreeNode, path: Sequence[str]) -> TreeNode | None:
+    """The node at a path; None: the last scan has none there."""
+    node = root
+    for length in range(1, len(path) + 1):
+        wanted = tuple(path[:length])
+        found = next((child for child in node.children if child.path == wanted), None)
+        if found is None:
+            return None
+        node = found
+    return node
+
+
+def prefix_view(
+    snapshot: Snapshot,
+    node: TreeNode,
+    place: Place,
+    frame: Frame,
+    *,
+    growth: Growth | None,
+    line: Sequence[GrowthPoint],
+) -> PrefixView:
+    """What the last scan says of a prefix, or of all keys.
+
+    Args:
+        growth: since the oldest scan of the last days; None: not known.
+        line: its size at each scan, oldest first.
+    """
+    is_all = not node.path
+    count = node.keys.value
+    has_size = node.size is not None and any(point.size_bytes is not None for point in line)
+    values = tuple(point.size_bytes if has_size else point.keys for point in line)
+    breaking = _breaking(snapshot.policies, node)
+    return PrefixView(
+        name="All keys" if is_all else "".join(node.path) if node.name not in node.path[-1:] else node.name,
+        taken=taken(snapshot, frame),
+        facts=_facts(node, snapshot),
+        ttls=_ttls(node),
+        types=tuple(
+            Share(name, compact(amount), amount / count if count else 0.0)
+            for name, amount in sorted(node.types.items(), key=lambda item: -item[1])
+        )[:8],
+        biggest=tuple(
+            (
+                key_name(big.key),
+                f"{byte_size(big.size_bytes)}, {big.type}",
+                f"{frame.base}?{place.key_query(big.key)}",
+            )
+            for big in node.biggest
+        ),
+        growth="" if growth is None else _growth(growth, node, frame),
+        line=values if sum(value is not None for value in values) > 1 else (),
+        line_label=f"{'Memory' if has_size else 'Keys'} of {'all keys' if is_all else node.name}, last 7 days",
+        purge_href=_purge_href(node, frame),
+        drift=breaking[0],
+        apply_href=breaking[1] and f"/caches/{frame.cache_id}/invalidate?{breaking[1]}",
+        is_all=is_all,
+    )
+
+
+def _facts(node: TreeNode, snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
+    count, total = node.keys.value, snapshot.root.keys.value
+    facts = [
+        ("Keys", estimate(node.keys)),
+        ("Memory", size_estimate(node.size)),
+        ("Without TTL", percent(node.without_ttl.value / count) if count else "n/a"),
+    ]
+    if node.path and total:
+        facts.append(("Of all keys", percent(min(1.0, count / total))))
+    if node.size is not None and count:
+        facts.append(("Each, on average", byte_size(node.size.value / count)))
+    facts.append(("Oldest idle", duration(node.idle_s) if node.idle_s is not None else "not known"))
+    return tuple(facts)
+
+
+def _ttls(node: TreeNode) -> tuple[Share, ...]:
+    """Neighbouring spans without keys are left out at both ends."""
+    count = sum(node.ttl_counts)
+    if not count:
+        return ()
+    bounds = [duration(bound) for bound in TTL_BOUNDS_S]
+    labels = [
+        f"Up to {bounds[0]}",
+        *(f"Up to {bound}" for bound in bounds[1:]),
+        f"Over {bounds[-1]}",
+        "No TTL",
+    ]
+    rows = [
+        Share(label, compact(amount), amount / count)
+        for label, amount in zip(labels, node.ttl_counts, strict=False)
+    ]
+    known = [index for index, row in enumerate(rows[:-1]) if row.share]
+    shown = rows[known[0] : known[-1] + 1] if known else []
+    return (*shown, *(row for row in rows[-1:] if row.share))
+
+
+def _growth(growth: Growth, node: TreeNode, frame: Frame) -> str:
+    at = since(growth.since, frame.now)
+    sign = "+" if growth.keys >= 0 else "−"
+    words = f"{sign}{compact(abs(growth.keys))} keys"
+    if growth.size_bytes is not None:
+        words += f", {'+' if growth.size_bytes >= 0 else '−'}{byte_size(abs(growth.size_bytes))}"
+    return f"{words} since {at}"
+
+
+def _purge_href(node: TreeNode, frame: Frame) -> str:
+    if not node.path or node.pattern is None:
+        return ""
+    is_prefix = (
+        not node.is_folded
+        and not any("{" in part for part in node.path)
+        and node.name.endswith(tuple(":/|.-_#"))
+    )
+    chosen = (
+        {"by": "prefix", "prefix": "".join(node.path)}
+        if is_prefix
+        else {"by": "pattern", "pattern": node.pattern}
+    )
+    return f"/caches/{frame.cache_id}/invalidate?{urlencode(chosen)}"
+
+
+def _breaking(policies: Sequence[Conformance], node: TreeNode) -> tuple[str, str]:
+    """Of the policies below a prefix: the keys that break them in words, and a form that mends it."""
+    here = "".join(node.path)
+    found = [each for each in policies if each.prefix == here or (here and each.prefix.startswith(here))]
+    if not node.path:
+        found = list(policies)
+    broken = sum(each.without_ttl.value + each.too_long.value for each in found)
+    keys = sum(each.keys.value for each in found)
+    if not found or not keys:
+        return "", ""
+    if not broken:
+        return f"All {compact(keys)} keys keep to their policy", ""
+    words = f"{compact(broken)} of {compact(keys)} keys break their policy"
+    worst = max(found, key=lambda each: each.without_ttl.value + each.too_long.value)
+    return words, urlencode(
+        {"by": "prefix", "prefix": worst.prefix, "action": "policy"}
+    ) if worst.prefix else ""
+
+
+class _Builder:
+    """Makes rows until there are enough; nearest the root first."""
+
+    def __init__(self, place: Place, frame: Frame, weight: _Weight, top: float) -> None:
+        self.place, self.frame, self.weight, self.top = place, frame, weight, top
+        self.left = MOST_ROWS
+
+    def rows(self, parent: TreeNode, depth: int) -> tuple[TreeRow, ...]:
+        under = self.place.under
+        is_on_way = parent.path == under[: len(parent.path)]
+        shown = parent.children[: MOST_CHOSEN if is_on_way else MOST_CHILDREN]
+        self.left -= len(shown)
+        rows = [self.row(node, depth) for node in shown]
+        hidden = len(parent.children) - len(shown)
+        if hidden:
+            rows.append(self.more(parent, hidden))
+        return tuple(rows)
+
+    def row(self, node: TreeNode, depth: int) -> TreeRow:
+        under, path = self.place.under, node.path
+        is_on_way = bool(path) and path == under[: len(path)]
+        # The first level's children are at hand, unfolded in the page; deeper ones when their parent is chosen.
+        wants = is_on_way or (depth == 0 and self.left > len(node.children))
+        children = self.rows(node, depth + 1) if wants and node.children else ()
+        is_rest = node.pattern is None
+        return TreeRow(
+            id=hashlib.blake2s("\0".join(path).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest(),
+            name=node.name,
+            href="" if is_rest else f"{self.frame.base}?{self.place.list_query(under=path, pane='')}",
+            keys=compact(node.keys.value) if node.keys.value >= 1e6 else number(round(node.keys.value)),
+            size="" if node.size is None else byte_size(node.size.value),
+            share=min(1.0, self.weight(node) / self.top) if self.top else 0.0,
+            is_current=path == under,
+            is_open=is_on_way,
+            children=children,
+            has_more=bool(node.children) and not children,
+            is_rest=is_rest,
+            note=f"at least {number(node.hidden)} names" if node.hidden else "",
+        )
+
+    def more(self, parent: TreeNode, hidden: int) -> TreeRow:
+        query = self.place.list_query(under=parent.path, pane="")
+        return TreeRow(
+            id=f"more-{len(parent.path)}-{hidden}",
+            name=f"{number(hidden)} more",
+            href="" if parent.path == self.place.under else f"{self.frame.base}?{query}",
+            keys="",
+            size="",
+            share=0.0,
+            is_current=False,
+            is_open=False,
+            children=(),
+            has_more=False,
+            is_rest=True,
+        )
+
+
+def _weight(root: TreeNode) -> _Weight:
+    def memory(node: TreeNode) -> float:
+        return 0.0 if node.size is None else node.size.value
+
+    def keys(node: TreeNode) -> float:
+        return node.keys.value
+
+    return keys if root.size is None else memory
