@@ -19,6 +19,8 @@ START: Final = 0
 WHOLE: Final = 1 << 64
 """The position behind the last key."""
 _ALL: Final = WHOLE - 1
+_MOST_MOVED: Final = 10
+"""SCAN looks at so many times the buckets it was asked for, at most; and a server removes keys while it is scanned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,24 @@ def position(cursor: int) -> int:
     (Redis 7.4 and Valkey 8 as a Cluster), and some proxies, number their cursors otherwise: theirs say nothing.
     """
     return int(f"{cursor & _ALL:064b}"[::-1], 2)
+
+
+def looked_at(before: int, after: int, count: int, total: int) -> int:
+    """How many keys a SCAN looked at. Pure.
+
+    By how far its cursor moved, which adds up to ``total`` over a whole scan; by what was asked for where it moved as
+    no table's does.
+
+    Args:
+        before: the cursor that was sent.
+        after: the one that came back.
+        count: keys that were asked for.
+        total: keys on the node.
+    """
+    end = position(after) if after != START else WHOLE
+    moved = end * total // WHOLE - position(before) * total // WHOLE
+    is_likely = moved <= count * _MOST_MOVED and (moved * _MOST_MOVED >= count or end == WHOLE)
+    return moved if is_likely else count
 
 
 def scan_members(node: Node, key: bytes, cursor: int, *, count: int) -> Burst:

@@ -19,8 +19,6 @@ from dashboard.invalidation.types import Selection
 
 LIST: Final = "list"
 TAG: Final = "tag"
-_MOST_MOVED: Final = 10
-"""SCAN looks at so many times the buckets it was asked for, at most; and a server removes keys while it is scanned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,26 +89,8 @@ class ScanSource:
         replies = burst.replies
         if calls:
             replies = finish(self._router.connection, self.node, commands, replies, SCRIPTS)
-        looked = looked_at(cursor, burst.cursor, count, self._total)
+        looked = scan.looked_at(cursor, burst.cursor, count, self._total)
         return Step(self._allowed(burst.keys), burst.cursor or None, looked, replies, burst.took_s)
-
-
-def looked_at(before: int, after: int, count: int, total: int) -> int:
-    """How many keys a SCAN looked at. Pure.
-
-    By how far its cursor moved, which adds up to ``total`` over a whole scan; by what was asked for where it moved as
-    no table's does.
-
-    Args:
-        before: the cursor that was sent.
-        after: the one that came back.
-        count: keys that were asked for.
-        total: keys on the node.
-    """
-    end = scan.position(after) if after != scan.START else scan.WHOLE
-    moved = end * total // scan.WHOLE - scan.position(before) * total // scan.WHOLE
-    is_likely = moved <= count * _MOST_MOVED and (moved * _MOST_MOVED >= count or end == scan.WHOLE)
-    return moved if is_likely else count
 
 
 class TagSource:

@@ -10,10 +10,10 @@ import redis
 from dashboard.fleet.errors import FleetError
 from dashboard.fleet.purging import Router
 from dashboard.fleet.registry import Connection, Fleet
-from dashboard.fleet.scan import START, WHOLE, position
+from dashboard.fleet.scan import START, WHOLE, looked_at, position
 from dashboard.invalidation import counter
 from dashboard.invalidation.counting import Counted, estimate
-from dashboard.invalidation.sources import ScanSource, looked_at
+from dashboard.invalidation.sources import ScanSource
 from dashboard.invalidation.types import SelectBy, Selection
 from tests.support.purging import connect, preview
 from tests.support.servers import free_port, redis_server
