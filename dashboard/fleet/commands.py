@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from dashboard.fleet import replies
+from dashboard.fleet import replies, tally
 from dashboard.fleet.errors import Cause, Problem, as_error, explain, quoted
 from dashboard.fleet.permissions import acl_line
 from dashboard.fleet.registry import Command, Node
@@ -73,6 +73,8 @@ class PollReply:
         taken_at: when the reply was complete, aware, UTC.
         taken_monotonic_s: the same moment on the monotonic clock.
         settings: the server's settings ``save`` and ``slowlog-…``, read anew every minute.
+        lookups: (hits, misses) that connections of ours caused so far, as of the same moment as ``info``, by session
+            (``tally``); None: not known, because CLIENT LIST is missing.
     """
 
     node_id: str
@@ -84,6 +86,7 @@ class PollReply:
     taken_at: datetime
     taken_monotonic_s: float
     settings: Mapping[str, str] | Missing = field(default_factory=dict)
+    lookups: Mapping[str, tuple[int, int]] | None = None
 
 
 _CLIENT_LIST: Command = ("CLIENT", "LIST")
@@ -128,8 +131,9 @@ def poll(
     for command, reply in zip(asked, answers[1:], strict=True):
         parts[command] = _judged(node, command, reply, monotonic())
 
-    clients, total = parts[_CLIENT_LIST], None
+    clients, total, lookups = parts[_CLIENT_LIST], None, None
     if isinstance(clients, bytes):
+        lookups = tally.read_names(clients)
         clients, total = replies.clients(clients)
     slowlog, settings = parts[_SLOWLOG_GET], parts[_CONFIG_GET]
     if isinstance(settings, list):
@@ -145,6 +149,7 @@ def poll(
         taken_at=taken_at,
         taken_monotonic_s=taken_monotonic_s,
         settings=settings,
+        lookups=lookups,
     )
 
 

@@ -19,6 +19,7 @@ class _Held:
     probe: Probe
     node: str
     run_id: str
+    is_polled: bool
 
     def lookups(self, *, is_over: bool) -> ProbeLookups:
         probe = self.probe
@@ -40,10 +41,10 @@ class Lookups:
         self._open: dict[str, _Held] = {}
         self._over: dict[str, _Held] = {}
 
-    def begin(self, probe: Probe, node: Node, run_id: str) -> None:
-        """A connection will look things up on a node."""
+    def begin(self, probe: Probe, node: Node, run_id: str, *, is_polled: bool = True) -> None:
+        """A connection will look things up on a node; what it does to the counters of a replica nobody sees."""
         with self._lock:
-            self._open[probe.session] = _Held(probe, node.id, run_id)
+            self._open[probe.session] = _Held(probe, node.id, run_id, is_polled)
 
     def end(self, probe: Probe) -> None:
         """It will look up nothing more."""
@@ -59,8 +60,8 @@ class Lookups:
         """Report the sums so far, and close what is over; later, where PostgreSQL is away."""
         with self._lock:
             over = list(self._over.values())
-            told = [each.lookups(is_over=False) for each in self._open.values()]
-        told += [each.lookups(is_over=True) for each in over]
+            told = [each.lookups(is_over=False) for each in self._open.values() if each.is_polled]
+        told += [each.lookups(is_over=True) for each in over if each.is_polled]
         told = [each for each in told if each.hits or each.misses]
         try:
             if told:

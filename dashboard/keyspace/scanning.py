@@ -427,7 +427,7 @@ class _Run:
             idle_every=IDLE_EVERY,
             reads_replica=source is not node and self._connection.url.kind is Kind.CLUSTER,
         )
-        self._lookups.begin(probe, source, state.run_id)
+        self._lookups.begin(probe, source, state.run_id, is_polled=source is node)
         try:
             self._walk_bursts(node, probe, self._paces.of(source))
         finally:

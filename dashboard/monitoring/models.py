@@ -244,6 +244,26 @@ class PollStateRow(Base):
     commands: Mapped[dict[str, Any]] = mapped_column(_JSON)
 
 
+class ProbeLookupsRow(Base):
+    """What one connection of ours looked up so far, and how much of that was taken off the hit ratio.
+
+    ``run_id`` is of the node's process: another one counts from zero. Gone once it is over and all of it was taken.
+    """
+
+    __tablename__ = "probe_lookups"
+
+    cache_id: Mapped[int] = _cache_id()
+    session: Mapped[str] = mapped_column(primary_key=True)
+    node: Mapped[str]
+    run_id: Mapped[str]
+    hits: Mapped[int] = mapped_column(BigInteger)
+    misses: Mapped[int] = mapped_column(BigInteger)
+    taken_hits: Mapped[int] = mapped_column(BigInteger)
+    taken_misses: Mapped[int] = mapped_column(BigInteger)
+    is_over: Mapped[bool]
+    told_at: Mapped[datetime]
+
+
 class WorkerStateRow(Base):
     """One row, ``poller``: who polls, its last sign of life, and how far the rollups reach."""
 

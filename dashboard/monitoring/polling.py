@@ -127,7 +127,11 @@ def record(session: Session, cache: Cache, before: PollState, asked: Round) -> P
             # The outage that ends now says the same, and since when.
             if event.kind is not EventKind.GAP or before.failing_since is None
         ]
-        samples.append(NodeSample(node, reading, _sample(reading, delta), answer.reply.round_trip_s))
+        samples.append(
+            NodeSample(
+                node, reading, _sample(reading, delta), answer.reply.round_trip_s, answer.reply.lookups
+            )
+        )
         readings[node] = reading
     if follows_node and asked.problem is None:
         readings = {answer.reply.node_id: answer.reading for answer in asked.answers}

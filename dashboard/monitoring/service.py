@@ -389,7 +389,7 @@ def record_probe_lookups(work: UnitOfWork, cache_id: int, lookups: Sequence[Prob
     the very lookups that the counters hold; what is noted here counts once the connection is gone. Noting the same
     again changes nothing.
     """
-    raise NotImplementedError
+    store.put_probe_lookups(work.session, cache_id, lookups, work.now)
 
 
 # --- the tables of one cache --------------------------------------------------------------------------------

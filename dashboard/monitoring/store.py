@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, insert, select, text, update
+from sqlalchemy import Row, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DataError, IntegrityError, InternalError
 from sqlalchemy.orm import Session
@@ -22,12 +22,13 @@ from dashboard.monitoring.models import (
     CommandSampleRow,
     NodeRunRow,
     PollStateRow,
+    ProbeLookupsRow,
     SampleRow,
     WorkerStateRow,
 )
 from dashboard.monitoring.readings import reading_from_json, reading_to_json
 from dashboard.monitoring.sums import joined, known_sum
-from dashboard.monitoring.types import Event, Reading, StoredEvent
+from dashboard.monitoring.types import Event, ProbeLookups, Reading, StoredEvent
 
 __all__ = ["Session"]
 
@@ -62,6 +63,9 @@ PARTIAL = "partial"
 """Error code of a poll that some nodes did not answer."""
 REPEATED_WITHIN = timedelta(minutes=15)
 """What happens to a node again within this time is counted in the row of the first time."""
+PROBE_FORGOTTEN = timedelta(hours=1)
+"""A connection of ours that was not heard of for so long is no more; its worker was killed."""
+MOST_SELF = 2**31 - 1
 PARTITION_DAYS: Mapping[str, int] = {"sample": 1, "command_sample": 1, "rollup_minute": 7, "rollup_hour": 28}
 """Days one partition of a table spans, counted from 1970-01-01."""
 
@@ -199,6 +203,8 @@ class NodeSample:
     values: dict[str, Any]
     """Columns of ``sample`` except cache_id, ts, node_run_id, round_trip_s and nodes_expected."""
     round_trip_s: float
+    lookups: Mapping[str, tuple[int, int]] | None = None
+    """Of our own connections, by session, as of the reading's moment; None: not known."""
 
 
 def load_state(session: Session, cache_id: int, *, now: datetime, clock_s: float) -> PollState:
@@ -312,8 +318,11 @@ def write_poll(
     after.revision = before.revision + 1
     after.slow_log = success.slow_log
     rows = []
+    taken = _take_probe_lookups(session, before.cache_id, samples, at)
     for number, sample in enumerate(samples):
-        own = {"self_hits": self_hits, "self_misses": self_misses} if number == 0 else {}
+        hits, misses = taken.get(sample.node, (0, 0))
+        if number == 0:
+            hits, misses = hits + self_hits, misses + self_misses
         rows.append(
             {
                 "cache_id": before.cache_id,
@@ -321,10 +330,9 @@ def write_poll(
                 "node_run_id": _node_run_id(session, before, after, sample, at),
                 "round_trip_s": sample.round_trip_s,
                 "nodes_expected": success.nodes_expected,
-                "self_hits": 0,
-                "self_misses": 0,
+                "self_hits": min(hits, MOST_SELF),
+                "self_misses": min(misses, MOST_SELF),
                 **sample.values,
-                **own,
             }
         )
     session.execute(insert(SampleRow), rows)
@@ -466,6 +474,102 @@ def add_self_lookups(session: Session, cache_id: int, hits: int, misses: int) ->
         .where(PollStateRow.cache_id == cache_id)
         .values(self_hits=PollStateRow.self_hits + hits, self_misses=PollStateRow.self_misses + misses)
     )
+
+
+def put_probe_lookups(
+    session: Session, cache_id: int, lookups: Sequence[ProbeLookups], now: datetime
+) -> None:
+    """Note what connections of ours looked up so far."""
+    if not lookups:
+        return
+    made = upsert(ProbeLookupsRow).values(
+        [
+            {
+                "cache_id": cache_id,
+                "session": each.session,
+                "node": clean(each.node),
+                "run_id": clean(each.run_id),
+                "hits": each.hits,
+                "misses": each.misses,
+                "is_over": each.is_over,
+                "told_at": now,
+            }
+            # Rows are locked in one order, whoever comes.
+            for each in sorted(lookups, key=lambda each: each.session)
+        ]
+    )
+    table, new = ProbeLookupsRow, made.excluded
+    session.execute(
+        made.on_conflict_do_update(
+            index_elements=["cache_id", "session"],
+            set_={
+                "hits": func.greatest(table.hits, new.hits),
+                "misses": func.greatest(table.misses, new.misses),
+                "is_over": or_(table.is_over, new.is_over),
+                "told_at": new.told_at,
+            },
+        )
+    )
+
+
+def _take_probe_lookups(
+    session: Session, cache_id: int, samples: Sequence[NodeSample], at: datetime
+) -> dict[str, tuple[int, int]]:
+    """What is to be taken off each node's growth: (hits, misses) of our own since they were taken last.
+
+    While a connection lives its name says how much it was at the reading's moment, and what was noted may be of a
+    later moment. Once it is gone, or where names can't be read, what was noted counts.
+    """
+    by_node = {sample.node: sample for sample in samples}
+    table = ProbeLookupsRow
+    rows = session.scalars(
+        select(table)
+        .where(table.cache_id == cache_id)
+        .order_by(table.session)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    taken: dict[str, tuple[int, int]] = {}
+    unmet = {(sample.node, name): told for sample in samples for name, told in (sample.lookups or {}).items()}
+    for row in rows:
+        sample = by_node.get(row.node)
+        named = unmet.pop((row.node, row.session), None)
+        if sample is None or (sample.reading.run_id or "") != row.run_id:
+            # Of a node that did not answer now, or does not count any more what this counted.
+            if sample is not None or at - row.told_at > PROBE_FORGOTTEN:
+                session.delete(row)
+            continue
+        hits, misses = named or (row.hits, row.misses)
+        more = max(0, hits - row.taken_hits), max(0, misses - row.taken_misses)
+        sofar = taken.get(row.node, (0, 0))
+        taken[row.node] = sofar[0] + more[0], sofar[1] + more[1]
+        row.taken_hits += more[0]
+        row.taken_misses += more[1]
+        if named is None and (row.is_over or at - row.told_at > PROBE_FORGOTTEN):
+            session.delete(row)
+    for (node, name), (hits, misses) in unmet.items():
+        session.execute(
+            upsert(table)
+            .values(
+                cache_id=cache_id,
+                session=name,
+                node=clean(node),
+                run_id=clean(by_node[node].reading.run_id or ""),
+                hits=0,
+                misses=0,
+                taken_hits=hits,
+                taken_misses=misses,
+                is_over=False,
+                told_at=at,
+            )
+            .on_conflict_do_update(
+                index_elements=["cache_id", "session"], set_={"taken_hits": hits, "taken_misses": misses}
+            )
+        )
+        sofar = taken.get(node, (0, 0))
+        taken[node] = sofar[0] + hits, sofar[1] + misses
+    session.flush()
+    return taken
 
 
 def write_status(session: Session, statuses: Sequence[tuple[int, str, str, Mapping[str, str]]]) -> None:
