@@ -15,6 +15,7 @@ from dashboard.caches.types import Cache
 from dashboard.forecast import service as forecasts
 from dashboard.policies import service as policies
 from dashboard.work import Runtime
+from tests.support import expiries as found
 from tests.support import snapshots
 from tests.support.people import as_cli
 from tests.support.policies import publish, stage
@@ -39,11 +40,11 @@ def cache(runtime: Runtime) -> Cache:
     even = dict.fromkeys(range(0, 3600, 10), 60.0)
     snapshots.keep(
         runtime,
-        snapshots.snapshot(
+        found.snapshot(
             made.id,
             [
-                snapshots.expiries("product:{id}", "product:", even, now(runtime), never=7.0),
-                snapshots.expiries("news:{id}", "news:", {WALL_S + 5: 3_628.0}, now(runtime)),
+                found.expiries("product:{id}", "product:", even, now(runtime), never=7.0),
+                found.expiries("news:{id}", "news:", {WALL_S + 5: 3_628.0}, now(runtime)),
             ],
             now(runtime),
         ),
@@ -172,8 +173,8 @@ def test_hostile_names_are_shown_as_text(viewer: FlaskClient, runtime: Runtime) 
     name = "<script>alert(1)</script>\"'&{{7*7}}:"
     snapshots.keep(
         runtime,
-        snapshots.snapshot(
-            made.id, [snapshots.expiries(name, "", {95: 5_000.0}, now(runtime))], now(runtime), factor=1.0
+        found.snapshot(
+            made.id, [found.expiries(name, "", {95: 5_000.0}, now(runtime))], now(runtime), factor=1.0
         ),
     )
     page = shown(viewer, f"/caches/{made.id}/forecast")
@@ -190,9 +191,9 @@ def test_a_forecast_is_checked_against_what_the_server_counted(
         ends = {60.0 * minute + 30: 40.0 for minute in range(30)}
         snapshots.keep(
             runtime,
-            snapshots.snapshot(
+            found.snapshot(
                 made.id,
-                [snapshots.expiries("a:{id}", "", {int(k): v for k, v in ends.items()}, now(runtime))],
+                [found.expiries("a:{id}", "", {int(k): v for k, v in ends.items()}, now(runtime))],
                 now(runtime),
             ),
         )
