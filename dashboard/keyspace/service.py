@@ -1,12 +1,15 @@
-"""Use cases of the keyspace; see ``scans``, ``looks``, ``snapshots``, ``limits`` and ``panel`` for each."""
+"""Use cases of the keyspace; see ``scans``, ``looks``, ``snapshots``, ``limits`` ``panel`` and ``names`` for each."""
 
 from dashboard.keyspace.limits import limits, set_limits
 from dashboard.keyspace.looks import take_sample
+from dashboard.keyspace.names import FOLDED, OTHER, pattern_of
 from dashboard.keyspace.panel import panel
 from dashboard.keyspace.scans import cancel_scan, find_scan, get_scan, list_scans, start_scan, under_way
 from dashboard.keyspace.snapshots import get_snapshot, growth, growth_line, latest, list_snapshots
 
 __all__ = [
+    "FOLDED",
+    "OTHER",
     "cancel_scan",
     "find_scan",
     "get_scan",
@@ -18,6 +21,7 @@ __all__ = [
     "list_scans",
     "list_snapshots",
     "panel",
+    "pattern_of",
     "set_limits",
     "start_scan",
     "take_sample",
