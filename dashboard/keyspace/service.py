@@ -1,4 +1,4 @@
-"""Use cases of the keyspace; see ``scans``, ``looks``, ``snapshots``, ``limits`` ``panel`` and ``names`` for each."""
+"""Use cases of the keyspace; see ``scans``, ``looks``, ``snapshots``, ``limits``, ``panel`` and ``names`` for each."""
 
 from dashboard.keyspace.limits import limits, set_limits
 from dashboard.keyspace.looks import take_sample
