@@ -20,6 +20,7 @@ REST: Final = "others"
 HORIZONS: Final = {Horizon.HOUR: "1 h", Horizon.DAY: "24 h", Horizon.WEEK: "7 d"}
 AHEAD: Final = {Horizon.HOUR: "hour", Horizon.DAY: "24 hours", Horizon.WEEK: "7 days"}
 STEP: Final = {Horizon.HOUR: "10 s", Horizon.DAY: "minute", Horizon.WEEK: "hour"}
+_PER: Final = {60: "minute", 3_600: "hour"}
 REMEDIES: Final = {
     Remedy.JITTER: "Add jitter to the policy",
     Remedy.RESPREAD: "Re-spread the keys stored now",
@@ -318,7 +319,7 @@ def _chart(found: Forecast) -> Chart:
     }
     labelled = sorted(found.walls, key=lambda wall: -wall.keys)[:_LABELLED]
     words = {
-        fullest[wall.start]: f"{wall.blame[0].stem}: {_count(wall.blame[0].keys)}"
+        fullest[wall.start]: f"{wall.blame[0].stem} {_count(wall.blame[0].keys)}"
         f" at {_clock(wall.start, found.now, found.horizon)}"
         for wall in labelled
         if wall.blame
@@ -409,7 +410,7 @@ def _cost(wall: Wall, found: Forecast) -> str:
 
 
 def _try(frame: ForecastScreen, found: Forecast, trial: Trial, offered: Sequence[Remedy]) -> TryView:
-    per = formats.duration(trial.grid.step_s)
+    per = _PER.get(trial.grid.step_s) or _length(trial.grid.step_s)
     rule = trial.stem.rule or Rule(0.0)
     keys = next(blame.keys for blame in trial.wall.blame if blame.stem == trial.stem.name)
     high = max(trial.before.peak, trial.after.peak, 1.0)
@@ -440,9 +441,9 @@ def _help(trial: Trial, rule: Rule, found: Forecast, per: str, keys: float) -> s
     match trial.remedy:
         case Remedy.JITTER:
             ttl = (
-                f"{formats.duration(rule.base_s)} + up to {formats.duration(trial.jitter_s)}"
+                f"{_length(rule.base_s)} + up to {_length(trial.jitter_s)}"
                 if trial.jitter_s
-                else (f"{formats.duration(rule.base_s)}, no jitter")
+                else (f"{_length(rule.base_s)}, no jitter")
             )
             return (
                 f"{ttl}: what is written again after this spike ends {begins} to {ends}, {most}."
@@ -532,8 +533,8 @@ def _ttl(stem: Stem) -> str:
         return "no policy"
     if not rule.base_s:
         return "not cached"
-    jitter = f" + up to {formats.duration(rule.jitter_s)}" if rule.jitter_s else ", no jitter"
-    return formats.duration(rule.base_s) + jitter
+    jitter = f" + up to {_length(rule.jitter_s)}" if rule.jitter_s else ", no jitter"
+    return _length(rule.base_s) + jitter
 
 
 def _judged(judged: tuple[datetime, Check], now: float) -> str:
@@ -547,6 +548,13 @@ def _judged(judged: tuple[datetime, Check], now: float) -> str:
         return f"{sentence}."
     way = "as many" if abs(off) < 0.005 else f"{formats.percent(abs(off))} too {'many' if off > 0 else 'few'}"
     return f"{sentence}, {way}; {formats.percent(check.off)} off minute by minute."
+
+
+def _length(seconds: float) -> str:
+    """As policies are written: a day or two in hours."""
+    if seconds % 3_600 == 0 and 3_600 <= seconds < 3 * 86_400:
+        return f"{seconds / 3_600:.0f} h"
+    return formats.duration(seconds)
 
 
 def _names(wall: Wall) -> str:

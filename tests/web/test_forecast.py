@@ -82,7 +82,7 @@ def test_it_names_the_wall_its_prefix_and_its_time(
     assert "Busiest 10 s" in page and "3,688" in page
     at = f"{now(runtime) + timedelta(seconds=WALL_S):%H:%M}"
     assert re.search(rf"{at} news:\{{id\}} Watch|{at} news:\{{id\}}", page)
-    assert "news:{id}: 3,628" in page
+    assert "news:{id} 3,628" in page
     assert "Keys without TTL" in page and "7 of them product:{id}" in page
     assert "1 in the next hour" in page
 
