@@ -22,7 +22,7 @@ from dashboard.keys.types import (
 )
 from dashboard.keyspace.types import Estimate, ScanPanel
 from dashboard.web.addresses import key_to_text
-from dashboard.web.formats import byte_size, compact, day_and_time, duration, number
+from dashboard.web.formats import age_s, byte_size, compact, day_and_time, duration, number
 
 LONGEST_NAME: Final = 400
 """Bytes of a key that are shown; of what is longer the beginning."""
@@ -548,9 +548,9 @@ def _list_row(row: KeyRow, place: Place, frame: Frame) -> ListRow:
         href=f"{frame.base}?{place.key_query(row.key)}" if is_short else "",
         type=row.type,
         has_ttl=row.ttl_s is not None,
-        ttl="" if row.ttl_s is None else duration(max(0.0, row.ttl_s)),
+        ttl="" if row.ttl_s is None else duration(max(0, round(row.ttl_s))),
         size=byte_size(row.size_bytes),
-        idle=duration(row.idle_s),
+        idle=age_s(row.idle_s),
         is_open=row.key == place.key,
     )
 
