@@ -130,12 +130,21 @@ def server_state(node: Node) -> ServerState:
     Raises:
         FleetError: the node can't be used, or refuses INFO.
     """
+    return read_state(info(node), node.url.db)
+
+
+def info(node: Node) -> bytes:
+    """INFO as it comes.
+
+    Raises:
+        FleetError: the node can't be used, or refuses it.
+    """
     (reply,), _ = node.run([("INFO",)])
     if isinstance(reply, redis.ResponseError):
         raise refusal(node, reply)
     if not isinstance(reply, bytes):
         raise _unreadable(node)
-    return read_state(reply, node.url.db)
+    return reply
 
 
 def read_state(info: bytes, db: int) -> ServerState:

@@ -365,7 +365,7 @@ class _Run:
                 return
             except FleetError as error:
                 if isinstance(error, FleetDenied):
-                    raise _refused(error) from None
+                    raise refused(error) from None
                 now_s = self._clock.monotonic()
                 if away_since_s is None or self._places[node.id].looked_at != before:
                     away_since_s, pause_s = now_s, FIRST_PAUSE_S
@@ -530,7 +530,7 @@ class _Run:
                 return ask()
             except FleetError as error:
                 if isinstance(error, FleetDenied):
-                    raise _refused(error) from None
+                    raise refused(error) from None
                 if self._clock.monotonic() > ends_s:
                     raise
                 self._waits[""] = error.message
@@ -542,8 +542,8 @@ class _Run:
                 self._waits.pop("", None)
 
 
-def _refused(error: FleetError) -> DashboardError:
-    """Refused where rights are missing; a sign-in that failed stays what it is."""
+def refused(error: FleetError) -> DashboardError:
+    """``Refused`` where rights are missing; a sign-in that failed stays what it is."""
     if error.problem.cause is Cause.NOPERM:
         return Refused(error.message, what_to_do=error.what_to_do)
     return error
