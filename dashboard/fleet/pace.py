@@ -172,6 +172,8 @@ class Allowance:
         self._budget = budget_per_s
         self._rate = most_keys_per_s
         self._next_s = 0.0
+        self._taken = 0
+        self._taken_from_s = self._taken_to_s = 0.0
         self._reason = ""
 
     @property
@@ -195,11 +197,15 @@ class Allowance:
 
     def loaded(self, caused_per_s: float) -> None:
         """So many database reads per second more than before it began, measured over the last seconds."""
+        span_s, taken = self._taken_to_s - self._taken_from_s, self._taken
+        self._taken = 0
         if self._budget is None:
             return
         if caused_per_s > self._budget:
+            # The limit may be far above what is possible: slower than at present is what helps.
+            present = min(self._rate, taken / span_s) if span_s > 0 else self._rate
             # Never to nothing: what was touched already causes reads for a while, however slowly it goes on.
-            self._rate = max(1.0, self._budget * 0.05, self._rate * 0.7)
+            self._rate = max(1.0, self._budget * 0.05, present * 0.7)
         elif caused_per_s < 0.8 * self._budget:
             self._rate = min(self._most, self._rate * 1.15)
 
@@ -227,6 +233,10 @@ class Allowance:
 
     def took(self, keys: int, now_s: float) -> None:
         """So many keys are being touched now."""
+        if not self._taken:
+            self._taken_from_s = now_s
+        self._taken += keys
+        self._taken_to_s = now_s
         # What was not used is not saved up for more than a moment: a limit is one at every second.
         self._next_s = max(self._next_s, now_s - 0.02) + keys / self._rate
 

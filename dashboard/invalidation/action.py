@@ -67,6 +67,7 @@ if left == -1 or left > tonumber(ARGV[2]) then
   redis.call('PEXPIRE', KEYS[1], life)
   return 1
 end
+if left <= life and left >= life - tonumber(ARGV[4]) then return 4 end
 if left < tonumber(ARGV[3]) and value ~= 'null' and value ~= '\\192' then
   redis.call('PEXPIRE', KEYS[1], life)
   return 1
@@ -74,9 +75,9 @@ end
 return 2
 """,
 )
-"""Give a key the TTL of its policy. ARGV: a life, the longest life, the life below which it becomes longer (all
-ms; 0: never). "There is none" (JSON's null, MessagePack's nil) has a shorter life of its own, which never becomes
-longer."""
+"""Give a key the TTL of its policy. ARGV: a life, the longest life, the life below which it becomes longer (0: never),
+how long ago the key may have been given its life already (all ms). "There is none" (JSON's null, MessagePack's nil) has
+a shorter life of its own, which never becomes longer."""
 
 REMOVE: Final = Script(
     "remove",
@@ -108,8 +109,8 @@ per key: GONE, TOUCHED or HELD."""
 SCRIPTS: Final = (SOONER, CONFORM, REMOVE)
 _BY_SCRIPT: Final = ("EVALSHA", "EVAL", "PTTL", "PEXPIRE", "GETRANGE", "SET", "TIME", "UNLINK")
 _TO_REMOVE: Final = ("EVALSHA", "EVAL", "PTTL", "GETRANGE", "SET", "TIME", "UNLINK")
-GONE, TOUCHED, UNCHANGED, HELD = 0, 1, 2, 3
-"""What scripts answer: it was not there; done; nothing to do; a hold, which stays."""
+GONE, TOUCHED, UNCHANGED, HELD, HAD = 0, 1, 2, 3, 4
+"""What scripts answer: it was not there; done; nothing to do; a hold, which stays; it looks as if it was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +155,13 @@ class Doing:
     Args:
         plan: what to do.
         table: the policies in force.
-        chance: a random number in [0, 1), for a policy's jitter.
+        age_s: seconds since the purge began the first time.
     """
 
-    def __init__(self, plan: Plan, table: PolicyTable[Policy], chance: Callable[[], float]) -> None:
+    def __init__(self, plan: Plan, table: PolicyTable[Policy], age_s: Callable[[], float]) -> None:
         self._plan = plan
         self._table = table
-        self._chance = chance
+        self._age_s = age_s
         self._salt = f"{plan.selection.target}:{plan.window_s}:".encode()
         self.is_library_there = True
         """Whether applications may use the library, so that there may be holds."""
@@ -189,16 +190,21 @@ class Doing:
             return 6.0
         return 3.5 if self.is_library_there else 1.5
 
-    def calls(self, keys: Sequence[bytes], *, one_by_one: bool, is_repeat: bool = False) -> list[Call]:
+    def calls(
+        self, keys: Sequence[bytes], *, one_by_one: bool, is_repeat: bool = False, is_again: bool = False
+    ) -> list[Call]:
         """What to send for keys of one node; nothing for those that the action does not concern.
 
         Args:
             keys: whose turn it is.
             one_by_one: each needs a command of its own, as in a Cluster.
             is_repeat: most of them had their turn before: what lies within the window stays there.
+            is_again: it was their turn when a worker was killed, or an exchange broke off.
         """
         if self._plan.action is not Action.DELETE:
-            made = [(key, self._script(key, is_repeat)) for key in keys]
+            # Some more than a second for the way to the server.
+            age_ms = int(self._age_s() * 1000) + 2_000 if is_repeat or is_again else 0
+            made = [(key, self._script(key, is_repeat, age_ms)) for key in keys]
             return [Call(command, (key,)) for key, command in made if command is not None]
         parts = [(key,) for key in keys] if one_by_one else [tuple(keys)] if keys else []
         if self.is_library_there:
@@ -220,7 +226,7 @@ class Doing:
             return Outcome(done, len(call.keys))
         # Each script asks PTTL and GETRANGE.
         hits, misses = (0, 1) if done == GONE else (2, 0)
-        again = done in (GONE, TOUCHED) or (done == UNCHANGED and self._plan.action is not Action.POLICY)
+        again = done in (GONE, TOUCHED, HAD) or (done == UNCHANGED and self._plan.action is not Action.POLICY)
         return Outcome(int(done == TOUCHED), int(again), hits, misses)
 
     def _draw(self, key: bytes) -> float:
@@ -229,7 +235,7 @@ class Doing:
         drawn = hashlib.blake2b(self._salt + key, digest_size=6).digest()
         return int.from_bytes(drawn, "big") / 2**48
 
-    def _script(self, key: bytes, is_repeat: bool) -> Command | None:
+    def _script(self, key: bytes, is_repeat: bool, age_ms: int) -> Command | None:
         action = self._plan.action
         if action is Action.SPREAD:
             window_ms = self._plan.window_s * 1000
@@ -247,9 +253,10 @@ class Doing:
             # Keys of this kind are not cached: no TTL is right, and no reader of the library looks at them.
             return None
         base_ms, jitter_ms = policy.base_ttl_s * 1000, policy.jitter_s * 1000
-        life_ms = base_ms + int(self._chance() * (jitter_ms + 1)) + grace_ms
+        life_ms = base_ms + int(self._draw(key) * (jitter_ms + 1)) + grace_ms
         shortest_ms, longest_ms = base_ms + grace_ms, base_ms + jitter_ms + grace_ms
-        return run_script(CONFORM, key, life_ms, longest_ms, shortest_ms if self._plan.lengthens else 0)
+        below_ms = shortest_ms if self._plan.lengthens else 0
+        return run_script(CONFORM, key, life_ms, longest_ms, below_ms, age_ms)
 
 
 def _remove(keys: Sequence[bytes]) -> Command:

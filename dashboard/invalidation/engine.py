@@ -159,6 +159,7 @@ def run(
     control: Control,
     clock: Clock,
     chance: Callable[[], float],
+    age_s: float = 0.0,
 ) -> Progress:
     """Do it, from the beginning or from where another worker stopped.
 
@@ -176,7 +177,8 @@ def run(
         journal: where to save.
         control: asked before each burst.
         clock: of this machine; only differences of its monotonic time are used.
-        chance: a random number in [0, 1), for jitter.
+        chance: a random number in [0, 1), for the sample of a count.
+        age_s: seconds since it began the first time, pauses included.
 
     Returns:
         the last progress, saved; every node of it is done.
@@ -187,7 +189,9 @@ def run(
         Failed: trying again can't help.
         Paused, Cancelled, LeaseLost: from ``control`` or ``journal``.
     """
-    return _Run(connection, plan, keys, table, limits, cap, progress, journal, control, clock, chance).go()
+    return _Run(
+        connection, plan, keys, table, limits, cap, progress, journal, control, clock, chance, age_s
+    ).go()
 
 
 class _Run:
@@ -204,6 +208,7 @@ class _Run:
         control: Control,
         clock: Clock,
         chance: Callable[[], float],
+        age_s: float,
     ) -> None:
         self._connection = connection
         self._plan = plan
@@ -217,7 +222,8 @@ class _Run:
         self._start = progress
         self._pending = sorted(journal.pending(), key=lambda segment: segment.number)
         router = Router(connection)
-        doing = Doing(plan, table, chance)
+        began_s = clock.monotonic() - age_s
+        doing = Doing(plan, table, lambda: clock.monotonic() - began_s)
         budget = limits.database_budget_qps if doing.causes_loads else None
         over_s = plan.over_s if plan.when is When.OVER else 0
         self._allowance = Allowance(

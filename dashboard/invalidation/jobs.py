@@ -199,6 +199,7 @@ def _run(runtime: Runtime, control: Control) -> None:
     purge, cache, asks = begun.purge, begun.cache, EngineControl(control)
     journal = PurgeJournal(runtime, control, purge, asks)
     settle = partial(_settle, runtime, control, cache, asks)
+    assert purge.started_at is not None  # it has just been started, or was before
     try:
         engine.run(
             begun.connection,
@@ -212,6 +213,7 @@ def _run(runtime: Runtime, control: Control) -> None:
             asks,
             runtime.clock,
             _CHANCE.random,
+            max(0.0, (runtime.clock.now() - purge.started_at).total_seconds()),
         )
     except engine.LeaseLost:
         raise LeaseLost from None

@@ -14,7 +14,7 @@ from dashboard.clock import Clock
 from dashboard.invalidation.signals import Finished, Journal, Segment
 from dashboard.invalidation.types import NodeProgress, Progress
 
-SEGMENT_KEYS: Final = 5_000
+SEGMENT_KEYS: Final = 10_000
 SEGMENT_BYTES: Final = 8_000_000
 SEGMENT_S: Final = 1.0
 """A segment is closed after so many seconds, however few keys it has: slow purges are saved as often as fast ones."""
@@ -135,8 +135,6 @@ class Saver:
         """A node was worked through up to here, and nothing that was found waits outside of segments."""
         with self._changed:
             self._advance(at)
-            if at.cursor is None:
-                self._changed.notify_all()
 
     def begin(self, at: NodeProgress, keys: Sequence[bytes]) -> Begun:
         """Hand over keys that were found, and where the node's scan goes on behind them."""
@@ -175,8 +173,6 @@ class Saver:
                 touched=self._progress.touched + begun.touched,
                 skipped=self._progress.skipped + begun.skipped,
             )
-            if not self._open:
-                self._changed.notify_all()
 
     @property
     def claimed(self) -> int:
@@ -219,12 +215,15 @@ class Saver:
             updated_at=self._clock.now(),
         )
 
+    def _is_due(self) -> bool:
+        return bool(self._waiting or self._is_ending or self._is_urgent or self._failure)
+
     def _work(self) -> None:
         try:
             while True:
                 with self._changed:
-                    if not (self._waiting or self._is_ending or self._is_urgent or self._failure):
-                        self._changed.wait(SAVE_S)
+                    # What is done goes along with what begins next: each commit takes time from those who work.
+                    self._changed.wait_for(self._is_due, SAVE_S)
                     if self._failure is not None:
                         return
                     begun = list(self._waiting)

@@ -177,7 +177,7 @@ class Limits:
     Args:
         database_budget_qps: database reads per second that purges may cause in all; None: not limited.
         typed_above: keys; more ask for the typed confirmation.
-        most_keys_per_s: hard limit of any purge.
+        most_keys_per_s: hard limit of any purge; at first above what a server bears, which is found out meanwhile.
         batch: keys in one UNLINK at most.
         slowest_probe_ms: the p99 of other clients' wait that a purge may cause; it slows down above.
         at_a_time: purges that run at once on this cache.
@@ -185,7 +185,7 @@ class Limits:
 
     database_budget_qps: float | None = 500.0
     typed_above: int = 10_000
-    most_keys_per_s: int = 100_000
+    most_keys_per_s: int = 1_000_000
     batch: int = 500
     slowest_probe_ms: float = 2.0
     at_a_time: int = 1

@@ -267,7 +267,9 @@ class Worker:
 
     def _calls(self, batch: Batch) -> list[Call]:
         one_by_one = self._common.one_by_one
-        return self._common.doing.calls(batch.keys, one_by_one=one_by_one, is_repeat=self._is_repeat)
+        return self._common.doing.calls(
+            batch.keys, one_by_one=one_by_one, is_repeat=self._is_repeat, is_again=batch.is_again
+        )
 
     def _send(self, node: Node, calls: Sequence[Call]) -> tuple[list[Any], float]:
         if not calls:

@@ -35,7 +35,7 @@ LEASE_S = 10.0
 RENEW_EVERY_S = 1.0
 """As often a process hears what is asked of its jobs, too."""
 MARGIN_S = 2.0
-CLAIM_EVERY_S = 0.5
+CLAIM_EVERY_S = 0.2
 BESIDE_EVERY_S = 1.0
 LONGEST_PAUSE_S = 60.0
 

@@ -193,8 +193,8 @@ def test_killed_on_its_way(
 ) -> None:
     keys = 12_000
     fill_all(valkey_url, keys)
-    # As slowly that there is more than one commit of the journal.
-    pace(live_runtime, cache, 8_000)
+    # As slowly that there are three commits of the journal.
+    pace(live_runtime, cache, 4_000)
     number = draft(live_runtime, cache.id).number
     dying = crew.start(dies=f"{at}:{moment}")
     if at == "previewed":
@@ -396,6 +396,8 @@ def test_a_list_survives_its_worker_and_the_report_names_each_key_once(
 ) -> None:
     keys = 12_000
     fill_all(valkey_url, keys)
+    # As slowly that there are three commits of the journal.
+    pace(live_runtime, cache, 4_000)
     # Every other one is not in the cache, and each is named twice.
     ids = [b"%d" % number for number in range(2 * keys)]
     wanted = plan("product:{id}", SelectBy.IDS, wants_report=True)

@@ -113,6 +113,7 @@ def purge(
     cap: int = 10**9,
     journal: MemoryJournal | None = None,
     wishes: Wishes | None = None,
+    age_s: float = 0.0,
 ) -> Progress:
     journal = journal or MemoryJournal()
     return engine.run(
@@ -127,6 +128,7 @@ def purge(
         wishes or Wishes(),
         Clock(),
         CHANCE.random,
+        age_s,
     )
 
 

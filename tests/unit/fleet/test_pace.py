@@ -211,6 +211,12 @@ def test_the_databases_budget() -> None:
     for _ in range(60):
         tight.loaded(3_000)
     assert tight.keys_per_s == 25
+    # What nobody reaches is no limit: the first step is one down from the present rate.
+    fast = Allowance(1_000_000, budget_per_s=500)
+    for turn in range(101):
+        fast.took(1_000, turn / 100)
+    fast.loaded(600)
+    assert fast.keys_per_s == pytest.approx(101_000 * 0.7)
     unlimited = Allowance(100_000)
     unlimited.begin_gently(9_000)
     unlimited.loaded(1e9)
