@@ -245,14 +245,22 @@ def _tiles(found: Forecast) -> list[Tile]:
             f"Expire in the next {AHEAD[found.horizon]}",
             _count(keys),
             "keys",
-            f"{formats.percent(keys / basis.with_ttl)} of the keys with a TTL"
-            if basis.with_ttl
-            else "no key has a TTL",
+            _of_those(keys, basis.with_ttl),
         ),
         _busiest(found, total),
         _database(found),
         _never(found),
     ]
+
+
+def _of_those(keys: float, with_ttl: float) -> str:
+    if with_ttl <= 0:
+        return "no key has a TTL"
+    share = keys / with_ttl
+    # Keys that come back end more than once.
+    if share > 1:
+        return f"each key with a TTL {formats.number(share)} times on average"
+    return f"{formats.percent(share)} of the keys with a TTL"
 
 
 def _busiest(found: Forecast, total: Sequence[float]) -> Tile:
