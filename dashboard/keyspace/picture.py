@@ -254,9 +254,12 @@ class _Painter:
         light = find_light(place, self._children)
         for name, below, ends in named(place, light, self._delimiter):
             if ends == OTHER:
-                made.put(_View(OTHER, self._total(below), hidden=0))
+                made.put(_View(OTHER, self._total(below)))
             else:
                 made.put(self.paint(below, ends, is_folded=FOLDED in ends if name is None else _folds(name)))
+        crowded_out = sum(below.total() for below in place.rest.values())
+        for view in made.below.values():
+            view.may_miss = min(view.may_miss, crowded_out)
         other = made.below.get(OTHER)
         if other is not None:
             other.hidden = light.different
@@ -407,7 +410,7 @@ def _expiries(tree: Tree, rules: Rules, scale: _Scale, delimiter: str, children:
                 stem=stem,
                 policy=_prefix(rules, policy),
                 keys=scale.number(found.keys),
-                fine={bucket: scale.number(count) for bucket, count in sorted(found.sparse().items())},
+                fine={bucket: scale.number(count) for bucket, count in sorted(found.fine().items())},
                 hours={hour: scale.number(count) for hour, count in sorted(found.hours.items())},
                 later=scale.number(found.later),
                 never=scale.number(found.never),

@@ -25,6 +25,7 @@ _FINE_MS: Final = EXPIRY_FINE_S * 1000
 _FAR_MS: Final = EXPIRY_FAR_S * 1000
 _BEFORE: Final = 3_600 // EXPIRY_STEP_S
 """Fine buckets before the first key's moment: batches of several threads come in any order."""
+_MOST_FEW: Final = 500
 _MOST_FINE: Final = 4 * 86_400 // EXPIRY_STEP_S
 """Fine buckets, for a scan that takes days; what lies behind goes into the hours."""
 
@@ -33,13 +34,16 @@ Big = tuple[int, bytes, bytes, int]
 
 
 class Expiry:
-    """When keys expire, by absolute time: 10 s buckets in one dense array, hours beyond. Some 40 KB."""
+    """When keys expire, by absolute time: 10 s buckets, and hours beyond. Never more than some 150 KB; 40 as a rule."""
 
-    __slots__ = ("base", "fine", "hours", "keys", "later", "never", "policies")
+    __slots__ = ("_base", "_dense", "_few", "hours", "keys", "later", "never", "policies")
 
     def __init__(self) -> None:
-        self.base = 0
-        self.fine: array[int] | None = None
+        self._few: dict[int, int] = {}
+        """Fine buckets, while they are few."""
+        self._dense: array[int] | None = None
+        """All fine buckets from ``_base`` on: less memory than a dict of thousands, and quicker."""
+        self._base = 0
         self.hours: dict[int, int] = {}
         self.later = 0
         self.never = 0
@@ -65,35 +69,30 @@ class Expiry:
             ttls_ms = ttls_ms[:end]
             if not ttls_ms:
                 return
-        self.add_fine([(at_ms + ttl_ms) // _STEP_MS for ttl_ms in ttls_ms])
-
-    def add_fine(self, buckets: Sequence[int]) -> None:
-        """Fine buckets, ascending."""
-        fine = self._reach(buckets[0], buckets[-1])
-        base = self.base
-        if buckets[0] < base or buckets[-1] - base >= len(fine):
-            self._add_far(buckets)
+        buckets = [(at_ms + ttl_ms) // _STEP_MS for ttl_ms in ttls_ms]
+        dense = self._dense
+        if dense is None:
+            few = self._few
+            for bucket in buckets:
+                few[bucket] = few.get(bucket, 0) + 1
+            if len(few) > _MOST_FEW:
+                self._thicken()
+            return
+        base = self._base
+        if buckets[0] < base or buckets[-1] - base >= len(dense):
+            for bucket in buckets:
+                self._count(bucket, 1)
             return
         for bucket in buckets:
-            fine[bucket - base] += 1
-
-    def count(self, bucket: int, number: int) -> None:
-        """Add a number to one fine bucket."""
-        fine = self._reach(bucket, bucket)
-        if 0 <= bucket - self.base < len(fine):
-            fine[bucket - self.base] += number
-        else:
-            hour = bucket * _STEP_MS // _HOUR_MS
-            self.hours[hour] = self.hours.get(hour, 0) + number
+            dense[bucket - base] += 1
 
     def absorb(self, other: "Expiry") -> None:
         """Add what another one has."""
-        if other.fine is not None:
-            if self.fine is None:
-                self.fine, self.base = other.fine[:], other.base
-            else:
-                for bucket, number in other.sparse().items():
-                    self.count(bucket, number)
+        if self._dense is None and not self._few and other._dense is not None:
+            self._dense, self._base = other._dense[:], other._base
+        else:
+            for bucket, number in other.fine().items():
+                self._count(bucket, number)
         for hour, number in other.hours.items():
             self.hours[hour] = self.hours.get(hour, 0) + number
         self.later += other.later
@@ -102,54 +101,69 @@ class Expiry:
         for policy, number in other.policies.items():
             self.policies[policy] = self.policies.get(policy, 0) + number
 
-    def sparse(self) -> dict[int, int]:
+    def fine(self) -> dict[int, int]:
         """The fine buckets that are not empty."""
-        if self.fine is None:
-            return {}
-        base = self.base
-        return {base + index: number for index, number in enumerate(self.fine) if number}
+        if self._dense is None:
+            return self._few
+        base = self._base
+        return {base + index: number for index, number in enumerate(self._dense) if number}
 
     def state(self) -> list[Any]:
         """For JSON."""
         packed = ""
-        if self.fine is not None:
-            packed = b64encode(zlib.compress(_portable(self.fine).tobytes(), 1)).decode()
-        hours = [part for pair in self.hours.items() for part in pair]
-        policies = [part for pair in self.policies.items() for part in pair]
-        return [self.base, packed, hours, self.later, self.never, self.keys, policies]
+        if self._dense is not None:
+            packed = b64encode(zlib.compress(_portable(self._dense).tobytes(), 1)).decode()
+        return [
+            self._base,
+            packed,
+            _flat(self._few),
+            _flat(self.hours),
+            self.later,
+            self.never,
+            self.keys,
+            _flat(self.policies),
+        ]
 
     @classmethod
     def restore(cls, state: list[Any]) -> "Expiry":
         """What ``state`` gave."""
         made = cls()
-        made.base, packed, hours, made.later, made.never, made.keys, policies = state
+        made._base, packed, few, hours, made.later, made.never, made.keys, policies = state
         if packed:
-            fine = array("I")
-            fine.frombytes(zlib.decompress(b64decode(packed)))
-            made.fine = _portable(fine)
-        made.hours = dict(zip(hours[::2], hours[1::2], strict=True))
-        made.policies = dict(zip(policies[::2], policies[1::2], strict=True))
+            dense = array("I")
+            dense.frombytes(zlib.decompress(b64decode(packed)))
+            made._dense = _portable(dense)
+        made._few, made.hours, made.policies = _paired(few), _paired(hours), _paired(policies)
         return made
 
-    def _reach(self, first: int, last: int) -> "array[int]":
-        """The array, made to hold these buckets where that is within reason."""
-        if self.fine is None:
-            self.base = first - _BEFORE
-            self.fine = array("I", bytes(4 * (_FINE_MS // _STEP_MS + 2 * _BEFORE)))
-        missing = last - self.base + 1 - len(self.fine)
-        if missing > 0:
-            room = _MOST_FINE - len(self.fine)
-            self.fine.frombytes(bytes(4 * max(0, min(missing + _BEFORE, room))))
-        if first < self.base:
-            room = min(self.base - first + _BEFORE, _MOST_FINE - len(self.fine))
-            if room > 0:
-                self.fine = array("I", bytes(4 * room)) + self.fine
-                self.base -= room
-        return self.fine
+    def _thicken(self) -> None:
+        few, self._few = self._few, {}
+        self._base = min(few) - _BEFORE
+        self._dense = array("I", bytes(4 * (_FINE_MS // _STEP_MS + 2 * _BEFORE)))
+        for bucket, number in few.items():
+            self._count(bucket, number)
 
-    def _add_far(self, buckets: Iterable[int]) -> None:
-        for bucket in buckets:
-            self.count(bucket, 1)
+    def _count(self, bucket: int, number: int) -> None:
+        """Add a number to one fine bucket; to its hour where the fine ones would reach too far."""
+        if self._dense is None:
+            self._few[bucket] = self._few.get(bucket, 0) + number
+            if len(self._few) > _MOST_FEW:
+                self._thicken()
+            return
+        index = bucket - self._base
+        if index < 0:
+            room = min(_BEFORE - index, _MOST_FINE - len(self._dense))
+            self._dense = array("I", bytes(4 * room)) + self._dense
+            self._base -= room
+            index += room
+        elif index >= len(self._dense):
+            room = min(index + _BEFORE, _MOST_FINE) - len(self._dense)
+            self._dense.frombytes(bytes(4 * max(0, room)))
+        if 0 <= index < len(self._dense):
+            self._dense[index] += number
+        else:
+            hour = bucket * _STEP_MS // _HOUR_MS
+            self.hours[hour] = self.hours.get(hour, 0) + number
 
 
 class Tally:
@@ -315,6 +329,14 @@ def largest(found: Iterable[Big], number: int = MOST_BIGGEST) -> list[Big]:
     for big in nlargest(2 * number, found):
         made.setdefault(big[1], big)
     return list(made.values())[:number]
+
+
+def _flat(counts: dict[int, int]) -> list[int]:
+    return [number for pair in counts.items() for number in pair]
+
+
+def _paired(found: list[int]) -> dict[int, int]:
+    return dict(zip(found[::2], found[1::2], strict=True))
 
 
 def _portable(numbers: "array[int]") -> "array[int]":

@@ -54,7 +54,8 @@ class Bounds:
 class Crowd:
     """Names that are counted together, because there are too many.
 
-    ``names`` holds how many keys the most frequent ones have at least; each has at most ``missed`` more.
+    ``names`` holds how many keys the most frequent ones have; each may have ``missed`` more, which is also the most
+    that any other has. None has more than ``passed``, the keys that are counted here.
     """
 
     __slots__ = ("limit", "missed", "names", "passed", "sketch")
@@ -68,25 +69,29 @@ class Crowd:
         """The smallest hashes of names, ascending: how far apart they lie says how many there are."""
 
     def count(self, name: Name, number: int = 1) -> int:
-        """Count keys of a name; how many it has at least by now."""
+        """Count keys of a name; how many it has by now, without those that may be missed."""
         self.passed += number
+        return self.note(name, number)
+
+    def note(self, name: Name, number: int) -> int:
+        """Count keys of a name that are, or may be, counted here already."""
         counted = self.names.get(name)
         if counted is not None:
             self.names[name] = counted = counted + number
             return counted
         self.names[name] = number
-        self._note(zlib.crc32(name if isinstance(name, bytes) else b"\0".join(name)))
+        self._sketch(zlib.crc32(name if isinstance(name, bytes) else b"\0".join(name)))
         if len(self.names) > 2 * self.limit:
             self._shorten()
         return number
 
     def pop(self, name: Name) -> int:
         """How many keys of a name may be counted here, now that it gets a place."""
-        return self.names.pop(name, 0) + self.missed
+        return min(self.names.pop(name, 0) + self.missed, self.passed)
 
     def bound(self, name: Name) -> int:
         """How many keys of a name may be counted here."""
-        return self.names.get(name, 0) + self.missed
+        return min(self.names.get(name, 0) + self.missed, self.passed)
 
     def absorb(self, other: "Crowd") -> None:
         """Add what another one has."""
@@ -95,7 +100,7 @@ class Crowd:
         self.missed += other.missed
         self.passed += other.passed
         for drawn in other.sketch:
-            self._note(drawn)
+            self._sketch(drawn)
         if len(self.names) > 2 * self.limit:
             self._shorten()
 
@@ -112,7 +117,7 @@ class Crowd:
             return max(len(self.sketch), len(self.names))
         return max(len(self.names), int((_SKETCH - 1) * 2**32 / (self.sketch[-1] + 1)))
 
-    def _note(self, drawn: int) -> None:
+    def _sketch(self, drawn: int) -> None:
         sketch = self.sketch
         if len(sketch) == _SKETCH:
             if drawn >= sketch[-1]:
@@ -235,7 +240,8 @@ class Tree:
         crowd = place.crowd
         if crowd is not None and not self._is_whole(name):
             number = crowd.count(name)
-            if number < FEWEST_PROMOTED or number < crowd.passed * PROMOTED:
+            is_heavy = number >= FEWEST_PROMOTED and number >= crowd.passed * PROMOTED
+            if not is_heavy or len(place.inner) >= self._width:
                 rest = place.rest.get(delimiter)
                 if rest is None:
                     rest = place.rest[delimiter] = self.grow(place, None)
@@ -292,15 +298,15 @@ class Tree:
 
     def tidy(self) -> None:
         """Make room where there is too much; between batches, because places vanish."""
-        full, self._full = self._full, []
-        if full or self.places > self.bounds.places:
-            for place in full:
-                self._thin(place)
+        self._thin_full()
+        # What was merged is still counted: walk through all places only when there might be too many.
+        if self.places > self.bounds.places or self._stems > self.bounds.stems:
             self.recount()
         while self.places > self.bounds.places and self._width > 2:
             self._width = max(2, self._width // 2)
             self._leaf_width = max(2, self._leaf_width // 2)
-            self._thin_all(self.root)
+            self._full += self.all_places()
+            self._thin_full()
             self.recount()
         if self._stems > self.bounds.stems:
             self._shed()
@@ -318,7 +324,7 @@ class Tree:
         """Add what another tree has; nothing is shared afterwards."""
         self._merge(self.root, other.root)
         self.other.absorb(other.other)
-        self.recount()
+        self.tidy()
         self.looked_at += other.looked_at
         for policy, examples in other.examples.items():
             mine = self.examples.setdefault(policy, [])
@@ -397,10 +403,12 @@ class Tree:
 
     # --- keeping small ------------------------------------------------------------------------------------------
 
-    def _thin_all(self, place: Place) -> None:
-        for below in list(place.below()):
-            self._thin_all(below)
-        self._thin(place)
+    def _thin_full(self) -> None:
+        """Thin what is noted as full, and what becomes so: each has what others were thinned of."""
+        while self._full:
+            full, self._full = self._full, []
+            for place in full:
+                self._thin(place)
 
     def _thin(self, place: Place) -> None:
         if len(place.leaves) > self._leaf_width:
@@ -457,7 +465,9 @@ class Tree:
             if rest is None:
                 rest = place.rest[delimiter] = self.grow(place, None)
             self._merge(rest, below)
-            place.crowd.count(name, counts[name] + below.may_miss)
+            place.crowd.count(name, counts[name])
+            if below.may_miss:
+                place.crowd.note(name, below.may_miss)
 
     def _is_whole(self, name: Name) -> bool:
         """Whether a part is an identifier and nothing else, but for the delimiter."""
@@ -495,10 +505,8 @@ class Tree:
             into.leaves, into.leaves_full = {}, True
         into.folds_full |= place.folds_full
         self._merge_below(into, place)
-        if len(into.leaves) > self._leaf_width or len(into.folds) > self._leaf_width:
-            self._thin(into)
-        elif len(into.inner) > self._width:
-            self._crowd_out(into)
+        if max(len(into.leaves), len(into.folds)) > self._leaf_width or len(into.inner) > self._width:
+            self._full.append(into)
 
     def _merge_own(self, into: Place, name: Name, expiry: Expiry) -> None:
         """Add the ends of keys that were counted apart from the others of their place."""
