@@ -31,6 +31,8 @@ LAG_STOP: Final = 32_000_000
 """Stand still above, before the server cuts the replica off."""
 FULL: Final = 0.98
 """Share of maxmemory from which on a server that does not evict is left alone with what needs memory."""
+LATE_S: Final = 2.0
+"""What is to take a while and is later than that does not catch up, but goes on evenly."""
 STILL_S: Final = 0.05
 """How long to stand still before another look."""
 
@@ -219,11 +221,15 @@ class Allowance:
         """
         spread_s = spent_s - self._from_s
         if self._over_s > 0 and spread_s < self._over_s:
-            share = (share - self._from_share) / (1.0 - self._from_share)
-            early_s = share * self._over_s - spread_s
+            done = (share - self._from_share) / (1.0 - self._from_share)
+            early_s = done * self._over_s - spread_s
             if early_s > 0:
                 self._reason = "spread"
                 return early_s
+            if early_s < -LATE_S:
+                # It was held up, or must go a part of the way again: what is left is spread over what is left.
+                self._over_s -= spread_s
+                self._from_s, self._from_share = spent_s, min(0.999, max(0.0, share))
         wait = self._next_s - now_s
         if wait > 0:
             self._reason = "database" if self._rate < self._most else "limit"

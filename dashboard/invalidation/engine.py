@@ -220,7 +220,6 @@ class _Run:
         self._chance = chance
         self._cap = cap
         self._start = progress
-        self._pending = sorted(journal.pending(), key=lambda segment: segment.number)
         router = Router(connection)
         began_s = clock.monotonic() - age_s
         doing = Doing(plan, table, lambda: clock.monotonic() - began_s)
@@ -233,11 +232,12 @@ class _Run:
             from_s=progress.spread_from_s,
             from_share=progress.spread_from_share,
         )
-        self._saver = Saver(progress, journal, clock)
+        self._saver = Saver(progress, journal, clock, cap)
+        begun = sorted(journal.pending(), key=lambda segment: segment.number)
+        self._pending = [self._saver.again(segment) for segment in begun]
         self._common = Common(
             plan,
             limits,
-            cap,
             self._selection.by.is_exact or self._selection.by is SelectBy.TAG,
             router,
             doing,
@@ -247,6 +247,7 @@ class _Run:
             clock,
             Paces(limits.slowest_probe_ms, clock, needs_memory=doing.needs_memory),
             one_by_one=router.is_cluster,
+            looked_at=progress.scanned,
         )
         self._named = progress.expected_scans
         self._left: list[Worker] = []
@@ -410,7 +411,9 @@ class _Run:
         if self._patiently(self._servers) == at.run_id:
             self._saver.change(passes=passes, waits_for="")
             return True
-        self._saver.set_nodes([], passes=passes, shape="", expected_scans=before.expected_scans)
+        self._saver.set_nodes(
+            [], passes=passes, shape="", expected_scans=before.expected_scans, lost=[source.name]
+        )
         return False
 
     def _servers(self) -> str:
@@ -437,6 +440,7 @@ class _Run:
             if at is None or at.run_id != states[node.id].run_id:
                 at = NodeProgress(node.id, states[node.id].run_id, scan.START)
             work.append(at)
+        lost = [at for at in before.nodes if at.node not in states or at.run_id != states[at.node].run_id]
         keys = {node.id: states[node.id].keys for node in nodes}
         if not is_new:
             # What is gone by now was there when the pass began.
@@ -446,7 +450,10 @@ class _Run:
             work,
             passes=before.passes,
             shape=shape if is_new else before.shape,
-            expected_scans=before.scanned + sum(keys.values()) if is_new else before.expected_scans,
+            expected_scans=before.scanned + sum(keys.values())
+            if is_new
+            else before.expected_scans + sum(at.scanned for at in lost),
+            lost=[at.node for at in lost],
         )
         self._together(
             [
@@ -491,7 +498,13 @@ class _Run:
     def _together(self, workers: Sequence[Worker]) -> None:
         """Let all of them work, some at a time; the first that fails ends the others."""
         pending, self._pending = self._pending, []
-        workers[0].take_over([self._saver.again(segment) for segment in pending])
+        names = {worker.name for worker in workers}
+        for worker in workers:
+            mine = [begun for begun in pending if begun.segment.node == worker.name]
+            if worker is workers[0]:
+                # Their node is gone: whoever does them asks where the keys are now.
+                mine += [begun for begun in pending if begun.segment.node not in names]
+            worker.take_over(mine)
         for gone in self._left:
             workers[0].inherit(gone)
         self._left = []
@@ -508,9 +521,11 @@ class _Run:
                     if error is None or isinstance(error, Gone | Stopped):
                         continue
                     # A lost lease outweighs whatever else was found: then nothing may be written any more.
-                    if failure is None or isinstance(error, LeaseLost):
+                    # And a wish to end what would be asked of the operator otherwise.
+                    is_graver = isinstance(failure, Exceeded) and isinstance(error, Cancelled)
+                    if failure is None or isinstance(error, LeaseLost) or is_graver:
                         failure = error
-                    if not isinstance(error, Paused | Cancelled):
+                    if not isinstance(error, Paused | Cancelled | Exceeded):
                         self._common.stop.set()
                 try:
                     self._look()

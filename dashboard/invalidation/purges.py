@@ -214,7 +214,8 @@ def approve(
             f"Purge {number} has begun: what it does to the keys can't be changed any more.",
             what_to_do="Cancel it, and make another one.",
         )
-    cap = purge.progress.touched + preview.cap
+    # What is in the journal may be touched already, or be among what was counted.
+    cap = purge.progress.touched + store.open_keys(work.session, number) + preview.cap
     tells = {
         "target": plan.selection.target,
         "action": plan.action.value,
@@ -226,6 +227,7 @@ def approve(
         purge.progress,
         spread_from_s=purge.progress.spent_s,
         spread_from_share=purge.progress.scanned_share,
+        came_back=0,
     )
     approved = changing.move(
         work,

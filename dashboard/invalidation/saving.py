@@ -5,13 +5,13 @@ segments that are done. While one commit is on its way, scanning goes on; its se
 """
 
 import threading
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from dashboard.clock import Clock
-from dashboard.invalidation.signals import Finished, Journal, Segment
+from dashboard.invalidation.signals import Exceeded, Finished, Journal, Segment
 from dashboard.invalidation.types import NodeProgress, Progress
 
 SEGMENT_KEYS: Final = 10_000
@@ -49,9 +49,11 @@ class Saver:
         progress: as it was saved last.
         journal: where to save.
         clock: of this machine.
+        cap: keys that may be touched.
     """
 
-    def __init__(self, progress: Progress, journal: Journal, clock: Clock) -> None:
+    def __init__(self, progress: Progress, journal: Journal, clock: Clock, cap: int) -> None:
+        self._cap = cap
         self._journal = journal
         self._clock = clock
         self._progress = progress
@@ -60,8 +62,9 @@ class Saver:
         self._number = journal.next_number()
         self._waiting: deque[Begun] = deque()
         self._finished: list[Finished] = []
-        self._open = 0
-        """Keys in segments that are not done."""
+        self._open: Counter[str] = Counter()
+        """Keys in segments that are not done, by node."""
+        self._touched_on = Counter(progress.touched_on)
         self._rates: deque[tuple[float, int]] = deque()
         self._began_s = clock.monotonic()
         self._spent_s = progress.spent_s
@@ -120,10 +123,22 @@ class Saver:
         self._slowed_by = reason
 
     def set_nodes(
-        self, nodes: Sequence[NodeProgress], *, passes: int, shape: str, expected_scans: int
+        self,
+        nodes: Sequence[NodeProgress],
+        *,
+        passes: int,
+        shape: str,
+        expected_scans: int,
+        lost: Iterable[str] = (),
     ) -> None:
-        """Begin a pass, or go on with one on other nodes; saved before anything else happens."""
+        """Begin a pass, or go on with one on other nodes; saved before anything else happens.
+
+        Args:
+            lost: nodes that are other servers now, or none: what was touched on them may be there again.
+        """
         with self._changed:
+            for name in lost:
+                self._lose(name)
             self._nodes = {node.node: node for node in nodes}
             self._progress = replace(
                 self._progress, passes=passes, shape=shape, expected_scans=expected_scans
@@ -136,22 +151,46 @@ class Saver:
         with self._changed:
             self._advance(at)
 
-    def begin(self, at: NodeProgress, keys: Sequence[bytes]) -> Begun:
-        """Hand over keys that were found, and where the node's scan goes on behind them."""
+    def restarted(self, at: NodeProgress) -> None:
+        """A node is another server now, and begins again at its first key."""
         with self._changed:
+            before = self._nodes.get(at.node)
+            self._lose(at.node)
+            self._nodes[at.node] = at
+            more = before.scanned if before is not None else 0
+            self._progress = replace(self._progress, expected_scans=self._progress.expected_scans + more)
+
+    def begin(self, at: NodeProgress, keys: Sequence[bytes], *, claims: bool = True) -> Begun:
+        """Hand over keys that were found, and where the node's scan goes on behind them.
+
+        Args:
+            claims: whether all of them count towards what was approved; False: only what was touched does.
+
+        Raises:
+            Exceeded: more would be touched than was approved; nothing is begun.
+        """
+        with self._changed:
+            would = self._progress.touched - self._progress.came_back
+            if claims:
+                would += self._open.total() + len(keys)
+            if would > self._cap:
+                raise Exceeded(
+                    f"It would touch more keys than were approved: {would:,} or more, of {self._cap:,}.",
+                    what_to_do="Count again, and approve what is there now.",
+                )
             segment = Segment(self._number, at.node, at.run_id, at.cursor, tuple(keys))
             self._number += 1
             begun = Begun(segment, False, len(keys))
             self._advance(at)
             self._waiting.append(begun)
-            self._open += len(keys)
+            self._open[at.node] += len(keys)
             self._changed.notify_all()
             return begun
 
     def again(self, segment: Segment) -> Begun:
         """A segment that another worker began."""
         with self._changed:
-            self._open += len(segment.keys)
+            self._open[segment.node] += len(segment.keys)
             return Begun(segment, True, len(segment.keys))
 
     def done(self, begun: Begun, touched: int, skipped: int, untouched: Sequence[bytes] = ()) -> None:
@@ -163,8 +202,9 @@ class Saver:
             begun.left -= touched + skipped
             if begun.left > 0:
                 return
-            self._open -= len(begun.segment.keys)
             segment, kept = begun.segment, None
+            self._open[segment.node] -= len(segment.keys)
+            self._touched_on[segment.node] += begun.touched
             if begun.untouched:
                 kept = tuple(key for key in segment.keys if key not in begun.untouched)
             self._finished.append(Finished(segment.number, kept))
@@ -175,10 +215,9 @@ class Saver:
             )
 
     @property
-    def claimed(self) -> int:
-        """Keys that were touched, and those that will be by the segments under way."""
-        with self._changed:
-            return self._progress.touched + self._open
+    def expected_scans(self) -> int:
+        """Keys that will be looked at in all."""
+        return self._progress.expected_scans
 
     @property
     def spent_s(self) -> float:
@@ -199,6 +238,11 @@ class Saver:
         more = at.scanned - (before.scanned if before else 0)
         self._progress = replace(self._progress, scanned=self._progress.scanned + max(0, more))
 
+    def _lose(self, name: str) -> None:
+        # What is under way there is found a second time, too.
+        came_back = self._progress.came_back + self._touched_on.pop(name, 0) + self._open[name]
+        self._progress = replace(self._progress, came_back=came_back)
+
     def _now(self) -> Progress:
         now_s = self._clock.monotonic()
         while self._rates and now_s - self._rates[0][0] > RATE_S:
@@ -209,6 +253,7 @@ class Saver:
         return replace(
             self._progress,
             nodes=tuple(self._nodes.values()),
+            touched_on=dict(self._touched_on),
             keys_per_s=rate,
             slowed_by=self._slowed_by,
             spent_s=self.spent_s,

@@ -346,6 +346,14 @@ def close_segments(session: Session, number: int) -> int:
     return sum(closed)
 
 
+def open_keys(session: Session, number: int) -> int:
+    """How many keys are in segments that were begun and not finished."""
+    query = select(func.coalesce(func.sum(PurgeSegmentRow.count), 0)).where(
+        PurgeSegmentRow.purge_id == number, PurgeSegmentRow.is_done.is_(False)
+    )
+    return int(session.execute(query).scalar_one())
+
+
 def open_segments(session: Session, number: int) -> list[Segment]:
     """Segments that were begun and not finished, in order."""
     query = select(PurgeSegmentRow).where(

@@ -108,6 +108,7 @@ def progress_to_json(progress: Progress) -> dict[str, Any]:
         "nodes": [[node.node, node.run_id, node.cursor, node.scanned] for node in progress.nodes],
         "trail": [[each.at_s, each.keys_per_s, each.loads_per_s, each.hit_ratio] for each in progress.trail],
         "updated_at": _time(progress.updated_at),
+        "touched_on": dict(progress.touched_on),
     }
 
 

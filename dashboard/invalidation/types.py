@@ -312,6 +312,9 @@ class Progress:
         spread_from_share: how much of the way was behind it then, 0..1.
         shape: how the keys lay over the nodes when the present pass began (``fleet.scan.shape``).
         updated_at: when it was saved.
+        touched_on: per node, keys that were touched since its server was seen to start.
+        came_back: keys that were touched on servers that then restarted or failed over, and may be there again: the
+            approval holds for them once more.
     """
 
     touched: int = 0
@@ -333,6 +336,8 @@ class Progress:
     spread_from_share: float = 0.0
     shape: str = ""
     updated_at: datetime | None = None
+    touched_on: Mapping[str, int] = field(default_factory=dict)
+    came_back: int = 0
 
     @property
     def scanned_share(self) -> float:

@@ -44,12 +44,13 @@ class Common:
 
     Args:
         one_by_one: keys can't be removed several at a time, as in a Cluster.
+        looked_at: keys that were looked at so far, by all of them.
         stop: set when one of them has failed.
+        exceeded: why all should come to a good end: it would touch more than was approved.
     """
 
     plan: Plan
     limits: Limits
-    cap: int
     is_exact: bool
     router: Router
     doing: Doing
@@ -59,6 +60,8 @@ class Common:
     clock: Clock
     paces: Paces
     one_by_one: bool = False
+    looked_at: int = 0
+    exceeded: Exceeded | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -68,10 +71,12 @@ class Common:
             raise Stopped
         self.saver.check()
         self.control.check()
+        if self.exceeded is not None:
+            raise self.exceeded
 
     def check_lease(self) -> None:
-        """The same, but for an operator's wishes: those wait until what was taken is finished."""
-        with contextlib.suppress(Paused, Cancelled):
+        """The same, but for what waits until all that was taken is finished: an operator's wishes, the approval."""
+        with contextlib.suppress(Paused, Cancelled, Exceeded):
             self.check()
 
 
@@ -126,6 +131,11 @@ class Worker:
         self._away_since_s: float | None = None
         self._pause_s = FIRST_PAUSE_S
 
+    @property
+    def name(self) -> str:
+        """Its source's."""
+        return self._source.name
+
     def take_over(self, begun: Sequence[Begun]) -> None:
         """Begin with segments that another worker of this purge was stopped at."""
         self._put_back([Batch(each, each.segment.keys, True) for each in begun])
@@ -141,13 +151,14 @@ class Worker:
         Raises:
             Stopped, Gone: leave; what was begun stays in the journal for whoever comes next.
             Halted, Failed, LeaseLost: it can't go on.
-            Paused, Cancelled: it was asked to stop; what had been begun is done.
+            Paused, Cancelled, Exceeded: it was asked to stop, or more would be touched than was approved; what had
+                been begun is done, or in the journal where its server can't do it at present.
         """
-        asked: Paused | Cancelled | None = None
+        asked: Paused | Cancelled | Exceeded | None = None
         while True:
             try:
                 self._common.check()
-            except (Paused, Cancelled) as error:
+            except (Paused, Cancelled, Exceeded) as error:
                 asked = error
                 self._is_draining = True
             self._admit()
@@ -173,6 +184,8 @@ class Worker:
         common, node = self._common, self._source.node
         pace = common.paces.of(node) if node is not None else None
         if node is not None and pace is not None and pace.is_still:
+            # This may take long: who wants it to stop does not wait for that. What was begun is in the journal.
+            common.check()
             self._stand_still(node, pace)
             return
         wait_s = 0.0 if self._is_draining else self._wait_s()
@@ -241,7 +254,7 @@ class Worker:
                 common.check_lease()
                 while pace.is_still:
                     self._stand_still(node, pace)
-                    common.check_lease()
+                    common.check()
                 most = max(1, int(pace.units / common.doing.cost))
                 part = Batch(batch.begun, batch.keys[:most], batch.is_again)
                 waiting.popleft()
@@ -328,6 +341,8 @@ class Worker:
         if cursor is None and self._source.node is not None:
             # SCAN looks at about as many keys as it is told.
             scanned = max(self._at.scanned, min(scanned, self._expected))
+        with self._common.lock:
+            self._common.looked_at += scanned - self._at.scanned
         self._at = replace(self._at, cursor=cursor, scanned=scanned)
         if not self._found:
             self._found_since_s = self._common.clock.monotonic()
@@ -350,21 +365,15 @@ class Worker:
         if not is_due:
             return
         keys = list(dict.fromkeys(self._found))
-        self._within_cap(len(keys))
-        self._unsaved.append(saver.begin(self._at, keys))
+        # Those that are gone over again are still there, unless they were removed; most need no change any more.
+        claims = not self._is_repeat or self._common.plan.action is Action.DELETE
+        try:
+            self._unsaved.append(saver.begin(self._at, keys, claims=claims))
+        except Exceeded as error:
+            # What was begun is finished; these are found again under the next approval.
+            self._common.exceeded = error
+            return
         self._found, self._found_bytes = [], 0
-
-    def _within_cap(self, more: int) -> None:
-        common = self._common
-        would = common.saver.claimed + more
-        if self._is_repeat and common.plan.action is not Action.DELETE:
-            # They are still there, and most of them need no change any more.
-            would = common.saver.progress.touched
-        if would > common.cap:
-            raise Exceeded(
-                f"It would touch more keys than were approved: {would:,} or more, of {common.cap:,}.",
-                what_to_do="Count again, and approve what is there now.",
-            )
 
     def _admit(self) -> None:
         while self._unsaved and self._unsaved[0].is_saved:
@@ -452,8 +461,9 @@ class Worker:
 
     def _wait_s(self) -> float:
         common = self._common
-        share = self._at.scanned / self._expected
         with common.lock:
+            # Of all nodes together: of a large Cluster some have their turn when others are done.
+            share = common.looked_at / max(1, common.saver.expected_scans)
             return common.allowance.wait_s(common.clock.monotonic(), common.saver.spent_s, share)
 
     def _stand_still(self, node: Node, pace: Pace) -> None:
@@ -468,7 +478,12 @@ class Worker:
 
     def _rest(self, seconds: float, reason: str) -> None:
         self._common.saver.slowed(reason)
-        if seconds > 0:
+        if seconds <= 0:
+            return
+        if self._is_draining:
+            # The control waits no more: somebody wants it to end. The server has its rests all the same.
+            self._common.stop.wait(seconds)
+        else:
             self._common.control.wait(seconds)
 
     def _wait_for(self, error: FleetError | NotNow) -> None:
@@ -506,5 +521,5 @@ class Worker:
             # What was found but not begun is found again.
             self._found, self._found_bytes = [], 0
             self._is_repeat = True
-            self._at = NodeProgress(node.id, run_id, scan.START, self._at.scanned)
-            common.saver.moved(self._at)
+            self._at = NodeProgress(node.id, run_id, scan.START)
+            common.saver.restarted(self._at)

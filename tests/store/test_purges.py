@@ -402,17 +402,21 @@ def test_beyond_its_approval_it_must_be_counted_and_approved_again(
         Verb.HOLD,
         needs_count=True,
         problem="It would touch more.",
-        progress=Progress(touched=70, scanned=300, expected_scans=400, spent_s=600.0),
+        progress=Progress(touched=70, scanned=300, expected_scans=400, spent_s=600.0, came_back=30),
     )
+    with as_cli(runtime) as work:
+        # Its server stood still, so that what had been begun could not be finished.
+        keys = tuple(b"product:%d" % number for number in range(40))
+        store.put_segments(work.session, purge.number, [Segment(0, "n", "r", 9, keys)])
     with pytest.raises(Conflict, match="more than was approved"):
         ask(runtime, "resume", held)
     again = ask(runtime, "recount", held)
     assert (again.needs_count, again.problem, again.cap) == (False, "", 0)
     again = move(runtime, again.number, Verb.PREVIEW, preview=preview(clock.now(), 50))
     done = ask(runtime, "approve", again, confirmed_keys=50)
-    # What was touched before counts, too.
-    assert done.cap == 70 + preview(clock.now(), 50).cap
-    assert done.progress.touched == 70
+    # What was touched before counts, too, and so does what may have been.
+    assert done.cap == 70 + 40 + preview(clock.now(), 50).cap
+    assert (done.progress.touched, done.progress.came_back) == (70, 0)
     # A time to spread over is that of this approval, for what is left.
     assert (done.progress.spread_from_s, done.progress.spread_from_share) == (600.0, 0.75)
 

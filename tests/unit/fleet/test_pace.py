@@ -252,3 +252,15 @@ def test_what_is_left_after_a_second_approval_is_spread_over_its_own_time() -> N
     assert allowance.wait_s(0.0, 5051.0, 0.8) == 0.0
     assert allowance.wait_s(0.0, 5001.0, 0.1) == 0.0  # a node that lies behind
     assert Allowance(1e9, 100.0).wait_s(0.0, 25.0, 0.5) == pytest.approx(25.0)
+
+
+def test_who_is_late_does_not_catch_up_but_spreads_what_is_left() -> None:
+    allowance = Allowance(1e9, 100.0)
+    # Held up for half of the time with a quarter done: the other three quarters take the other half.
+    assert allowance.wait_s(0.0, 50.0, 0.25) == 0.0
+    assert allowance.wait_s(0.0, 50.0, 0.4) == pytest.approx(10.0)
+    assert allowance.wait_s(0.0, 62.5, 0.625) == pytest.approx(12.5)
+    assert allowance.wait_s(0.0, 100.0, 0.7) == 0.0
+    # A part of the way is to be gone again: less is done than there was.
+    again = Allowance(1e9, 100.0)
+    assert again.wait_s(0.0, 60.0, 0.3) == 0.0 and again.wait_s(0.0, 60.0, 0.65) == pytest.approx(20.0)

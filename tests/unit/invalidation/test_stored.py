@@ -108,6 +108,8 @@ PROGRESS = st.builds(
         max_size=4,
     ).map(tuple),
     updated_at=st.none() | TIME,
+    touched_on=st.dictionaries(TEXT, COUNT),
+    came_back=COUNT,
 )
 
 
