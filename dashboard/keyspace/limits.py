@@ -80,8 +80,8 @@ def problems(new: ScanLimits) -> dict[str, str]:
             least = "a minute" if shortest_s == 60 else "an hour"
             found[name] = f"Enter {least} to 30 days, or 0 for never."
     delimiters = new.delimiters
-    if len(set(delimiters)) != len(delimiters) or len(delimiters) > MOST_DELIMITERS:
-        found["delimiters"] = f"At most {MOST_DELIMITERS} characters, each once."
+    if len(set(delimiters)) != len(delimiters) or not 0 < len(delimiters) <= MOST_DELIMITERS:
+        found["delimiters"] = f"Enter 1 to {MOST_DELIMITERS} characters, each once."
     elif not all(each.isascii() and each.isprintable() and each not in _NO_DELIMITER for each in delimiters):
         found["delimiters"] = "Only punctuation and blanks, except * { } and \\."
     return found

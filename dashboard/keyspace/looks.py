@@ -1,12 +1,30 @@
 """The quick look: a sample of some thousand keys, taken at once, when somebody asks or every few minutes."""
 
+import random
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from dashboard.keyspace import store
-from dashboard.keyspace.types import ScanLimits, Snapshot
+from dashboard.access import Role, require
+from dashboard.caches import service as caches
+from dashboard.caching.policy import PolicyDocument, PolicyTable
+from dashboard.clock import Clock
+from dashboard.errors import Conflict
+from dashboard.fleet.registry import Connection
+from dashboard.keyspace import sampling, snapshots, store
+from dashboard.keyspace.collector import Collector
+from dashboard.keyspace.limits import limits
+from dashboard.keyspace.types import Kind, ScanLimits, Snapshot
+from dashboard.monitoring import service as monitoring
+from dashboard.monitoring.types import ProbeLookups
+from dashboard.policies import service as policies
 from dashboard.work import UnitOfWork
 
+_CHANCE: Final = random.Random()
+
+FULL_HOLDS: Final = timedelta(minutes=30)
+"""So long after a full scan no sample is taken by itself: its numbers are exact, a sample's would replace them."""
 _AGAIN_AFTER: Final = timedelta(minutes=1)
 """A sample that failed is tried again."""
 
@@ -22,7 +40,61 @@ def take_sample(work: UnitOfWork, cache_id: int) -> Snapshot:
         Refused: the cache forbids what is needed.
         CacheUnavailable: it does not answer.
     """
-    raise NotImplementedError
+    require(work.actor, Role.OPERATOR)
+    cache = caches.get_cache(work, cache_id)
+    if not store.claim_look(work.session, cache_id):
+        raise Conflict(
+            f"A look at {cache.name} is being taken at this moment.", what_to_do="Its result is there soon."
+        )
+    noted: list[ProbeLookups] = []
+    found = look(
+        cache.id,
+        caches.connect(work, cache),
+        policies.document_in_force(work, cache_id),
+        limits(work, cache_id),
+        Clock(),
+        noted,
+    )
+    monitoring.record_probe_lookups(work, cache_id, noted)
+    store.note_look(work.session, cache_id, work.now, "")
+    return snapshots.keep(work, found)
+
+
+def look(
+    cache_id: int,
+    connection: Connection,
+    document: PolicyDocument,
+    set_: ScanLimits,
+    clock: Clock,
+    lookups: list[ProbeLookups],
+) -> Snapshot:
+    """Look at some keys; stores nothing.
+
+    Args:
+        set_: the cache's limits.
+        lookups: filled with what our lookups were, also when it fails.
+
+    Raises:
+        Refused: the cache forbids what is needed.
+        CacheUnavailable: it does not answer.
+    """
+
+    def note(seen: Sequence[ProbeLookups]) -> None:
+        lookups[:] = seen
+
+    collector = Collector(PolicyTable.of(document), set_.delimiters)
+    found = sampling.sample(connection, set_, collector, clock, _CHANCE.random, on_lookups=note)
+    snapshot = collector.snapshot(
+        cache_id=cache_id,
+        kind=Kind.SAMPLE,
+        began_at=found.began_at,
+        ended_at=found.ended_at,
+        keyspace=found.keyspace,
+        factor=found.factor,
+        size_every=found.size_every,
+        policy_version=document.version,
+    )
+    return replace(snapshot, notes=found.notes)
 
 
 def due_at(work: UnitOfWork, cache_id: int, set_: ScanLimits) -> datetime | None:
@@ -30,7 +102,10 @@ def due_at(work: UnitOfWork, cache_id: int, set_: ScanLimits) -> datetime | None
     if not set_.sample_every_s:
         return None
     every = timedelta(seconds=set_.sample_every_s)
-    times = [mark.ended_at + every for mark in store.list_marks(work.session, cache_id, limit=1)]
+    times = [
+        mark.ended_at + (max(every, FULL_HOLDS) if mark.kind is Kind.FULL else every)
+        for mark in store.list_marks(work.session, cache_id, limit=1)
+    ]
     tried = store.find_look(work.session, cache_id)
     if tried is not None:
         at, problem = tried

@@ -88,13 +88,14 @@ class KeyspaceScanRow(Base):
 class KeyspaceCheckpointRow(Base):
     """Where a scan goes on: cursors, and what had been collected at them. One row, so both are of one moment.
 
-    ``policy_version`` was in force when the scan began: what was collected is counted by the prefixes of that one.
+    ``policy_version`` was in force when the scan began, and ``size_every`` was its limit: it keeps to both.
     """
 
     __tablename__ = "keyspace_checkpoint"
 
     scan_id: Mapped[int] = mapped_column(ForeignKey("keyspace_scan.id", ondelete="CASCADE"), primary_key=True)
-    place: Mapped[dict[str, Any]] = mapped_column(_JSON)
+    places: Mapped[list[dict[str, Any]]] = mapped_column(_JSON)
+    size_every: Mapped[int]
     policy_version: Mapped[int] = mapped_column(BigInteger)
     collected: Mapped[bytes]
 

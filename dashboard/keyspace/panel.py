@@ -1,22 +1,31 @@
 """What every page that shows keys says about where its numbers are from, and how to get new ones."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from dashboard.access import Role, can, require
 from dashboard.caches import service as caches
-from dashboard.keyspace import looks, scans, store
-from dashboard.keyspace.limits import limits
-from dashboard.keyspace.types import ScanPanel
+from dashboard.keyspace import scans, screen, store
+from dashboard.keyspace.types import ScanPanel, State
 from dashboard.work import UnitOfWork
 
-_POLL_S: Final = 1
+BACK: Final[Mapping[str, str]] = {
+    "keyspace": "keyspace",
+    "keys": "keys",
+    "forecast": "forecast",
+    "policies": "policies",
+    "overview": "overview",
+    "invalidate": "invalidate",
+}
+"""Pages that show the panel, by name, and the end of their address."""
 
 
-def panel(work: UnitOfWork, cache_id: int, back: str = "keyspace") -> ScanPanel:
+def panel(work: UnitOfWork, cache_id: int, back: str = "keyspace", *, seen: int | None = None) -> ScanPanel:
     """The panel of a page.
 
     Args:
-        back: name of the page, one of ``views.BACK``: where its buttons lead back to.
+        back: the page, one of BACK: where its buttons lead back to.
+        seen: id of the newest snapshot that the page knows of; None: the page is being made.
 
     Raises:
         NotFound: there is no such cache.
@@ -24,20 +33,27 @@ def panel(work: UnitOfWork, cache_id: int, back: str = "keyspace") -> ScanPanel:
     require(work.actor, Role.VIEWER)
     cache = caches.get_cache(work, cache_id)
     marks = store.list_marks(work.session, cache_id, limit=1)
+    latest = marks[0] if marks else None
     scan = scans.find_scan(work, cache_id)
-    set_ = limits(work, cache_id)
     look = store.find_look(work.session, cache_id)
-    due_at = looks.due_at(work, cache_id, set_)
+    base = f"/caches/{cache.id}"
+    is_known = scan is not None and scan.state is State.RUNNING and scan.progress.expected > 0
     return ScanPanel(
-        base=f"/caches/{cache.id}/keyspace",
+        base=f"{base}/keyspace",
         back=back,
+        back_href=f"{base}/{BACK[back]}",
         now=work.now,
-        latest=marks[0] if marks else None,
+        latest=latest,
+        seen=seen if seen is not None else latest.id if latest is not None else 0,
+        source_text="" if latest is None else screen.source(latest),
+        error_text="" if latest is None else screen.error(latest),
         scan=scan,
-        limits=set_,
-        next_sample_s=None if due_at is None else max(0.0, (due_at - work.now).total_seconds()),
+        share=scan.progress.share if scan is not None and is_known else None,
+        done_text="" if scan is None else screen.done(scan),
+        rate_text="" if scan is None else screen.rate(scan),
+        notes=() if scan is None else screen.notes(scan),
+        said="" if scan is None else screen.said(scan),
         look_problem=look[1] if look is not None else "",
-        poll_s=_POLL_S if scan is not None and not scan.state.is_over else 0,
         may_scan=can(work.actor, Role.OPERATOR),
         may_set=can(work.actor, Role.ADMIN),
     )

@@ -17,8 +17,6 @@ from dashboard.work import UnitOfWork
 WEEK: Final = timedelta(days=7)
 WHOLE_KEPT: Final = timedelta(days=1)
 DAILY_KEPT: Final = timedelta(days=35)
-FULL_HOLDS: Final = timedelta(hours=1)
-"""A sample that was taken by itself does not replace the exact numbers of a younger full scan in the prefix tables."""
 _LISTED: Final = 200
 _POINTS: Final = 60
 _SOONEST: Final = timedelta(hours=1)
@@ -140,11 +138,8 @@ def growth_line(
     return tuple(line)
 
 
-def keep(work: UnitOfWork, snapshot: Snapshot, *, is_asked: bool) -> Snapshot:
+def keep(work: UnitOfWork, snapshot: Snapshot) -> Snapshot:
     """Store a snapshot and tell the prefix tables.
-
-    Args:
-        is_asked: somebody wanted it: the tables show it even if an exact one is not old.
 
     Returns:
         The same with its id.
@@ -162,7 +157,6 @@ def keep(work: UnitOfWork, snapshot: Snapshot, *, is_asked: bool) -> Snapshot:
         size=root.size,
     )
     number = store.insert_snapshot(work.session, mark, stored.pack(snapshot), summary.pack(snapshot))
-    held = None if is_asked or snapshot.kind is Kind.FULL else snapshot.ended_at - FULL_HOLDS
     policies.record_keyspace(
         work,
         snapshot.cache_id,
@@ -183,7 +177,6 @@ def keep(work: UnitOfWork, snapshot: Snapshot, *, is_asked: bool) -> Snapshot:
         snapshot_id=number,
         kind=snapshot.kind.value,
         taken_at=snapshot.ended_at,
-        unless_full_since=held,
     )
     return replace(snapshot, id=number)
 

@@ -1,7 +1,8 @@
 """SQL of the keyspace: scans, checkpoints, snapshots, limits, looks."""
 
+import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ __all__ = ["Session"]
 _ANEW: Final = {"populate_existing": True}
 _OPEN: Final = tuple(state.value for state in State if not state.is_over)
 _LARGEST: Final = 2**63
+_FAST: Final = 1  # zlib's level; a checkpoint is written every few seconds
 _LOOKS: Final = 0x6361_6B73  # one sample of a cache at a time, whoever asks
 _MARK: Final = (
     KeyspaceSnapshotRow.id,
@@ -239,21 +241,41 @@ def _scan(row: KeyspaceScanRow) -> Scan:
 # --- checkpoints -------------------------------------------------------------------------------------------------
 
 
-def put_checkpoint(
-    session: Session, number: int, place: Mapping[str, Any], policy_version: int, collected: bytes
-) -> None:
+@dataclass(frozen=True, slots=True)
+class KeptPlace:
+    """Where a scan goes on; see ``KeyspaceCheckpointRow``.
+
+    Args:
+        places: each node's, as plain data.
+        collected: what the collector had at them.
+    """
+
+    places: Sequence[Mapping[str, Any]]
+    size_every: int
+    policy_version: int
+    collected: bytes
+
+
+def put_checkpoint(session: Session, number: int, kept: KeptPlace) -> None:
     """Store where a scan goes on, in place of the last."""
-    values = {"place": dict(place), "policy_version": policy_version, "collected": collected}
+    values = {
+        "places": [dict(place) for place in kept.places],
+        "size_every": kept.size_every,
+        "policy_version": kept.policy_version,
+        "collected": zlib.compress(kept.collected, _FAST),
+    }
     query = upsert(KeyspaceCheckpointRow).values(scan_id=number, **values)
     session.execute(query.on_conflict_do_update(index_elements=["scan_id"], set_=values))
 
 
-def find_checkpoint(session: Session, number: int) -> tuple[Mapping[str, Any], int, bytes] | None:
-    """Place, version of the policies, and what was collected; None: it begins at the beginning."""
+def find_checkpoint(session: Session, number: int) -> KeptPlace | None:
+    """Where a scan goes on; None: it begins at the beginning."""
     row = session.scalars(
         select(KeyspaceCheckpointRow).where(KeyspaceCheckpointRow.scan_id == number), execution_options=_ANEW
     ).one_or_none()
-    return None if row is None else (row.place, row.policy_version, row.collected)
+    if row is None:
+        return None
+    return KeptPlace(row.places, row.size_every, row.policy_version, zlib.decompress(row.collected))
 
 
 def delete_checkpoint(session: Session, number: int) -> None:

@@ -337,28 +337,37 @@ class GrowthPoint:
 
 @dataclass(frozen=True, slots=True)
 class ScanPanel:
-    """What is known of a cache's keys and how to know it anew; templates/keyspace/_panel.html.
+    """Where the numbers on a page about keys are from, and how to get new ones; ``freshness`` of macros/scans.html.
 
     Args:
         base: address of the cache's keyspace pages.
-        back: name of the page it stands on, see ``views.BACK``.
+        back: name of the page it stands on, see ``panel.BACK``; back_href: its address.
         latest: the newest snapshot, full or sample; None: there is none yet.
+        seen: id of the newest snapshot when the page was made; 0: there was none.
+        source_text: "Full scan", "Sample of 20,000 of 142,256 keys"; error_text: "±0.7%", empty when exact.
         scan: the full scan that is under way; else the last one.
-        next_sample_s: seconds until a sample is taken by itself, about; None: none is.
+        share: how far the scan under way is, 0..1; None: nothing is known yet.
+        done_text, rate_text: the same in words; notes: what slows it, what it waits for, why the last one failed.
+        said: what a screen reader is told, changing at the start, each quarter and the end only.
         look_problem: why the last sample that was taken by itself failed; empty: it did not.
-        poll_s: ask again after so many seconds; 0: nothing is under way.
         may_scan: whether the reader may start and cancel; may_set: may change the limits.
     """
 
     base: str
     back: str
+    back_href: str
     now: datetime
     latest: SnapshotMark | None
+    seen: int
+    source_text: str
+    error_text: str
     scan: Scan | None
-    limits: ScanLimits
-    next_sample_s: float | None
+    share: float | None
+    done_text: str
+    rate_text: str
+    notes: tuple[str, ...]
+    said: str
     look_problem: str
-    poll_s: int
     may_scan: bool
     may_set: bool
 
@@ -366,3 +375,8 @@ class ScanPanel:
     def is_scanning(self) -> bool:
         """Whether a full scan is under way."""
         return self.scan is not None and not self.scan.state.is_over
+
+    @property
+    def is_news(self) -> bool:
+        """Whether there is a newer snapshot than the page shows."""
+        return self.latest is not None and self.latest.id > self.seen

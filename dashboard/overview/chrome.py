@@ -18,10 +18,18 @@ _CACHE_PAGES = {
     "monitoring.clients": "clients",
     "monitoring.commands": "commands",
 }
-_AREAS = {"policies": "policies.policies", "invalidation": "invalidation.page", "forecast": "forecast.page"}
+_AREAS = {
+    "keys": "keys.page",
+    "keyspace": "keyspace.page",
+    "policies": "policies.policies",
+    "invalidation": "invalidation.page",
+    "forecast": "forecast.page",
+}
 """Areas whose pages are one cache's own: another cache's are reached through their first page."""
 _SECTIONS = {
     "overview": "overview",
+    "keys": "keys",
+    "keyspace": "keys",
     "policies": "policies",
     "invalidation": "invalidate",
     "forecast": "forecast",

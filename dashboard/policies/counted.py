@@ -1,6 +1,7 @@
 """What applications counted over a span: the prefix table, and the database reads that were avoided."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
@@ -8,7 +9,7 @@ from typing import Final
 from dashboard.access import Role, require
 from dashboard.caching.policy import Policy
 from dashboard.caching.wire import OTHER
-from dashboard.policies import state, store, words
+from dashboard.policies import scanned, state, store, words
 from dashboard.policies.state import Held
 from dashboard.policies.types import (
     WARM_UP_S,
@@ -58,6 +59,7 @@ def prefix_table(work: UnitOfWork, cache_id: int, start: datetime, end: datetime
     ends = min(end, until)
     window_s = 0.0 if first is None else max(1.0, (ends - max(since, first)).total_seconds())
     policies = {policy.prefix_text: policy for policy in held.published.policies} if held.version else {}
+    found = scanned.scanned(work, cache_id)
     zero = dict.fromkeys(_SHOWN, 0)
     names = sorted({*sums, *policies} - {"", OTHER}, key=lambda name: (-_reads(sums.get(name, zero)), name))
     shown, rest = names[:MOST_ROWS], [name for name in names[MOST_ROWS:] if name in sums]
@@ -98,7 +100,9 @@ def prefix_table(work: UnitOfWork, cache_id: int, start: datetime, end: datetime
     def row(name: str, policy: Policy | None) -> CountedPrefix:
         use = used(name)
         begins = ends - timedelta(seconds=use.window_s)
-        return _counted(work, held, use, policy, is_new=begins > since and use.window_s < WARM_UP_S)
+        row = _counted(work, held, use, policy, is_new=begins > since and use.window_s < WARM_UP_S)
+        # A scan tells apart the keys of policies, not those of prefixes that once had one.
+        return replace(row, scan=found.of(name)) if policy is not None or not name else row
 
     others = [sums[name] for name in (*rest, *((OTHER,) if OTHER in sums else ()))]
     return PrefixTable(
@@ -110,6 +114,7 @@ def prefix_table(work: UnitOfWork, cache_id: int, start: datetime, end: datetime
         other_prefixes=len(rest),
         window_s=window_s,
         ever_counted=bool(sums) or store.has_counts(work.session, cache_id),
+        scanned=found.mark,
     )
 
 

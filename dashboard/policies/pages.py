@@ -9,7 +9,7 @@ from dashboard.access import Role, can, require
 from dashboard.caching.policy import RESERVED, Policy, PolicyDocument, Tier, prefix_from_text
 from dashboard.errors import InvalidInput, NotFound
 from dashboard.monitoring import service as monitoring
-from dashboard.policies import diff, documents, editing, instances, state, store, use, words
+from dashboard.policies import diff, documents, editing, instances, scanned, state, store, use, words
 from dashboard.policies import preview as previews
 from dashboard.policies.propagation import State
 from dashboard.policies.state import Held
@@ -70,15 +70,18 @@ def policies_page(work: UnitOfWork, cache_id: int, *, with_use: bool = True) -> 
     uses: Mapping[str | None, PrefixUse] = {}
     known: Mapping[str, int] = {}
     most = None
+    found = scanned.Scanned(None, {})
     if with_use:
         last = _last_changes(work, held)
         uses = use.last_day(work, cache_id, _counted_since(held, last))
         known = use.keys(work, cache_id, documents.every(held.draft))
         most = monitoring.key_space(work, cache_id).keys
+        found = scanned.scanned(work, cache_id)
     running = {bypass.prefix: bypass for bypass in _bypasses(work, held)}
 
     def row(policy: Policy) -> PolicyRow:
-        return _row(held, policy, staged, last, uses, known, running)
+        row = _row(held, policy, staged, last, uses, known, running)
+        return replace(row, scan=found.of(row.prefix))
 
     kept = documents.items(held.draft)
     removed = [
@@ -100,6 +103,7 @@ def policies_page(work: UnitOfWork, cache_id: int, *, with_use: bool = True) -> 
         instances=instances.count(_instances(work, held)),
         covered_ratio=use.covered_ratio(uses),
         mappings=_mappings(held, staged),
+        scanned=found.mark,
     )
 
 

@@ -54,16 +54,6 @@ def document_in_force(work: UnitOfWork, cache_id: int) -> PolicyDocument:
     return state.look(work, cache_id).published
 
 
-def document_of(work: UnitOfWork, cache_id: int, version: int) -> PolicyDocument:
-    """A published version; 0: the tiers and the default that editing begins with.
-
-    Raises:
-        NotFound: there is no such version.
-    """
-    require(work.actor, Role.VIEWER)
-    return state.document_of(work, cache_id, version)
-
-
 def _load(counts: Mapping[str, int], window_s: float, keys: int | None) -> PrefixLoad:
     return PrefixLoad(
         hits_per_s=counts["hits"] / window_s,

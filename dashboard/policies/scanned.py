@@ -4,14 +4,14 @@ The keyspace's area tells it after each scan; here it is kept beside the counter
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
 from dashboard.access import Role, require
 from dashboard.caching.policy import prefix_from_text, prefix_to_text
 from dashboard.policies import store
-from dashboard.policies.types import KeyspaceKeys
+from dashboard.policies.types import KeyspaceKeys, ScanMark
 from dashboard.work import UnitOfWork
 
 FULL: Final = "full"
@@ -27,21 +27,17 @@ def record_keyspace(
     snapshot_id: int,
     kind: str,
     taken_at: datetime,
-    unless_full_since: datetime | None = None,
 ) -> None:
-    """Keep what a scan found, in place of what an earlier one did.
+    """Keep what a scan found, in place of what an earlier one did; a later one's stays.
 
     Args:
         prefixes: by the policy's prefix as text; "" the default.
         kind: "sample" or "full".
         taken_at: aware; when the scan ended.
-        unless_full_since: a full scan that ended then or later keeps its place.
     """
     held = store.find_keyspace(work.session, cache_id, lock=True)
-    if held is not None:
-        is_held = unless_full_since is not None and held.kind == FULL and held.taken_at >= unless_full_since
-        if is_held or held.taken_at > taken_at:
-            return
+    if held is not None and held.taken_at > taken_at:
+        return
     store.put_keyspace(
         work.session,
         cache_id,
@@ -52,22 +48,34 @@ def record_keyspace(
     )
 
 
-def scanned(work: UnitOfWork, cache_id: int) -> Mapping[str, KeyspaceKeys]:
-    """What the last scan found, by prefix; empty: there was none. A prefix that had no key in it is left out."""
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """What the last scan found.
+
+    Args:
+        mark: which scan; None: there was none.
+        prefixes: by prefix, those that had keys.
+    """
+
+    mark: ScanMark | None
+    prefixes: Mapping[str, KeyspaceKeys]
+
+    def of(self, prefix: str) -> KeyspaceKeys | None:
+        """Of one policy; one that had no key is all zeros, and without a scan it is None."""
+        if prefix in self.prefixes or not self.prefixes:
+            return self.prefixes.get(prefix)
+        other = next(iter(self.prefixes.values()))
+        return replace(other, **_NOTHING, size_bytes=None if other.size_bytes is None else 0.0)
+
+
+def scanned(work: UnitOfWork, cache_id: int) -> Scanned:
+    """What the last scan of a cache found."""
     require(work.actor, Role.VIEWER)
     held = store.find_keyspace(work.session, cache_id)
     if held is None:
-        return {}
-    is_sample = held.kind != FULL
-    return {name: _from_json(found, held.taken_at, is_sample) for name, found in held.prefixes.items()}
-
-
-def of(found: Mapping[str, KeyspaceKeys], prefix: str) -> KeyspaceKeys | None:
-    """Of one policy; none of its keys seen is zero, no scan at all is None."""
-    if prefix in found or not found:
-        return found.get(prefix)
-    other = next(iter(found.values()))
-    return replace(other, **_NOTHING, size_bytes=None if other.size_bytes is None else 0.0)
+        return Scanned(None, {})
+    mark = ScanMark(held.snapshot_id, held.taken_at, held.kind != FULL)
+    return Scanned(mark, {name: _from_json(found, mark) for name, found in held.prefixes.items()})
 
 
 _NOTHING: Final[Mapping[str, Any]] = {
@@ -94,7 +102,7 @@ def _to_json(found: KeyspaceKeys) -> dict[str, Any]:
     }
 
 
-def _from_json(kept: Mapping[str, Any], taken_at: datetime, is_sample: bool) -> KeyspaceKeys:
+def _from_json(kept: Mapping[str, Any], mark: ScanMark) -> KeyspaceKeys:
     return KeyspaceKeys(
         keys=kept["keys"],
         keys_error=kept["keys_error"],
@@ -103,6 +111,6 @@ def _from_json(kept: Mapping[str, Any], taken_at: datetime, is_sample: bool) -> 
         without_ttl=kept["without_ttl"],
         too_long=kept["too_long"],
         examples=tuple((prefix_from_text(text), ttl_s) for text, ttl_s in kept["examples"]),
-        taken_at=taken_at,
-        is_sample=is_sample,
+        taken_at=mark.taken_at,
+        is_sample=mark.is_sample,
     )

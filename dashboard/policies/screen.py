@@ -31,6 +31,7 @@ _SHOWN: Mapping[str, tuple[str, Callable[[PolicyRow], bool]]] = {
     "staged": ("Staged", lambda row: row.staged is not None),
     "below": ("Below target", lambda row: row.is_below_target),
     "burst": ("No jitter", lambda row: row.is_burst_risk),
+    "drifting": ("Drifting", lambda row: row.is_drifting),
     "bypassed": ("Bypassed", lambda row: row.bypass is not None),
 }
 _SORTED: Mapping[str, Callable[[PolicyRow], object]] = {
@@ -38,6 +39,8 @@ _SORTED: Mapping[str, Callable[[PolicyRow], object]] = {
     # What nobody counted goes last in either order of numbers.
     "hit": lambda row: (_ratio(row) is None, _ratio(row) or 0.0, row.policy.prefix),
     "reads": lambda row: (row.use is None, -(row.use.reads if row.use else 0), row.policy.prefix),
+    "memory": lambda row: (_size(row) is None, -(_size(row) or 0.0), row.policy.prefix),
+    "drift": lambda row: (_drift(row) is None, -(_drift(row) or 0.0), row.policy.prefix),
 }
 SHOWN = tuple(_SHOWN)
 SORTED = tuple(_SORTED)
@@ -49,7 +52,7 @@ class Listing:
 
     Args:
         filters: (label, address) of each filter that finds something; current: the label of the one in force.
-        sort: "prefix", "hit" or "reads"; sort_hrefs: address of the table sorted by each.
+        sort: one of SORTED; sort_hrefs: address of the table sorted by each.
         total: after the filter; first: how many come before these.
         previous_href, next_href: the rest of a long list; empty where there is none.
         query: what a link to an editor carries on, so that closing it comes back here.
@@ -257,3 +260,11 @@ def listing(
 
 def _ratio(row: PolicyRow) -> float | None:
     return row.use.hit_ratio if row.use else None
+
+
+def _size(row: PolicyRow) -> float | None:
+    return row.scan.size_bytes if row.scan else None
+
+
+def _drift(row: PolicyRow) -> float | None:
+    return row.scan.drift if row.scan else None

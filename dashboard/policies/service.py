@@ -35,8 +35,9 @@ from dashboard.policies.pages import (
     version_page,
 )
 from dashboard.policies.publishing import apply, bypass, check, end_bypass, publish, revert
-from dashboard.policies.recent import document_in_force, document_of, recent_load
+from dashboard.policies.recent import document_in_force, recent_load
 from dashboard.policies.scanned import record_keyspace, scanned
+from dashboard.policies.words import ttl_text
 
 __all__ = [
     "apply",
@@ -46,7 +47,6 @@ __all__ = [
     "diff_import",
     "discard_draft",
     "document_in_force",
-    "document_of",
     "draft_page",
     "editor",
     "effect",
@@ -77,6 +77,7 @@ __all__ = [
     "test_key",
     "tier_editor",
     "tiers",
+    "ttl_text",
     "typed_editor",
     "typed_mapping_editor",
     "typed_tier_editor",

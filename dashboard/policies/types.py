@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from dashboard.caching.errors import Problem
-from dashboard.caching.policy import Policy, PolicyDocument, RowMapping, Tier
+from dashboard.caching.policy import Policy, PolicyDocument, RowMapping, Tier, prefix_to_text
 from dashboard.errors import Conflict, InvalidInput, NotFound
 
 MANY_KEYS = 1_000
@@ -252,6 +252,26 @@ class KeyspaceKeys:
         """Their share, 0..1; None without keys."""
         return self.breaking / self.keys if self.keys else None
 
+    @property
+    def example_texts(self) -> tuple[tuple[str, float | None], ...]:
+        """The examples with their keys as text."""
+        return tuple((prefix_to_text(key), ttl_s) for key, ttl_s in self.examples)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanMark:
+    """The scan of the keyspace that memory and drift are from.
+
+    Args:
+        snapshot_id: of the keyspace's area.
+        taken_at: when it ended.
+        is_sample: only some keys were looked at.
+    """
+
+    snapshot_id: int
+    taken_at: datetime
+    is_sample: bool
+
 
 @dataclass(frozen=True, slots=True)
 class CountedPrefix:
@@ -262,6 +282,7 @@ class CountedPrefix:
         is_cached: whether that policy stores anything.
         is_bypassed: applications go around the cache right now.
         is_new: it was first counted within the span, and for less long than a cache warms up.
+        scan: what the last scan of the keyspace found of its keys; None: there was none, or it counts no keys apart.
     """
 
     use: PrefixUse
@@ -271,6 +292,7 @@ class CountedPrefix:
     is_cached: bool = True
     is_bypassed: bool = False
     is_new: bool = False
+    scan: KeyspaceKeys | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +306,7 @@ class PrefixTable:
         other_prefixes: how many prefixes that are; 0 when only applications themselves did not tell them apart.
         window_s: seconds that were counted within the span; 0 when nothing was.
         ever_counted: whether any application ever counted for this cache.
+        scanned: where memory and drift are from; None: no scan yet.
     """
 
     rows: tuple[CountedPrefix, ...]
@@ -292,6 +315,7 @@ class PrefixTable:
     other_prefixes: int
     window_s: float
     ever_counted: bool
+    scanned: ScanMark | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -653,6 +677,7 @@ class PolicyRow:
         bypass: the running bypass, if any.
         staged: the staged change, if any.
         changed_version, changed_at, changed_by: the version that last changed it; None and empty when none did.
+        scan: what the last scan of the keyspace found of its keys; None: there was none.
     """
 
     policy: Policy
@@ -672,6 +697,12 @@ class PolicyRow:
     changed_version: int | None
     changed_at: datetime | None
     changed_by: str
+    scan: KeyspaceKeys | None = None
+
+    @property
+    def is_drifting(self) -> bool:
+        """Whether some of its keys break it."""
+        return self.scan is not None and self.scan.breaking > 0
 
     def was(self, field: str) -> str:
         """What is in force where a staged change puts another value; empty elsewhere."""
@@ -724,6 +755,8 @@ class PoliciesPage:
     covered_ratio: float | None
     """Share of the reads of the last 24 hours that fell under a policy with a prefix; None when nobody counted."""
     mappings: tuple[MappingRow, ...] = ()
+    scanned: ScanMark | None = None
+    """Where memory and drift are from; None: no scan yet."""
 
 
 class KeysSource(StrEnum):

@@ -32,6 +32,8 @@ VIEWER = {
     "invalidation.page",
     "invalidation.purge",
     "invalidation.report",
+    "keyspace.freshness",
+    "keyspace.page",
     "monitoring.clients",
     "monitoring.commands",
     "monitoring.slow_log",
@@ -65,6 +67,9 @@ OPERATOR = {
     "invalidation.resume",
     "invalidation.resume_schedule",
     "invalidation.steps",
+    "keyspace.cancel",
+    "keyspace.sample",
+    "keyspace.scan",
     "policies.add",
     "policies.add_form",
     "policies.add_mapping",
@@ -113,6 +118,9 @@ ADMIN = {
     "invalidation.limits",
     "invalidation.set_limits",
     "invalidation.set_limits_again",
+    "keyspace.limits",
+    "keyspace.set_limits",
+    "keyspace.set_limits_again",
     "settings.settings",
 }
 EXPECTED = {

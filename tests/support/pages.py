@@ -61,6 +61,8 @@ def pages(cache_id: int) -> dict[str, str]:
         "purge-limits": f"{cache}/invalidate/limits",
         "forecast": f"{cache}/forecast",
         "forecast-24h": f"{cache}/forecast?ahead=24h",
+        "scans": f"{cache}/keyspace",
+        "scan-limits": f"{cache}/keyspace/limits",
         "connections": "/caches",
         "add-cache": "/caches/new",
         "edit-cache": f"{cache}/edit",

@@ -1,55 +1,78 @@
-"""Snapshots of keyspaces that were never scanned, for tests of what is made of them."""
+"""Snapshots for tests: made by hand, and stored as a scan would."""
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from dashboard.keyspace import snapshots
-from dashboard.keyspace.types import Estimate, Expiries, Kind, Snapshot, TreeNode
+from dashboard.keyspace.types import (
+    BigKey,
+    Conformance,
+    Estimate,
+    Expiries,
+    Kind,
+    Snapshot,
+    TreeNode,
+)
 from dashboard.work import Runtime
 from tests.support.people import as_cli
 
 
-def expiries(
-    stem: str,
-    policy: str,
-    ends: Mapping[int, float],
-    now: datetime,
-    *,
-    never: float = 0.0,
-    later: float = 0.0,
-) -> Expiries:
-    """Keys by seconds from now."""
-    fine = {int(now.timestamp() + second) // 10: count for second, count in ends.items()}
-    total = sum(fine.values()) + never + later
-    return Expiries(stem, policy, total, fine, {}, later, never)
-
-
-def snapshot(
-    cache_id: int,
-    found: Sequence[Expiries],
-    at: datetime,
-    *,
-    factor: float = 1.0,
-    keyspace: int | None = None,
-) -> Snapshot:
-    """What a scan that found these keys says."""
-    keys = sum(each.keys for each in found)
-    return Snapshot(
-        cache_id=cache_id,
-        kind=Kind.FULL if factor == 1 else Kind.SAMPLE,
-        began_at=at - timedelta(seconds=1),
-        ended_at=at,
-        looked_at=round(keys / factor),
-        keyspace=round(keys) if keyspace is None else keyspace,
-        factor=factor,
-        size_every=1,
-        root=TreeNode((), "", "*", Estimate(keys), Estimate(keys * 100), Estimate(0.0)),
-        policies=(),
-        expiries=tuple(found),
+def node(name: str, keys: float, size: float | None, *children: TreeNode, **values: Any) -> TreeNode:
+    """A node of the first level, or of another with ``path``."""
+    return TreeNode(
+        **{
+            "path": (name,) if name else (),
+            "name": name,
+            "pattern": f"{name}*",
+            "keys": Estimate(keys),
+            "size": None if size is None else Estimate(size),
+            "without_ttl": Estimate(0.0),
+            "children": children,
+            **values,
+        }
     )
 
 
-def keep(runtime: Runtime, made: Snapshot) -> Snapshot:
-    """Store it, as a worker does."""
+def snapshot(cache_id: int, at: datetime, *children: TreeNode, **values: Any) -> Snapshot:
+    """What a full scan may have found; of 5,000 sessions two have no TTL."""
+    if not children:
+        biggest = (BigKey(b"product:\xff\x00", "hash", 12_345, 61.5),)
+        children = (
+            node("product:", 20_000, 2_000_000, biggest=biggest, types={"string": 20_000.0}),
+            node("session:", 5_000, 500_000, without_ttl=Estimate(2.0)),
+        )
+    keys = sum(child.keys.value for child in children)
+    sizes = [child.size.value for child in children if child.size is not None]
+    root = node("", keys, sum(sizes) if len(sizes) == len(children) else None, *children)
+    return Snapshot(
+        **{
+            "cache_id": cache_id,
+            "kind": Kind.FULL,
+            "began_at": at - timedelta(seconds=4),
+            "ended_at": at,
+            "looked_at": int(keys),
+            "keyspace": int(keys),
+            "factor": 1.0,
+            "size_every": 1,
+            "root": root,
+            "policies": (
+                Conformance("product:", Estimate(20_000), Estimate(2e6), Estimate(0.0), Estimate(0.0)),
+                Conformance(
+                    "session:",
+                    Estimate(5_000),
+                    Estimate(5e5),
+                    Estimate(2.0),
+                    Estimate(0.0),
+                    examples=((b"session:\xff<b>", None), (b"session:2", 1e9)),
+                ),
+            ),
+            "expiries": (Expiries("session:", "session:", 5_000, {178_000_000: 4_998.0}, {}, 0.0, 2.0),),
+            **values,
+        }
+    )
+
+
+def keep(runtime: Runtime, found: Snapshot) -> Snapshot:
+    """Store it as a scan would."""
     with as_cli(runtime) as work:
-        return snapshots.keep(work, made)
+        return snapshots.keep(work, found)

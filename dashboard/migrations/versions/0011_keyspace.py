@@ -93,7 +93,8 @@ def upgrade() -> None:
         sa.Column(
             "scan_id", sa.BigInteger, sa.ForeignKey("keyspace_scan.id", ondelete="CASCADE"), primary_key=True
         ),
-        sa.Column("place", JSONB, nullable=False),
+        sa.Column("places", JSONB, nullable=False),
+        sa.Column("size_every", sa.Integer, nullable=False),
         sa.Column("policy_version", sa.BigInteger, nullable=False),
         sa.Column("collected", sa.LargeBinary, nullable=False),
     )
