@@ -64,6 +64,14 @@ def progress_line(purge: Purge, before: Sequence[int] = ()) -> str:
     return ", ".join(parts)
 
 
+def counting_line(purge: Purge) -> str:
+    """How far its count is, in one line; empty: it is over, or nobody knows yet."""
+    if purge.state is not State.DRAFT or purge.problem or not purge.counted:
+        return ""
+    of = f" of about {purge.to_count:,}" if purge.to_count else ""
+    return f"{purge.counted:,}{of} keys looked at"
+
+
 def done_text(purge: Purge) -> str:
     """``12,000 of 200,000 keys``."""
     if purge.preview is None or not purge.preview.keys:
@@ -97,6 +105,8 @@ def shown_lines(purge: Purge, cache_name: str, before: Sequence[int] = ()) -> It
     if purge.preview is not None:
         for line in preview_lines(purge.preview):
             yield f"Preview:   {line}"
+    if counting := counting_line(purge):
+        yield f"Counting:  {counting}"
     if purge.cap:
         yield f"Approved:  at most {keys(purge.cap)}, {moment(purge.approved_at)}"
     if purge.started_at is not None:

@@ -4,10 +4,10 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 import click
 
@@ -151,7 +151,10 @@ class Steps:
         more = "more " if purge.progress.touched else ""
         self._standing.words = f"Nothing {more}is purged: purge {purge.number} was not approved."
         try:
-            found = self._until(purge, lambda now: now.state is not State.DRAFT or bool(now.problem))
+            with _shown(self._teller, _Counting(purge.number)) as show:
+                found = self._until(
+                    purge, lambda now: now.state is not State.DRAFT or bool(now.problem), show
+                )
         except _Late as late:
             words = f"Purge {purge.number} was not counted within the time that --timeout allows"
             if answers is None:
@@ -210,7 +213,7 @@ class Steps:
             return now.state.is_over or stuck or not now.state.is_active
 
         try:
-            with _shown(self._teller, purge) as show:
+            with _shown(self._teller, _Purging(purge.number)) as show:
                 found = self._until(purge, has_stopped, show)
         except _Late as late:
             problem = f"Purge {purge.number} is not over after the time that --timeout allows."
@@ -342,31 +345,79 @@ def is_empty(purge: Purge, plan: Plan) -> bool:
     return found == 0 and plan.when is not When.AT and plan.selection.by is not SelectBy.TAG
 
 
+class _Way(Protocol):
+    """What is shown on the way to an end."""
+
+    label: str
+
+    def line(self, now: Purge, before: Sequence[int]) -> str:
+        """How far it is; empty: nothing to show yet."""
+        ...
+
+    def share(self, now: Purge) -> float:
+        """The same, 0..1."""
+        ...
+
+
+class _Purging:
+    def __init__(self, number: int) -> None:
+        self.label = f"Purge {number}"
+
+    def line(self, now: Purge, before: Sequence[int]) -> str:
+        return output.progress_line(now, before)
+
+    def share(self, now: Purge) -> float:
+        return now.share or 0.0
+
+
+class _Counting:
+    def __init__(self, number: int) -> None:
+        self.label = f"Counting for purge {number}"
+
+    def line(self, now: Purge, before: Sequence[int]) -> str:
+        return output.counting_line(now)
+
+    def share(self, now: Purge) -> float:
+        if now.state is State.PREVIEWED:
+            return 1.0
+        return min(1.0, now.counted / now.to_count) if now.to_count else 0.0
+
+
 @contextmanager
-def _shown(teller: Teller, purge: Purge) -> Iterator[Callable[[Purge, Sequence[int]], None]]:
-    """A function that shows how far a purge is: as a bar on a terminal, else in a line now and then."""
+def _shown(teller: Teller, way: _Way) -> Iterator[Callable[[Purge, Sequence[int]], None]]:
+    """A function that shows how far it is: as a bar on a terminal, else in a line now and then."""
     if teller.as_json:
         yield lambda now, before: None
     elif not sys.stderr.isatty():
         lines = Lines()
 
         def note(now: Purge, before: Sequence[int]) -> None:
-            if lines.is_due(line := output.progress_line(now, before), time.monotonic()):
-                teller.note(f"Purge {now.number}: {line}")
+            line = way.line(now, before)
+            if line and lines.is_due(line, time.monotonic()):
+                teller.note(f"{way.label}: {line}")
 
         yield note
     else:
-        with click.progressbar(
-            length=_STEPS,
-            label=f"Purge {purge.number}",
-            file=sys.stderr,
-            item_show_func=lambda text: text or "",
-        ) as bar:
+        with ExitStack() as stack:
+            bar: Any = None
 
             def show(now: Purge, before: Sequence[int]) -> None:
-                # A second pass over the nodes begins further back.
-                line = output.safe(output.progress_line(now, before))
-                bar.update(round((now.share or 0.0) * _STEPS) - bar.pos, line)
+                nonlocal bar
+                line = output.safe(way.line(now, before))
+                if bar is None:
+                    # What is over within a second has no bar.
+                    if not line:
+                        return
+                    bar = stack.enter_context(
+                        click.progressbar(
+                            length=_STEPS,
+                            label=way.label,
+                            file=sys.stderr,
+                            item_show_func=lambda text: text or "",
+                        )
+                    )
+                # Another worker's count, or a second pass over the nodes, begins further back.
+                bar.update(round(way.share(now) * _STEPS) - bar.pos, line)
 
             yield show
 

@@ -168,6 +168,8 @@ def _begin_count(work: UnitOfWork, control: Control) -> _Begun | None:
     if purge.state is not State.DRAFT:
         jobs.finish(work, control.job)
         return None
+    # What another worker had counted before it was killed is counted again.
+    store.change_purge(work.session, purge.number, counted=0, to_count=0)
     try:
         return _opened(work, purge)
     except DashboardError as error:

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import select
 import shlex
 import signal
@@ -19,6 +20,7 @@ import redis
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from dashboard.audit import service as audit
 from dashboard.cli import main
@@ -370,6 +372,38 @@ def test_a_terminal_is_asked_and_sees_a_bar(working: Shop) -> None:
     assert working.left("other:") == 0
     (purge,) = working.purges()
     assert purge.reason == "The feed was wrong"
+
+
+def test_a_terminal_sees_how_far_a_count_is(shop: Shop) -> None:
+    ours, theirs = pty.openpty()
+    with shop.process(
+        "--prefix", "product:", stdout=theirs, stderr=theirs, start_new_session=True
+    ) as waiting:
+        os.close(theirs)
+        counted_so_far(shop)
+        seen = read_until(ours, b"120,000 of about 400,000 keys looked at")
+        waiting.kill()
+    os.close(ours)
+    assert b"Counting for purge 1" in seen and re.search(rb"\]\s+30%", seen)
+
+
+def test_a_script_sees_how_far_a_count_is(shop: Shop) -> None:
+    with shop.process("--prefix", "product:", stderr=subprocess.PIPE) as waiting:
+        counted_so_far(shop)
+        assert waiting.stderr is not None
+        said = waiting.stderr.readline()
+        waiting.kill()
+    assert said == b"Counting for purge 1: 120,000 of about 400,000 keys looked at\n"
+
+
+def counted_so_far(shop: Shop) -> None:
+    """As a worker tells it that has counted for some seconds."""
+    deadline = time.monotonic() + 60
+    while not shop.purges():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    with shop.runtime.database.transaction() as session:
+        session.execute(text("UPDATE purge SET counted = 120000, to_count = 400000"))
 
 
 def test_a_terminal_that_says_no(working: Shop) -> None:

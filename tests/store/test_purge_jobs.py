@@ -135,6 +135,18 @@ def test_a_count_says_how_far_it_is(
     assert (again.counted, again.to_count) == (0, 0)
 
 
+def test_a_count_that_is_taken_over_says_how_far_it_is_itself(
+    live_runtime: Runtime, cache: Cache, raw: redis.Redis, request: pytest.FixtureRequest
+) -> None:
+    number = draft(live_runtime, cache.id).number
+    with live_runtime.database.transaction() as session:
+        # What another worker had looked at before it was killed.
+        session.execute(text("UPDATE purge SET counted = 120000, to_count = 400000"))
+    request.getfixturevalue("worker")
+    counted = waited(live_runtime, number, State.PREVIEWED)
+    assert counted.counted < 120_000 and counted.to_count < 400_000
+
+
 def test_a_count_keeps_to_the_limits(
     live_runtime: Runtime, cache: Cache, raw: redis.Redis, worker: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

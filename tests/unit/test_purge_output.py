@@ -94,6 +94,25 @@ def test_what_it_waits_for() -> None:
     assert output.progress_line(waiting, [5, 6]) == "waits for purge 5, 6 to end"
 
 
+@pytest.mark.parametrize(
+    ("purge", "line"),
+    [
+        (replace(PURGE, state=State.DRAFT), ""),
+        (replace(PURGE, state=State.DRAFT, counted=120_000), "120,000 keys looked at"),
+        (
+            replace(PURGE, state=State.DRAFT, counted=120_000, to_count=400_000),
+            "120,000 of about 400,000 keys looked at",
+        ),
+        (replace(PURGE, state=State.DRAFT, counted=120_000, problem="The cache is away."), ""),
+        (replace(PURGE, state=State.PREVIEWED, counted=120_000, to_count=400_000), ""),
+    ],
+)
+def test_how_far_a_count_is(purge: Purge, line: str) -> None:
+    assert output.counting_line(purge) == line
+    said = [each for each in output.shown_lines(purge, "shop") if each.startswith("Counting:")]
+    assert said == ([f"Counting:  {line}"] if line else [])
+
+
 def test_lines_of_progress_become_fewer() -> None:
     lines = Lines()
     assert not lines.is_due(output.BEGINS, 100.0)
