@@ -9,6 +9,7 @@ from dashboard.auth import views as auth_views
 from dashboard.caches import views as caches_views
 from dashboard.forecast import views as forecast_views
 from dashboard.invalidation import views as invalidation_views
+from dashboard.keys import views as keys_views
 from dashboard.keyspace import views as keyspace_views
 from dashboard.monitoring import views as monitoring_views
 from dashboard.overview import chrome, connections, health, settings
@@ -43,8 +44,8 @@ def create_app(runtime: Runtime) -> Flask:
     Compress(app)
     for blueprint in (
         resources.bp, health.bp, settings.bp, overview_views.bp, connections.bp, monitoring_views.bp,
-        policies_views.bp, policies_api.bp, keyspace_views.bp, invalidation_views.bp, forecast_views.bp, caches_views.bp, auth_views.bp,
-        audit_views.bp,
+        policies_views.bp, policies_api.bp, keyspace_views.bp, keys_views.bp, invalidation_views.bp,
+        forecast_views.bp, caches_views.bp, auth_views.bp, audit_views.bp,
     ):  # fmt: skip
         app.register_blueprint(blueprint)
     return app

@@ -10,6 +10,7 @@ from dashboard.caching.policy import prefix_to_text
 from dashboard.errors import DashboardError
 from dashboard.keys.forms import Place, TypedEdit, TypedKey
 from dashboard.keys.types import (
+    TTL_FILTERS,
     Editable,
     Item,
     JsonLine,
@@ -48,8 +49,9 @@ TTL_LABELS: Final[Mapping[str, str]] = {
     "none": "No TTL",
     "lt1m": "Under 1 min",
     "lt1h": "Under 1 h",
-    "lt1d": "Under 1 d",
-    "gt1d": "Over 1 d",
+    "lt1d": "Under 24 h",
+    "gt1d": "Over 24 h",
+    "gt7d": "Over 7 d",
 }
 VIEWS: Final = ((View.AUTO, "Pretty"), (View.TEXT, "Raw"), (View.HEX, "Hex"))
 _INDEXED: Final = ("string", "list", "zset")
@@ -529,7 +531,7 @@ def empty_list(place: Place, frame: Frame, **more: Any) -> ListView:
     types = TYPES if place.type in dict(TYPES) else (*TYPES, (place.type, place.type))
     return ListView(
         types=types,
-        ttls=tuple((value, label) for value, label in TTL_LABELS.items()),
+        ttls=tuple((name, TTL_LABELS.get(name, name)) for name in ("", *TTL_FILTERS)),
         under="".join(place.under),
         all_href=f"{frame.base}?{place.list_query(under=())}",
         clear_href=frame.base,
@@ -715,12 +717,14 @@ def folded(lines: Sequence[JsonLine]) -> Iterator[Piece]:
 def _value(window: Window, place: Place, base: str) -> ValueView:
     decoded = window.decoded
     assert decoded is not None
-    kind = ", ".join(decoded.layers) or ("Text" if decoded.text is not None else "Bytes")
+    # What is nothing but bytes needs no word for it.
+    kind = "".join(f"{layer}, " for layer in decoded.layers if layer != "bytes")
+    kind = kind[:1].upper() + kind[1:]
     notes = [note for note in (decoded.note, *window.notes) if note]
     if decoded.is_truncated and not window.cursor and not decoded.note:
         notes.insert(0, "This is the beginning.")
     return ValueView(
-        title=f"{kind}, {number(window.length)} byte{'' if window.length == 1 else 's'}",
+        title=f"{kind}{number(window.length)} byte{'' if window.length == 1 else 's'}",
         views=tuple(
             (label, f"{base}?{place.query(view=view, edit='')}", place.view is view) for view, label in VIEWS
         ),

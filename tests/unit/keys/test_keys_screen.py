@@ -11,7 +11,7 @@ from dashboard.caching.policy import prefix_from_text
 from dashboard.keys import screen, tree
 from dashboard.keys.forms import Place, read_place
 from dashboard.keys.screen import Frame
-from dashboard.keys.types import JsonLine, KeyPage, KeyRow, Window
+from dashboard.keys.types import TTL_FILTERS, JsonLine, KeyPage, KeyRow, Window
 from dashboard.keyspace.types import (
     BigKey,
     Conformance,
@@ -84,6 +84,10 @@ def test_a_list_that_is_whole_and_the_key_that_is_called_just_so() -> None:
     shown = screen.list_view(page(row(b"ab"), row(b"a")), Place(q="a"), FRAME, extra=(row(b"a"),))
     assert [each.name for each in shown.rows] == ["a", "ab"]
     assert shown.found == "2 found, all keys looked at" and not shown.next_href
+
+
+def test_every_filter_by_ttl_has_its_words() -> None:
+    assert set(screen.TTL_LABELS) == {"", *TTL_FILTERS}
 
 
 def test_a_key_too_long_for_an_address_is_shown_without_one() -> None:
