@@ -71,10 +71,81 @@ PURGES = (
 )
 """For purges, on every key, beside READ_ONLY."""
 
+BROWSING = (
+    Permission("+type", "TYPE", "what kind of value a key holds; without it no key can be opened"),
+    Permission("+pttl", "PTTL", "when it expires"),
+    Permission("+object|encoding", "OBJECT ENCODING", "how the server stores it"),
+    Permission("+object|idletime", "OBJECT IDLETIME", "when it was last used"),
+    Permission("+object|freq", "OBJECT FREQ", "the same, under an LFU policy"),
+    Permission("+object|refcount", "OBJECT REFCOUNT", "how often it is shared"),
+    Permission("+strlen", "STRLEN", "a string's length, before it is read"),
+    Permission("+getrange", "GETRANGE", "a string, 64 KB at a time"),
+    Permission("+hlen", "HLEN", "how many fields a hash has"),
+    Permission("+hscan", "HSCAN", "a hash, 100 fields at a time"),
+    Permission("+hstrlen", "HSTRLEN", "a field's length, before it is read"),
+    Permission("+hget", "HGET", "one field"),
+    Permission("+llen", "LLEN", "how many elements a list has"),
+    Permission("+lrange", "LRANGE", "a list, 100 elements at a time"),
+    Permission("+lindex", "LINDEX", "one element"),
+    Permission("+scard", "SCARD", "how many members a set has"),
+    Permission("+sscan", "SSCAN", "a set, 100 members at a time"),
+    Permission("+sismember", "SISMEMBER", "one member"),
+    Permission("+zcard", "ZCARD", "how many members a sorted set has"),
+    Permission("+zrange", "ZRANGE", "a sorted set, 100 members at a time"),
+    Permission("+zscore", "ZSCORE", "one member's score"),
+    Permission("+xlen", "XLEN", "how many entries a stream has"),
+    Permission("+xrange", "XRANGE", "one entry"),
+    Permission("+xrevrange", "XREVRANGE", "a stream, 100 entries at a time"),
+    Permission("+xinfo|stream", "XINFO STREAM", "how many groups a stream has"),
+    Permission("+xinfo|groups", "XINFO GROUPS", "its groups"),
+)
+"""For the key browser, on every key, beside READ_ONLY."""
+
+BROWSING_NEWER = (
+    Permission("+client|no-touch", "CLIENT NO-TOUCH", "reading a value without making the key look used"),
+    Permission("+hpttl", "HPTTL", "when a hash's field expires"),
+)
+"""The same, of servers that know them: Redis 7.4 or Valkey 9 for both."""
+
+EDITS = (
+    Permission(
+        "+evalsha", "EVALSHA", "every edit: small scripts of one key each, limited by the other rights"
+    ),
+    Permission("+eval", "EVAL", "the same, where the server does not know the script yet"),
+    Permission("+exists", "EXISTS", "whether the key is still there"),
+    Permission("+get", "GET", "comparing a string with what was opened, within the script"),
+    Permission("+set", "SET", "replacing it, its TTL kept"),
+    Permission("+time", "TIME", "until when a hold lasts, within the script"),
+    Permission("+unlink", "UNLINK", "deleting a key"),
+    Permission("+pexpire", "PEXPIRE", "changing a TTL"),
+    Permission("+persist", "PERSIST", "taking a TTL away"),
+    Permission("+renamenx", "RENAMENX", "renaming a key, never over another"),
+    Permission("+hset", "HSET", "a hash's field"),
+    Permission("+hdel", "HDEL", "removing one"),
+    Permission("+lset", "LSET", "a list's element"),
+    Permission("+lrem", "LREM", "removing one"),
+    Permission("+lpushx", "LPUSHX", "adding one in front"),
+    Permission("+rpushx", "RPUSHX", "adding one at the end"),
+    Permission("+sadd", "SADD", "adding a member to a set"),
+    Permission("+srem", "SREM", "removing one"),
+    Permission("+zadd", "ZADD", "a sorted set's member, or its score"),
+    Permission("+zrem", "ZREM", "removing one"),
+    Permission("+xadd", "XADD", "adding an entry to a stream"),
+    Permission("+xdel", "XDEL", "removing one"),
+)
+"""For edits in the key browser, on every key, beside BROWSING."""
+
+EDITS_NEWER = (
+    Permission("+hpexpiretime", "HPEXPIRETIME", "keeping the TTL of a hash's field"),
+    Permission("+hpexpireat", "HPEXPIREAT", "the same"),
+)
+"""The same, of servers with TTLs of hash fields: Redis 7.4, Valkey 9."""
+
 
 def grant(command: str) -> str:
     """The ACL rule for ``command``, e.g. ``+client|list`` for CLIENT LIST."""
-    return next(each.rule for each in (*READ_ONLY, *PURGES) if each.command == command)
+    known = (*READ_ONLY, *PURGES, *BROWSING, *BROWSING_NEWER, *EDITS, *EDITS_NEWER)
+    return next(each.rule for each in known if each.command == command)
 
 
 def acl_line(username: str | None, commands: tuple[str, ...] = ()) -> str:
@@ -82,7 +153,7 @@ def acl_line(username: str | None, commands: tuple[str, ...] = ()) -> str:
 
     Args:
         username: the user it is for; None is Redis' user ``default``.
-        commands: grant only these, of READ_ONLY and PURGES; none means all of READ_ONLY, with access to every key's
+        commands: grant only these, of any list above; none means all of READ_ONLY, with access to every key's
             name.
     """
     user = display((username or "default").encode())

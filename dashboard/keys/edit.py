@@ -1,7 +1,74 @@
-"""Changing one key, with its TTL kept, compared with what was opened, and in the audit log."""
+"""Changing one key, with its TTL kept, compared with what was opened, and in the audit log.
 
-from dashboard.keys.types import Edit, Editable, EditResult
+What stands there is read first, compared with what the operator saw, and the change is then made by a script that
+compares once more: so a conflict can be shown, and nothing that came in between is overwritten.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from dashboard.access import Role, require
+from dashboard.audit import service as audit
+from dashboard.caches import service as caches
+from dashboard.caches.types import Cache
+from dashboard.caching import tags
+from dashboard.caching.policy import MAX_TTL_S, RESERVED
+from dashboard.caching.wire import MAGIC
+from dashboard.errors import InvalidInput, Refused
+from dashboard.fleet.editing import FAR, KeyEditor, Word, digest
+from dashboard.fleet.errors import Cause, FleetError
+from dashboard.fleet.text import display
+from dashboard.fleet.values import TYPES, Gone, KeyReader, Member, TypeChanged
+from dashboard.keys import library, quoting
+from dashboard.keys.types import MOST_EDITED_BYTES, Edit, Editable, EditResult, Verb
+from dashboard.monitoring import service as monitoring
 from dashboard.work import UnitOfWork
+
+LONGEST_NAME: Final = 4_096
+"""Bytes of a new key name."""
+MOST_FIELDS: Final = 100
+"""Of a new stream entry."""
+AUDITED_CHARS: Final = 400
+"""Of a value in the audit log."""
+LONGEST_TTL_S: Final = 10 * MAX_TTL_S
+GONE: Final = EditResult(False, "The key is not there any more.", is_gone=True)
+
+_TYPES: Final[Mapping[Verb, str]] = {
+    Verb.SET_VALUE: "string",
+    Verb.SET_FIELD: "hash",
+    Verb.REMOVE_FIELD: "hash",
+    Verb.SET_ELEMENT: "list",
+    Verb.PUSH_FIRST: "list",
+    Verb.PUSH_LAST: "list",
+    Verb.REMOVE_ELEMENT: "list",
+    Verb.ADD_MEMBER: "set",
+    Verb.REMOVE_MEMBER: "set",
+    Verb.SET_SCORE: "zset",
+    Verb.REMOVE_SCORED: "zset",
+    Verb.ADD_ENTRY: "stream",
+    Verb.REMOVE_ENTRY: "stream",
+}
+_REMOVALS: Final = frozenset(
+    {Verb.REMOVE_FIELD, Verb.REMOVE_ELEMENT, Verb.REMOVE_MEMBER, Verb.REMOVE_SCORED, Verb.REMOVE_ENTRY}
+)
+_ADDITIONS: Final = frozenset({Verb.PUSH_FIRST, Verb.PUSH_LAST, Verb.ADD_MEMBER, Verb.ADD_ENTRY})
+_COMPARED: Final = frozenset(
+    {
+        Verb.SET_VALUE,
+        Verb.SET_FIELD,
+        Verb.REMOVE_FIELD,
+        Verb.SET_ELEMENT,
+        Verb.REMOVE_ELEMENT,
+        Verb.SET_SCORE,
+        Verb.REMOVE_SCORED,
+    }
+)
+_UNSURE: Final = frozenset({Cause.TIMEOUT, Cause.CLOSED, Cause.TOO_LARGE})
+"""After these nobody knows whether a change was made."""
+_TOO_LARGE: Final = "It is too large to be edited here."
+_TAGGED: Final = "It is an entry of the caching library: its header with the tags stays as it is."
 
 
 def from_typed(text: str, *, is_escaped: bool) -> bytes:
@@ -12,7 +79,12 @@ def from_typed(text: str, *, is_escaped: bool) -> bytes:
     Raises:
         InvalidInput: field "value": an escape that is none, or too long.
     """
-    raise NotImplementedError
+    try:
+        value = quoting.from_typed(text, is_escaped=is_escaped)
+    except ValueError:
+        words = "Write a backslash as \\\\, a line end as \\n, and a byte that is no text as \\xHH."
+        raise _invalid("value", words) from None
+    return _checked(value)
 
 
 def editable(work: UnitOfWork, cache_id: int, key: bytes, address: bytes = b"") -> Editable | None:
@@ -24,7 +96,17 @@ def editable(work: UnitOfWork, cache_id: int, key: bytes, address: bytes = b"") 
         Refused: the cache is read-only.
         FleetError: the cache can't be reached or does not let us.
     """
-    raise NotImplementedError
+    with _Session(work, cache_id, key) as session:
+        facts = session.reader.facts()
+        if facts is None:
+            return None
+        try:
+            held = session.held(facts.type, address)
+        except (Gone, TypeChanged):
+            return None
+        except ValueError:
+            raise _invalid("address", f"A {facts.type} has no such member.") from None
+        return None if held is None else _editable(held)
 
 
 def edit(work: UnitOfWork, cache_id: int, key: bytes, wanted: Edit) -> EditResult:
@@ -37,17 +119,49 @@ def edit(work: UnitOfWork, cache_id: int, key: bytes, wanted: Edit) -> EditResul
         InvalidInput: fields "value", "address", "score".
         FleetError: the cache can't be reached or does not let us; nothing was changed.
     """
-    raise NotImplementedError
+    wanted = _read_edit(wanted)
+    type = _TYPES[wanted.verb]
+    with _Session(work, cache_id, key) as session:
+        held = None
+        if wanted.verb not in _ADDITIONS:
+            try:
+                held = session.held(type, wanted.address)
+            except Gone:
+                return GONE
+            except TypeChanged:
+                return _other_type(type)
+            except ValueError:
+                raise _invalid("address", f"A {type} has no such member.") from None
+            if held is not None and held.problem and not (held.is_removable and wanted.verb in _REMOVALS):
+                raise Refused(held.problem)
+            seen = held.version if held else ""
+            if wanted.verb in _COMPARED and seen != wanted.version and not wanted.replaces:
+                return _conflict(held, wanted)
+        header = held.header if held else b""
+        payload = header + wanted.value
+        word = session.run(lambda editor: _run(editor, wanted, held, payload))
+        if word is None:
+            return session.unsure(_action(wanted, held), _values(held, wanted))
+        if word is Word.CHANGED:
+            return _conflict(session.again(type, wanted.address), wanted)
+        if not word.is_done:
+            return _not_done(word, type)
+        before, after = _values(held, wanted)
+        session.record(_action(wanted, held), before, after)
+        note = "It was the last member: the key is gone with it." if word is Word.LAST else ""
+        return EditResult(True, note=note or (_TAGGED if header else ""))
 
 
 def set_ttl(work: UnitOfWork, cache_id: int, key: bytes, ttl_s: float) -> EditResult:
     """Have a key expire in ``ttl_s`` seconds; errors as ``edit``; InvalidInput is for field "ttl"."""
-    raise NotImplementedError
+    if not 0.001 <= ttl_s <= LONGEST_TTL_S:
+        raise _invalid("ttl", f"Enter a time between a moment and {LONGEST_TTL_S // 86_400:,} days.")
+    return _change_ttl(work, cache_id, key, ttl_s)
 
 
 def persist(work: UnitOfWork, cache_id: int, key: bytes) -> EditResult:
     """Take a key's TTL away; errors as ``edit``."""
-    raise NotImplementedError
+    return _change_ttl(work, cache_id, key, None)
 
 
 def rename(work: UnitOfWork, cache_id: int, key: bytes, name: bytes) -> EditResult:
@@ -55,9 +169,369 @@ def rename(work: UnitOfWork, cache_id: int, key: bytes, name: bytes) -> EditResu
 
     Errors as ``edit``; InvalidInput is for field "name": it is taken, or lies in another slot of the Cluster.
     """
-    raise NotImplementedError
+    if not name or name == key:
+        raise _invalid("name", "Enter another name.")
+    if len(name) > LONGEST_NAME:
+        raise _invalid("name", f"Longer than {LONGEST_NAME:,} bytes.")
+    if name.startswith(RESERVED):
+        raise _invalid("name", "Names that begin with cachewarden: belong to Cachewarden.")
+    with _Session(work, cache_id, key) as session:
+        if not session.editor.is_near(name):
+            words = (
+                "That name lies in another slot of the Cluster, and a key can't be moved to another slot. Names with "
+                "the same part in {braces} lie in the same one."
+            )
+            raise _invalid("name", words)
+        values = ({"name": display(key, AUDITED_CHARS)}, {"name": display(name, AUDITED_CHARS)})
+        word = session.run(lambda editor: editor.rename(name))
+        if word is None:
+            return session.unsure("keys:key:rename", values)
+        if word is Word.THERE:
+            raise _invalid("name", "There is a key of this name; it is not overwritten.")
+        if not word.is_done:
+            return _not_done(word, "")
+        session.record("keys:key:rename", *values)
+        return EditResult(True)
 
 
 def delete(work: UnitOfWork, cache_id: int, key: bytes) -> EditResult:
     """Remove a key as a purge does: a hold of the library's stays in force. Errors as ``edit``."""
-    raise NotImplementedError
+    with _Session(work, cache_id, key) as session:
+        facts = session.reader.facts()
+        if facts is None:
+            return GONE
+        before: dict[str, object] = {"type": facts.type, "size_bytes": facts.size_bytes}
+        before |= {"ttl_s": None if facts.ttl_ms is None else facts.ttl_ms / 1000}
+        if facts.type == "string" and session.reader.hides:
+            try:
+                text = session.reader.text(0, 4 * AUDITED_CHARS)
+                before["value"] = _shown(text.data, text.length)
+            except (Gone, TypeChanged):
+                pass
+        stays = False
+
+        def drop(editor: KeyEditor) -> Word:
+            nonlocal stays
+            word, stays = editor.drop()
+            return word
+
+        word = session.run(drop)
+        if word is None:
+            return session.unsure("keys:key:delete", (before, None))
+        if word is Word.GONE:
+            return GONE
+        session.record("keys:key:delete", before, None)
+        return EditResult(
+            True, note="A hold of the caching library stays in force until it ends." if stays else ""
+        )
+
+
+def _change_ttl(work: UnitOfWork, cache_id: int, key: bytes, ttl_s: float | None) -> EditResult:
+    action = "keys:ttl:remove" if ttl_s is None else "keys:ttl:set"
+    with _Session(work, cache_id, key) as session:
+        facts = session.reader.facts()
+        if facts is None:
+            return GONE
+        before = {"ttl_s": None if facts.ttl_ms is None else facts.ttl_ms / 1000}
+        after = {"ttl_s": ttl_s}
+        ttl_ms = 0 if ttl_s is None else math.ceil(ttl_s * 1000)
+        word = session.run(lambda editor: editor.persist() if ttl_s is None else editor.expire(ttl_ms))
+        if word is None:
+            return session.unsure(action, (before, after))
+        if word is Word.THERE:
+            return EditResult(True, note="It had no TTL.")
+        if not word.is_done:
+            return _not_done(word, "")
+        session.record(action, before, after)
+        return EditResult(True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What stands there.
+
+    Args:
+        value: all of it; of a sorted set's member its score as text.
+        header: in front of a value of the library's.
+        problem: why it can't be edited; is_removable: it can be taken away all the same.
+    """
+
+    address: bytes
+    value: bytes
+    score: str = ""
+    header: bytes = b""
+    problem: str = ""
+    is_removable: bool = False
+
+    @property
+    def version(self) -> str:
+        return digest(self.value)
+
+
+class _Session:
+    """One operator's change of one key: who may, what is there, what is told afterwards."""
+
+    def __init__(self, work: UnitOfWork, cache_id: int, key: bytes) -> None:
+        require(work.actor, Role.OPERATOR)
+        self.work = work
+        self.key = key
+        self.cache: Cache = caches.get_cache(work, cache_id)
+        caches.require_writable(self.cache)
+        if key.startswith(RESERVED):
+            raise Refused(library.OWN_IS_FIXED)
+        connection = caches.connect(work, self.cache)
+        self.reader = KeyReader(connection, key)
+        self.editor = KeyEditor(connection, key, self.reader.lookups)
+
+    def __enter__(self) -> "_Session":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        lookups = self.reader.lookups
+        if lookups.hits or lookups.misses:
+            monitoring.record_self_lookups(self.work, self.cache.id, lookups.hits, lookups.misses)
+
+    def held(self, type: str, address: bytes) -> _Held | None:
+        """A string's value, or a member's; None: there is no such member.
+
+        Raises:
+            Gone, TypeChanged: the key is another.
+            ValueError: the address can be none.
+        """
+        if type not in TYPES:
+            return _Held(address, b"", problem="Values of modules can't be edited here.")
+        if type == "string":
+            return self._string()
+        try:
+            member = self.reader.member(type, address)
+        except FleetError as error:
+            if error.problem.cause is not Cause.TOO_LARGE:
+                raise
+            return _Held(address, b"", problem=_TOO_LARGE)
+        return None if member is None else _member(member)
+
+    def again(self, type: str, address: bytes) -> _Held | None:
+        """The same after somebody was faster; None also where the key is gone."""
+        try:
+            return self.held(type, address)
+        except (Gone, TypeChanged):
+            return None
+
+    def run(self, change: Callable[[KeyEditor], Word]) -> Word | None:
+        """Make a change; None: it is not known whether it was made.
+
+        Raises:
+            FleetError: it was not.
+        """
+        try:
+            return change(self.editor)
+        except FleetError as error:
+            if error.problem.cause not in _UNSURE:
+                raise
+            self._failure = error
+            return None
+
+    def unsure(
+        self, action: str, values: tuple[Mapping[str, object] | None, Mapping[str, object] | None]
+    ) -> EditResult:
+        """Record a change of which nobody knows whether it was made."""
+        words = f"{self._failure.message} Whether the change was made is not known."
+        self.record(action, *values, result="failed", reason=words)
+        return EditResult(False, words, "Open the key again and look.")
+
+    def record(
+        self,
+        action: str,
+        before: Mapping[str, object] | None,
+        after: Mapping[str, object] | None,
+        *,
+        result: str = "done",
+        reason: str = "",
+    ) -> None:
+        """Write the audit entry."""
+        audit.record(
+            self.work,
+            action,
+            display(self.key, 200),
+            before=before,
+            after=after,
+            result=result,
+            reason=reason,
+            cache_name=self.cache.name,
+        )
+
+    def _string(self) -> _Held:
+        text = self.reader.text(0, MOST_EDITED_BYTES + 1)
+        if text.length > MOST_EDITED_BYTES:
+            problem = f"Values of more than {MOST_EDITED_BYTES // 1024:,} KB can't be edited here."
+            return _Held(b"", b"", problem=problem)
+        if text.data.startswith(MAGIC):
+            return _Held(b"", b"", problem=library.PLACEHOLDER_IS_FIXED)
+        length, _ = library.read_header(text.data)
+        return _Held(b"", text.data, header=text.data[:length])
+
+
+def _member(member: Member) -> _Held:
+    if member.score:
+        return _Held(member.address, member.score.encode(), score=member.score)
+    if member.fields:
+        return _Held(
+            member.address, b"", problem="Entries of a stream can be added and removed, not changed."
+        )
+    if len(member.value) > MOST_EDITED_BYTES:
+        return _Held(member.address, b"", problem="It is too large to be edited here.")
+    return _Held(member.address, member.value)
+
+
+def _editable(held: _Held) -> Editable:
+    if held.problem:
+        return Editable(held.address, version=held.version if held.is_removable else "", problem=held.problem)
+    value = b"" if held.score else held.value[len(held.header) :]
+    typed, is_escaped = quoting.to_typed(value)
+    return Editable(held.address, value, typed, is_escaped, held.score, held.version)
+
+
+def _read_edit(wanted: Edit) -> Edit:
+    """The edit, checked as far as that needs no server.
+
+    Raises:
+        InvalidInput: fields "value", "address", "score".
+    """
+    _checked(wanted.value)
+    _checked(wanted.address, "address")
+    if _TYPES[wanted.verb] == "list" and wanted.verb not in _ADDITIONS and not wanted.address.isdigit():
+        raise _invalid("address", "Elements of a list are named by their index, from 0 on.")
+    if wanted.verb is Verb.SET_VALUE and wanted.value.startswith((MAGIC, tags.HEADER)):
+        raise _invalid(
+            "value", "The caching library would take a value that begins so for one of its own marks."
+        )
+    if wanted.verb is Verb.SET_SCORE:
+        return replace(wanted, score=_score(wanted.score))
+    if wanted.verb is Verb.ADD_ENTRY:
+        if not 1 <= len(wanted.fields) <= MOST_FIELDS:
+            raise _invalid("value", f"An entry has 1 to {MOST_FIELDS} fields.")
+        _checked(b"".join(name + value for name, value in wanted.fields))
+    return wanted
+
+
+def _score(text: str) -> str:
+    try:
+        score = float(text.strip().replace("_", "x"))
+    except ValueError:
+        score = math.nan
+    if math.isnan(score):
+        raise _invalid("score", "Enter a number; inf and -inf are allowed.")
+    return repr(score) if math.isfinite(score) else ("inf" if score > 0 else "-inf")
+
+
+def _run(editor: KeyEditor, wanted: Edit, held: _Held | None, payload: bytes) -> Word:
+    """Make the change, if what is there still is ``held``."""
+    seen = held.version if held else ""
+    match wanted.verb:
+        case Verb.SET_VALUE:
+            return editor.set(seen, payload)
+        case Verb.SET_FIELD:
+            return editor.set_field(wanted.address, seen, wanted.value)
+        case Verb.REMOVE_FIELD:
+            return editor.remove_field(wanted.address, seen)
+        case Verb.SET_ELEMENT:
+            return editor.set_element(int(wanted.address), seen, wanted.value)
+        case Verb.REMOVE_ELEMENT:
+            return editor.remove_element(int(wanted.address), seen)
+        case Verb.PUSH_FIRST | Verb.PUSH_LAST:
+            return editor.push(wanted.value, is_first=wanted.verb is Verb.PUSH_FIRST)
+        case Verb.ADD_MEMBER:
+            return editor.add_member(wanted.address)
+        case Verb.REMOVE_MEMBER:
+            return editor.remove_member(wanted.address)
+        case Verb.SET_SCORE:
+            return editor.set_score(wanted.address, seen, wanted.score)
+        case Verb.REMOVE_SCORED:
+            return editor.remove_scored(wanted.address, seen)
+        case Verb.ADD_ENTRY:
+            return editor.add_entry(wanted.fields)
+        case Verb.REMOVE_ENTRY:
+            return editor.remove_entry(wanted.address)
+
+
+def _conflict(held: _Held | None, wanted: Edit) -> EditResult:
+    if held is None:
+        there = Editable(wanted.address, problem="It is not there any more.")
+        return EditResult(False, "Somebody removed it since it was opened.", conflict=there)
+    if not wanted.version:
+        return EditResult(
+            False,
+            "There is one of this name already.",
+            "Saving again replaces it.",
+            conflict=_editable(held),
+        )
+    return EditResult(
+        False,
+        "Somebody changed it since it was opened.",
+        "What is there now is shown below; saving again replaces it.",
+        conflict=_editable(held),
+    )
+
+
+def _other_type(type: str) -> EditResult:
+    return EditResult(False, f"It is no {type} any more: somebody replaced it.", "Open the key again.")
+
+
+def _not_done(word: Word, type: str) -> EditResult:
+    match word:
+        case Word.GONE:
+            return GONE
+        case Word.TYPE:
+            return _other_type(type)
+        case Word.THERE:
+            return EditResult(False, "It is a member already.")
+        case Word.FAR:
+            words = (
+                f"It lies more than {FAR:,} elements from both ends; removing it would hold the server up."
+            )
+            return EditResult(False, words)
+        case _:
+            return EditResult(False, library.PLACEHOLDER_IS_FIXED, "It ends by itself; it can be deleted.")
+
+
+def _action(wanted: Edit, held: _Held | None) -> str:
+    if wanted.verb in _REMOVALS:
+        return "keys:value:remove"
+    if wanted.verb in _ADDITIONS or held is None:
+        return "keys:value:add"
+    return "keys:value:change"
+
+
+def _values(
+    held: _Held | None, wanted: Edit
+) -> tuple[Mapping[str, object] | None, Mapping[str, object] | None]:
+    """What the audit log keeps as before and after: enough to know what it was, not a copy."""
+    address = {"member": display(wanted.address, AUDITED_CHARS)} if wanted.address else {}
+    before = None if held is None else {**address, **_kept(held.value[len(held.header) :], held.score)}
+    if wanted.verb in _REMOVALS:
+        return before or address, None
+    if wanted.verb is Verb.ADD_ENTRY:
+        shown = {display(name, 80): _shown(value) for name, value in wanted.fields}
+        return before, {"fields": shown}
+    return before, {**address, **_kept(wanted.value, wanted.score)}
+
+
+def _kept(value: bytes, score: str) -> dict[str, object]:
+    return {"score": score} if score else {"value": _shown(value)}
+
+
+def _shown(value: bytes, length: int | None = None) -> str:
+    """A value in the log: how it begins, and how long it is where that is not all."""
+    length = len(value) if length is None else length
+    text = display(value, AUDITED_CHARS)
+    return text if len(value) == length and not text.endswith("…") else f"{text} ({length:,} bytes)"
+
+
+def _checked(value: bytes, field: str = "value") -> bytes:
+    if len(value) > MOST_EDITED_BYTES:
+        raise _invalid(field, f"Longer than {MOST_EDITED_BYTES // 1024:,} KB.")
+    return value
+
+
+def _invalid(field: str, words: str) -> InvalidInput:
+    return InvalidInput(words, fields={field: words})

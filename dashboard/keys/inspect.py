@@ -1,9 +1,65 @@
 """Opening a key: what it is, and its value in windows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Final
 
-from dashboard.keys.types import KeyDetail, View, Window
+from dashboard.access import Role, require
+from dashboard.caches import service as caches
+from dashboard.caching.policy import Policy, PolicyDocument, prefix_to_text
+from dashboard.errors import InvalidInput
+from dashboard.fleet import values
+from dashboard.fleet.editing import digest
+from dashboard.fleet.errors import Cause, FleetError
+from dashboard.fleet.values import Facts, Gone, KeyReader, Member, TypeChanged
+from dashboard.keys import decode, library, rowkeys
+from dashboard.keys.types import (
+    MOST_EDITED_BYTES,
+    WINDOW_BYTES,
+    WINDOW_ITEMS,
+    Item,
+    KeyDetail,
+    View,
+    Window,
+)
+from dashboard.keys.unpacking import is_packed
+from dashboard.monitoring import service as monitoring
+from dashboard.policies import service as policies
 from dashboard.work import UnitOfWork
+
+ITEM_BYTES: Final = 2_048
+"""Bytes of each member that a window shows."""
+SLACK_S: Final = 1.0
+"""A TTL may be that much longer than its policy allows before it is said to break it."""
+DOWNLOAD_BYTES: Final = 1_048_576
+"""Of one part of a download."""
+_TRIES: Final = 3
+"""Times a key is looked at anew that changes its type while it is read."""
+_MODULES: Final = {
+    "ReJSON-RL": "JSON (module)",
+    "TSDB-TYPE": "time series (module)",
+    "MBbloom--": "Bloom filter (module)",
+    "MBbloomCF": "cuckoo filter (module)",
+    "bloomfltr": "Bloom filter (module)",
+    "CMSk-TYPE": "count-min sketch (module)",
+    "TopK-TYPE": "top-k (module)",
+    "TDIS-TYPE": "t-digest (module)",
+    "graphdata": "graph (module)",
+    "ft_index0": "search index (module)",
+    "ft_invidx": "search index (module)",
+    "trietype0": "trie (module)",
+    "vectorset": "vector set",
+    "AI_TENSOR": "tensor (module)",
+    "AI__MODEL": "model (module)",
+}
+_TOUCHES: Final = (
+    "This server takes reading the value for a use of the key: before Redis 7.2 there is no way around that. Its idle "
+    "time would begin anew."
+)
+_TOUCHES_DENIED: Final = (
+    "This user may not run CLIENT NO-TOUCH, so reading the value would count as a use of the key, and its idle time "
+    "would begin anew. Grant it with: {grant}"
+)
 
 
 def open_key(
@@ -29,7 +85,13 @@ def open_key(
         InvalidInput: the cursor is none of ours.
         FleetError: the cache can't be reached or does not let us.
     """
-    raise NotImplementedError
+    require(work.actor, Role.VIEWER)
+    document = policies.document_in_force(work, cache_id)
+    found = _read(work, cache_id, key, view, start, cursor, may_touch)
+    if found is None:
+        return None
+    opened, reader = found
+    return _detail(work, opened, document, reader)
 
 
 def window(
@@ -43,7 +105,14 @@ def window(
     may_touch: bool = False,
 ) -> Window | None:
     """Another part of a key's value alone; the rest as ``open_key``. Empty with a note where it is withheld."""
-    raise NotImplementedError
+    require(work.actor, Role.VIEWER)
+    found = _read(work, cache_id, key, view, start, cursor, may_touch)
+    if found is None:
+        return None
+    opened, _ = found
+    if opened.withheld:
+        return replace(opened.window, notes=(opened.withheld,))
+    return opened.window
 
 
 def open_item(
@@ -66,7 +135,31 @@ def open_item(
     Raises:
         as ``open_key``.
     """
-    raise NotImplementedError
+    require(work.actor, Role.VIEWER)
+    reader = _reader(work, cache_id, key)
+    try:
+        for _ in range(_TRIES):
+            facts = reader.facts()
+            if facts is None or facts.type not in values.TYPES or facts.type == "string":
+                return None
+            if not (may_touch or reader.hides):
+                return Window(0, notes=(_touches(reader),))
+            try:
+                member = reader.member(facts.type, address)
+            except TypeChanged:
+                continue
+            except Gone:
+                return None
+            except ValueError:
+                raise InvalidInput(f"A {facts.type} has no such member.") from None
+            except FleetError as error:
+                if error.problem.cause is not Cause.TOO_LARGE:
+                    raise
+                return Window(0, notes=(f"{error.message} {error.what_to_do}".strip(),))
+            return None if member is None else _item_window(member, view)
+        return None
+    finally:
+        _tell(work, cache_id, reader)
 
 
 def download_size(work: UnitOfWork, cache_id: int, key: bytes) -> int | None:
@@ -76,17 +169,269 @@ def download_size(work: UnitOfWork, cache_id: int, key: bytes) -> int | None:
         NotFound: there is no such cache.
         FleetError: the cache can't be reached or does not let us.
     """
-    raise NotImplementedError
+    require(work.actor, Role.VIEWER)
+    reader = _reader(work, cache_id, key)
+    try:
+        return reader.length("string")
+    except (Gone, TypeChanged):
+        return None
+    finally:
+        _tell(work, cache_id, reader)
 
 
 def download_chunks(work: UnitOfWork, cache_id: int, key: bytes) -> Iterator[bytes]:
     """A string's bytes, raw, window by window; nothing is read before the first is asked for.
 
-    Ends early when the value changes meanwhile, so that the parts never come from two values; the reader then has
-    fewer bytes than ``download_size`` said. The unit of work is used up to the first part only.
+    Ends early when the value's length changes meanwhile: the reader then has fewer bytes than ``download_size`` said.
+    A value that is replaced by one of the same length is not noticed. The unit of work is used before the first part
+    only, so it may be closed while the rest is read.
 
     Raises:
         NotFound: there is no such cache.
-        FleetError: the cache can't be reached, does not let us, or the value is no string.
+        FleetError: the cache can't be reached, or does not let us.
     """
-    raise NotImplementedError
+    require(work.actor, Role.VIEWER)
+    reader = _reader(work, cache_id, key)
+    return _chunks(reader)
+
+
+def _chunks(reader: KeyReader) -> Iterator[bytes]:
+    start, length = 0, None
+    while length is None or start < length:
+        try:
+            text = reader.text(start, DOWNLOAD_BYTES)
+        except (Gone, TypeChanged):
+            return
+        if length not in (None, text.length) or not text.data:
+            return
+        length = text.length
+        start += len(text.data)
+        yield text.data
+
+
+class _Opened:
+    """What was read of a key.
+
+    Args:
+        facts: what the server says.
+        window: of the value.
+        start: of a string, how it begins.
+        withheld: why the value was not read; empty: it was.
+    """
+
+    def __init__(
+        self, key: bytes, facts: Facts, window: Window, start: bytes = b"", withheld: str = ""
+    ) -> None:
+        self.key = key
+        self.facts = facts
+        self.window = window
+        self.start = start
+        self.withheld = withheld
+
+
+def _read(
+    work: UnitOfWork, cache_id: int, key: bytes, view: View, start: int, cursor: str, may_touch: bool
+) -> tuple[_Opened, KeyReader] | None:
+    reader = _reader(work, cache_id, key)
+    try:
+        for turn in range(_TRIES):
+            facts = reader.facts()
+            if facts is None:
+                return None
+            if facts.type not in values.TYPES:
+                name = _MODULES.get(facts.type, f"of the type {facts.type} (module)")
+                note = f"Its value is a {name}, which can't be read here."
+                return _Opened(key, facts, Window(0, notes=(note,))), reader
+            if not (may_touch or reader.hides):
+                return _Opened(key, facts, Window(0), withheld=_touches(reader)), reader
+            try:
+                if facts.type == "string":
+                    return _string(reader, facts, view, start), reader
+                # A place of another type means nothing here.
+                place = cursor if turn == 0 else ""
+                return _collection(reader, facts, place or (str(start) if start else "")), reader
+            except TypeChanged:
+                continue
+            except Gone:
+                return None
+            except ValueError:
+                raise InvalidInput(
+                    "This address is of no part of the value.", what_to_do="Open the key from the list."
+                ) from None
+        assert facts is not None
+        note = "It changes its type faster than it can be read."
+        return _Opened(key, facts, Window(0, notes=(note,))), reader
+    finally:
+        _tell(work, cache_id, reader)
+
+
+def _string(reader: KeyReader, facts: Facts, view: View, start: int) -> _Opened:
+    """One window of a string, decoded; what is compressed is read whole, up to what may be edited."""
+    if start < 0:
+        raise ValueError(start)
+    text = reader.text(start, WINDOW_BYTES)
+    data = text.data
+    header, _ = library.read_header(data) if start == 0 else (0, ())
+    is_all = start + len(data) >= text.length
+    if start == 0 and not is_all and view in (View.AUTO, View.JSON) and is_packed(data[header:]):
+        more = reader.text(len(data), MOST_EDITED_BYTES - len(data))
+        if more.length == text.length:
+            data += more.data
+            is_all = len(data) >= text.length
+    body = data if view in (View.TEXT, View.HEX) else data[header:]
+    decoded = decode.decode(body, view, is_all=is_all, offset=start)
+    shown = decode.HEX_BYTES if decoded.hex and decoded.out_bytes is None else len(data)
+    end = start + min(shown, len(data))
+    # Behind something compressed there is only more of it.
+    is_over = end >= text.length or (decoded.out_bytes is not None and view is not View.HEX)
+    window = Window(
+        length=text.length,
+        start=start,
+        cursor="" if is_over else str(end),
+        raw=data[: end - start],
+        decoded=decoded,
+    )
+    return _Opened(
+        reader.key, facts, window, data if start == 0 else reader.text(0, library.LONGEST_HEADER).data
+    )
+
+
+def _collection(reader: KeyReader, facts: Facts, place: str) -> _Opened:
+    part = reader.part(facts, place, WINDOW_ITEMS)
+    notes = [part.problem] if part.problem else []
+    groups = []
+    if facts.type == "stream" and not place:
+        found = reader.groups()
+        groups = [_group(each) for each in found.groups]
+        if found.total is None:
+            notes.append("The server does not say which groups read it.")
+        elif found.total > len(groups):
+            notes.append(f"{found.total:,} groups read it; more than {values.MOST_GROUPS} are not listed.")
+    begins = place if facts.type in ("list", "zset") else "0"
+    window = Window(
+        length=part.length,
+        start=int(begins or 0),
+        cursor=part.next,
+        items=tuple(_item(member) for member in part.members),
+        groups=tuple(groups),
+        notes=tuple(notes),
+    )
+    return _Opened(reader.key, facts, window)
+
+
+def _item(member: Member, most: int = ITEM_BYTES) -> Item:
+    fields = tuple((name[:most], value[:most]) for name, value in member.fields)
+    size = sum(len(name) + len(value) for name, value in member.fields)
+    return Item(
+        address=member.address,
+        value=member.value[:most],
+        full_bytes=size or len(member.value),
+        score=member.score,
+        fields=fields,
+        ttl_s=None if member.ttl_ms is None else member.ttl_ms / 1000,
+        version=digest(member.score.encode() or member.value),
+    )
+
+
+def _item_window(member: Member, view: View) -> Window:
+    """A member as a window of its own: of sets the member itself is the value."""
+    value = member.value if member.value or member.fields else b"" if member.score else member.address
+    is_all = len(value) <= MOST_EDITED_BYTES
+    data = value[:MOST_EDITED_BYTES]
+    return Window(
+        length=len(value),
+        raw=data[:WINDOW_BYTES],
+        decoded=None if member.fields else decode.decode(data, view, is_all=is_all),
+        items=(_item(member, WINDOW_BYTES),),
+    )
+
+
+def _group(found: Mapping[str, str]) -> dict[str, str]:
+    names = {
+        "name": "name",
+        "consumers": "consumers",
+        "pending": "pending",
+        "last_delivered": "last-delivered-id",
+        "lag": "lag",
+    }
+    return {name: found.get(theirs, "") for name, theirs in names.items()}
+
+
+def _detail(work: UnitOfWork, opened: _Opened, document: PolicyDocument, reader: KeyReader) -> KeyDetail:
+    facts, window = opened.facts, opened.window
+    is_all = len(opened.start) >= window.length
+    role = library.role_of(opened.key, facts.type, opened.start, is_all=is_all)
+    policy = document.find(opened.key) if role.is_value else None
+    ttl_s = None if facts.ttl_ms is None else facts.ttl_ms / 1000
+    is_string = facts.type == "string" and not opened.withheld
+    return KeyDetail(
+        key=opened.key,
+        type=facts.type,
+        ttl_s=ttl_s,
+        expires_at=None if ttl_s is None else work.now.timestamp() + ttl_s,
+        size_bytes=facts.size_bytes,
+        encoding=facts.encoding,
+        idle_s=facts.idle_s,
+        frequency=facts.frequency,
+        references=facts.references,
+        policy=prefix_to_text(policy.prefix) if policy else "",
+        policy_words=policies.ttl_text(policy) if policy else "",
+        conforms=_conforms(ttl_s, policy),
+        longest_s=longest_s(policy),
+        window=window,
+        tags=role.tags,
+        library=role.name,
+        library_note=role.note,
+        rows=rowkeys.rows_of(opened.key, document.mappings),
+        version=digest(opened.start) if is_string and is_all and window.start == 0 else "",
+        hint=decode.hint(opened.start[role.header :], window.length) if is_string else "",
+        notes=_notes(reader),
+        withheld=opened.withheld,
+        fixed=role.fixed or _fixed(facts, window),
+    )
+
+
+def longest_s(policy: Policy | None) -> float | None:
+    """The longest TTL a policy gives, seconds; None: it caches nothing, or there is none."""
+    if policy is None or policy.base_ttl_s is None:
+        return None
+    return policy.base_ttl_s + policy.jitter_s + (policy.protection.grace_s or 0)
+
+
+def _conforms(ttl_s: float | None, policy: Policy | None) -> bool | None:
+    longest = longest_s(policy)
+    if policy is None or longest is None:
+        # Where nothing is cached any TTL is right; only none at all is not.
+        return False if policy is not None and ttl_s is None else None
+    return ttl_s is not None and ttl_s <= longest + SLACK_S
+
+
+def _fixed(facts: Facts, window: Window) -> str:
+    if facts.type not in values.TYPES:
+        return "Values of modules can't be edited here."
+    if facts.type == "string" and window.length > MOST_EDITED_BYTES:
+        return f"Values of more than {MOST_EDITED_BYTES // 1024:,} KB can't be edited here."
+    return ""
+
+
+def _touches(reader: KeyReader) -> str:
+    if reader.server.has_no_touch:
+        return _TOUCHES_DENIED.format(grant=reader.missing.get("CLIENT NO-TOUCH", "ACL SETUSER"))
+    return _TOUCHES
+
+
+def _notes(reader: KeyReader) -> tuple[str, ...]:
+    shown = {name: line for name, line in reader.missing.items() if name != "CLIENT NO-TOUCH"}
+    return tuple(f"This user may not run {name}. Grant it with: {line}" for name, line in shown.items())
+
+
+def _reader(work: UnitOfWork, cache_id: int, key: bytes) -> KeyReader:
+    cache = caches.get_cache(work, cache_id)
+    return KeyReader(caches.connect(work, cache), key)
+
+
+def _tell(work: UnitOfWork, cache_id: int, reader: KeyReader) -> None:
+    """Have our lookups taken off the cache's hit ratio."""
+    lookups = reader.lookups
+    if lookups.hits or lookups.misses:
+        monitoring.record_self_lookups(work, cache_id, lookups.hits, lookups.misses)

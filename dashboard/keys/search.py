@@ -1,9 +1,39 @@
 """Finding keys: by name at once, by SCAN otherwise, a bounded piece of work for each page."""
 
-from collections.abc import Sequence
+import base64
+import binascii
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
-from dashboard.keys.types import KeyPage, Search
+from dashboard.access import Role, require
+from dashboard.caches import service as caches
+from dashboard.caching.policy import prefix_from_text
+from dashboard.errors import InvalidInput
+from dashboard.fleet import scan
+from dashboard.fleet.errors import Cause, FleetError
+from dashboard.fleet.listing import Listed, Lister
+from dashboard.fleet.registry import Connection, Node
+from dashboard.keys.types import PAGE_KEYS, TTL_FILTERS, KeyPage, KeyRow, Search
+from dashboard.keyspace import service as keyspace
+from dashboard.monitoring import service as monitoring
 from dashboard.work import UnitOfWork
+
+MOST_LOOKED_AT: Final = 20_000
+"""Keys that are looked at for one page."""
+MOST_S: Final = 0.3
+"""Seconds after which a page ends where it stands."""
+LONGEST: Final = 4_096
+"""Bytes of what is searched for."""
+MOST_ASTERISKS: Final = 8
+"""In one pattern: before Redis 7.2.6 the time to match is the key's length to the power of their number."""
+_FEWEST: Final = 100
+_MOST: Final = 1_000
+"""Keys that one SCAN looks at."""
+_GLOB: Final = re.compile(r"[*?\[]")
+_SPECIAL: Final = re.compile(rb"[*?\[\\]")
+_TYPE: Final = re.compile(r"[\x21-\x7e]{1,64}")
 
 
 def read_search(
@@ -22,7 +52,36 @@ def read_search(
     Raises:
         InvalidInput: fields "q", "type", "ttl".
     """
-    raise NotImplementedError
+    if type and _TYPE.fullmatch(type) is None:
+        raise _invalid("type", "Choose a type, such as string or hash.")
+    if ttl and ttl not in TTL_FILTERS:
+        raise _invalid("ttl", f"Choose one of {', '.join(TTL_FILTERS)}.")
+    try:
+        literal = prefix_from_text(text)
+    except ValueError:
+        raise _invalid("q", "Write a backslash as \\\\ and a byte that is no text as \\xHH.") from None
+    if len(literal) > LONGEST:
+        raise _invalid("q", f"Longer than {LONGEST:,} bytes.")
+    path = tuple(under)
+    try:
+        keyspace.pattern_of(path, is_leaf=True)
+    except ValueError:
+        raise _invalid("under", "There is no such prefix.") from None
+    if is_exact:
+        return Search(text, exact=literal, under=path, type=type or None, ttl=ttl)
+    if not literal:
+        return Search(text, under=path, type=type or None, ttl=ttl)
+    if not _GLOB.search(text):
+        return Search(text, glob_escape(literal) + b"*", under=path, type=type or None, ttl=ttl)
+    pattern = re.sub(rb"(?<!\\)\*+", b"*", literal)
+    if pattern.count(b"*") > MOST_ASTERISKS:
+        raise _invalid("q", f"More than {MOST_ASTERISKS} asterisks would keep the server busy for long.")
+    return Search(text, pattern, under=path, type=type or None, ttl=ttl)
+
+
+def glob_escape(literal: bytes) -> bytes:
+    """The pattern that matches exactly these bytes."""
+    return _SPECIAL.sub(rb"\\\g<0>", literal)
 
 
 def search(
@@ -42,7 +101,183 @@ def search(
 
     Raises:
         NotFound: there is no such cache.
-        InvalidInput: the cursor is none of ours, or of another shape of the cluster.
+        InvalidInput: the cursor is none of ours, or of a node that is gone.
         FleetError: the cache can't be reached or does not let us.
     """
-    raise NotImplementedError
+    require(work.actor, Role.VIEWER)
+    connection = caches.connect(work, caches.get_cache(work, cache_id))
+    delimiters = keyspace.limits(work, cache_id).delimiters if wanted.under else ""
+    walk = Walk(connection, wanted, delimiters)
+    try:
+        return walk.page(cursor, before, found_before)
+    finally:
+        lookups = walk.lister.lookups
+        if lookups.hits or lookups.misses:
+            monitoring.record_self_lookups(work, cache_id, lookups.hits, lookups.misses)
+
+
+class Walk:
+    """A search through a cache's nodes, one after the other.
+
+    Args:
+        connection: the cache.
+        wanted: what is searched for.
+        delimiters: that parts of keys are separated by, for ``wanted.under``.
+        monotonic: seconds.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        wanted: Search,
+        delimiters: str = ":",
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.lister = Lister(connection)
+        self._connection = connection
+        self._wanted = wanted
+        self._below = below(wanted.under, delimiters)
+        self._match = wanted.pattern or _pattern(wanted.under)
+        self._monotonic = monotonic
+        self._ttl = TTL_FILTERS[wanted.ttl] if wanted.ttl else None
+
+    def page(self, cursor: str, before: int, found_before: int) -> KeyPage:
+        """See ``search``."""
+        nodes = sorted(self._connection.nodes(), key=lambda node: node.id)
+        totals = {node.id: scan.server_state(node).keys for node in nodes}
+        keyspace_keys = sum(totals.values())
+        if self._wanted.exact is not None:
+            rows = self._exact(self._wanted.exact)
+            return KeyPage(rows, "", 1, before, found_before, keyspace_keys)
+        number, place = _read_cursor(cursor, nodes)
+        until = self._monotonic() + MOST_S
+        found: dict[bytes, Listed] = {}
+        looked_at, count = 0, _FEWEST
+        while True:
+            node = nodes[number]
+            burst, count = self._burst(node, place, count)
+            found.update((each.key, each) for each in self._kept(node, burst.keys))
+            if self._match is None:
+                looked_at += len(burst.keys)
+            else:
+                looked_at += scan.looked_at(place, burst.cursor, count, totals[node.id])
+            place = burst.cursor
+            if place == scan.START:
+                number += 1
+            is_over = number == len(nodes)
+            is_spent = looked_at >= MOST_LOOKED_AT or self._monotonic() >= until
+            if is_over or is_spent or len(found) >= PAGE_KEYS:
+                break
+            # As many as the page still lacks, at the rate so far; never more than a server does in a millisecond.
+            needed = (PAGE_KEYS - len(found)) * max(looked_at, 1) // max(len(found), 1)
+            count = max(_FEWEST, min(_MOST, needed, 2 * count))
+        return KeyPage(
+            rows=self._rows(list(found.values())),
+            cursor="" if is_over else _write_cursor(nodes[number], place),
+            looked_at=looked_at,
+            before=before,
+            found_before=found_before,
+            keyspace=keyspace_keys,
+            stopped_early=not is_over and len(found) < PAGE_KEYS,
+        )
+
+    def _exact(self, key: bytes) -> tuple[KeyRow, ...]:
+        found = self.lister.find(key)
+        return () if found is None or not self._fits(found) or not self._below(key) else self._rows([found])
+
+    def _burst(self, node: Node, place: int, count: int) -> tuple[scan.Burst, int]:
+        """One SCAN; a shorter one where the keys are so long that their names don't fit."""
+        while True:
+            try:
+                return scan.scan(node, place, count=count, match=self._match), count
+            except FleetError as error:
+                if error.problem.cause is not Cause.TOO_LARGE or count == 1:
+                    raise
+                count = max(1, count // 10)
+
+    def _kept(self, node: Node, keys: Iterable[bytes]) -> list[Listed]:
+        """Those that the filters let through; filters that need nothing of the server go first."""
+        named = [key for key in keys if self._below(key)]
+        return [found for found in self.lister.look(node, named) if self._fits(found)]
+
+    def _fits(self, found: Listed) -> bool:
+        if self._wanted.type is not None and found.type != self._wanted.type:
+            return False
+        return self._ttl is None or self._ttl.holds(None if found.ttl_ms is None else found.ttl_ms / 1000)
+
+    def _rows(self, found: Sequence[Listed]) -> tuple[KeyRow, ...]:
+        weighed = self.lister.weigh([each.key for each in found])
+        return tuple(
+            KeyRow(
+                key=each.key,
+                type=each.type,
+                ttl_s=None if each.ttl_ms is None else each.ttl_ms / 1000,
+                size_bytes=more.size_bytes,
+                idle_s=more.idle_s,
+            )
+            for each, more in zip(found, weighed, strict=True)
+        )
+
+
+def below(under: Sequence[str], delimiters: str) -> Callable[[bytes], bool]:
+    """Whether a key lies below a path of the tree.
+
+    A folded part is any text without a delimiter; what the tree folds beyond that, and "(other)", is taken for all that
+    its parent holds.
+
+    Args:
+        under: the path; empty: every key does.
+        delimiters: that end its parts.
+    """
+    path = _named(under)
+    if not path:
+        return lambda key: True
+    ends = re.escape(delimiters.encode())
+    folded = b"[^" + ends + b"]+" if ends else b".+"
+    pieces = "".join(path).split(keyspace.FOLDED)
+    pattern = folded.join(re.escape(prefix_from_text(piece)) for piece in pieces)
+    is_leaf = not path[-1].endswith(tuple(delimiters)) and len(path) <= _DEEPEST
+    match = re.compile(pattern + (rb"\Z" if is_leaf else b""), re.DOTALL).match
+    return lambda key: match(key) is not None
+
+
+_DEEPEST: Final = 8
+"""Parts of a key that the tree tells apart; the last one may have delimiters in it."""
+
+
+def _named(under: Sequence[str]) -> tuple[str, ...]:
+    """The path without what has no name: its parent holds those keys."""
+    return tuple(under[: under.index(keyspace.OTHER)]) if keyspace.OTHER in under else tuple(under)
+
+
+def _pattern(under: Sequence[str]) -> bytes | None:
+    path = _named(under)
+    pattern = keyspace.pattern_of(path, is_leaf=False) if path else None
+    return None if pattern is None else prefix_from_text(pattern)
+
+
+def _write_cursor(node: Node, place: int) -> str:
+    return base64.urlsafe_b64encode(f"{place} {node.id}".encode()).rstrip(b"=").decode()
+
+
+def _read_cursor(cursor: str, nodes: Sequence[Node]) -> tuple[int, int]:
+    """The index of the node, and the place in it."""
+    if not cursor:
+        return 0, scan.START
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        place, _, name = text.partition(" ")
+        known = [node.id for node in nodes]
+        if not (place.isascii() and place.isdigit() and len(place) <= 20) or int(place) >= scan.WHOLE:
+            raise ValueError(place)
+        return known.index(name), int(place)
+    except (binascii.Error, UnicodeError, ValueError):
+        raise InvalidInput(
+            "The list can't go on from this address: it is of another cache, or its servers have changed.",
+            what_to_do="Begin the list anew.",
+        ) from None
+
+
+def _invalid(field: str, words: str) -> InvalidInput:
+    return InvalidInput(words, fields={field: words})

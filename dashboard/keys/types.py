@@ -25,6 +25,38 @@ class View(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class TtlFilter:
+    """Keys by how long they have to live.
+
+    Args:
+        label: as on screen.
+        least_s, most_s: remaining seconds, the first included; None: no bound.
+        is_none: those that never expire instead.
+    """
+
+    label: str
+    least_s: float | None = None
+    most_s: float | None = None
+    is_none: bool = False
+
+    def holds(self, ttl_s: float | None) -> bool:
+        """Whether a key with this TTL is meant; None: it never expires."""
+        if ttl_s is None or self.is_none:
+            return ttl_s is None and self.is_none
+        return (self.least_s or 0.0) <= ttl_s and (self.most_s is None or ttl_s < self.most_s)
+
+
+TTL_FILTERS: Final[Mapping[str, TtlFilter]] = {
+    "none": TtlFilter("No TTL", is_none=True),
+    "lt1m": TtlFilter("Under 1 m", most_s=60),
+    "lt1h": TtlFilter("Under 1 h", most_s=3_600),
+    "lt1d": TtlFilter("Under 24 h", most_s=86_400),
+    "gt1d": TtlFilter("24 h or more", least_s=86_400),
+}
+"""Name in addresses to what it holds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Search:
     """What the key list shows.
 
@@ -34,7 +66,7 @@ class Search:
         exact: the one key that is asked for; then nothing is scanned.
         under: a path of the prefix tree (``keyspace.TreeNode.path``); only keys below it.
         type: as TYPE says; None: any.
-        ttl: "", "none", "lt1m", "lt1h", "gt1d", ...: see forms.
+        ttl: one of TTL_FILTERS; "": any.
     """
 
     text: str = ""
@@ -128,6 +160,7 @@ class Item:
         score: of a sorted set's member, as the server writes it.
         fields: of a stream's entry.
         ttl_s: of a hash field that has one (Redis 7.4).
+        version: see ``Edit``.
     """
 
     address: bytes
@@ -136,6 +169,7 @@ class Item:
     score: str = ""
     fields: tuple[tuple[bytes, bytes], ...] = ()
     ttl_s: float | None = None
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +207,7 @@ class KeyDetail:
         ttl_s: remaining; None: none. expires_at: epoch seconds.
         encoding, idle_s, frequency, references, size_bytes: None where the server does not say.
         policy: prefix text of the policy that applies ("" default); policy_words: "4 h + up to 36 m".
-        conforms: whether its TTL keeps to the policy; None: the policy caches nothing, or none applies.
+        conforms: whether its TTL keeps to the policy; None: the policy caches nothing and it has one, or none applies.
         longest_s: base + jitter + grace of the policy.
         tags: of the library's entry.
         library: what it is to the caching library, in words: "", "entry", "load placeholder", "hold", "negative entry".
@@ -270,7 +304,8 @@ class Editable:
         is_escaped: ``typed`` is written with \\xHH for bytes that are no text, \\n and so on; else it is text as is.
         score: of a sorted set's member.
         version: see ``Edit``.
-        problem: why it can't be edited, in a sentence; then the rest is empty.
+        problem: why it can't be edited, in a sentence; then the rest is empty, but for the version where it can be
+            removed all the same.
     """
 
     address: bytes

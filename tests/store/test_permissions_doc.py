@@ -15,7 +15,15 @@ from dashboard.fleet import commands, policies
 from dashboard.fleet.check import check_connection
 from dashboard.fleet.commands import Missing
 from dashboard.fleet.errors import FleetDenied
-from dashboard.fleet.permissions import POLICIES, PURGES, READ_ONLY
+from dashboard.fleet.permissions import (
+    BROWSING,
+    BROWSING_NEWER,
+    EDITS,
+    EDITS_NEWER,
+    POLICIES,
+    PURGES,
+    READ_ONLY,
+)
 from dashboard.fleet.registry import Connection, Fleet
 from dashboard.fleet.url import CacheUrl, parse_url
 from dashboard.invalidation.signals import Failed
@@ -26,12 +34,16 @@ DOC = Path(__file__).resolve().parents[2] / "docs" / "permissions.md"
 PASSWORD = "correct-horse"
 POLICIES_LINE = 2
 PURGES_LINE = 3
+BROWSING_LINE = 4
+BROWSING_NEWER_LINE = 5
+EDITS_LINE = 6
+EDITS_NEWER_LINE = 7
 
 
 def documented(number: int) -> list[str]:
     """The words of the document's ``number``-th ACL line, with a real password."""
     lines: list[str] = re.findall(r"^\s*(ACL SETUSER .*)$", DOC.read_text(), re.MULTILINE)
-    assert len(lines) == 4
+    assert len(lines) == 8
     return lines[number].replace("PASSWORD", PASSWORD).split()
 
 
@@ -112,13 +124,29 @@ def test_the_documented_sentinel_line_is_enough(tmp_path: Path) -> None:
 def test_the_table_lists_every_right() -> None:
     rules = [word for word in documented(0) if word.startswith("+")]
     assert rules == [permission.rule for permission in READ_ONLY]
-    rows = re.findall(r"^\| `(\+[^`]+)` \| ([A-Z ]+) \|", DOC.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `(\+[^`]+)` \| ([A-Z -]+) \|", DOC.read_text(), re.MULTILINE)
     assert [(rule.replace("\\|", "|"), command) for rule, command in rows] == [
-        (permission.rule, permission.command) for permission in (*READ_ONLY, *POLICIES, *PURGES)
+        (permission.rule, permission.command)
+        for permission in (
+            *READ_ONLY,
+            *POLICIES,
+            *PURGES,
+            *BROWSING,
+            *BROWSING_NEWER,
+            *EDITS,
+            *EDITS_NEWER,
+        )
     ]
     rules = [word.rstrip(")") for word in documented(POLICIES_LINE) if word.startswith("+")]
     assert sorted(rules) == sorted(permission.rule for permission in POLICIES)
-    assert documented(PURGES_LINE)[3:] == [permission.rule for permission in PURGES]
+    for number, group in (
+        (PURGES_LINE, PURGES),
+        (BROWSING_LINE, BROWSING),
+        (BROWSING_NEWER_LINE, BROWSING_NEWER),
+        (EDITS_LINE, EDITS),
+        (EDITS_NEWER_LINE, EDITS_NEWER),
+    ):
+        assert documented(number)[3:] == [permission.rule for permission in group]
 
 
 @pytest.mark.parametrize("missing", ["eval", "set"])

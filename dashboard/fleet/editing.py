@@ -1,0 +1,353 @@
+"""Changing one key: each change is one script, which compares what is there with what was seen before it acts.
+
+No change takes a TTL away: a string is set with KEEPTTL, and a hash field's own TTL is put back. None makes a key that
+is not there.
+"""
+
+import hashlib
+import secrets
+from enum import Enum
+from typing import Any, Final
+
+import redis
+from redis.crc import key_slot
+
+from dashboard.caching.wire import DROP, MAGIC, Script
+from dashboard.fleet.errors import Problem, as_error, explain
+from dashboard.fleet.permissions import EDITS, acl_line
+from dashboard.fleet.purging import Router, finish, judge, run_script
+from dashboard.fleet.registry import Command, Connection, Node
+from dashboard.fleet.values import KeyReader, Lookups
+
+LARGEST: Final = 1_048_576
+"""Bytes of a value that can be replaced."""
+FAR: Final = 100_000
+"""A list element further from both ends can't be taken out: the server would go through all before it."""
+
+_BEGIN: Final = """
+local hits = 0
+local function ask(...)
+  hits = hits + 1
+  return redis.call(...)
+end
+local function is(held, seen)
+  if seen == '' then return not held end
+  return held and redis.sha1hex(held) == seen
+end
+local found = redis.call('TYPE', KEYS[1])
+local kind = type(found) == 'table' and found['ok'] or found
+if kind == 'none' then return {'gone', 0, 1} end
+hits = 1
+local misses = 0
+local function done(word) return {word, hits, misses} end
+local function left()
+  if redis.call('EXISTS', KEYS[1]) == 1 then
+    hits = hits + 1
+    return done('done')
+  end
+  misses = misses + 1
+  return done('last')
+end
+"""
+# is: whether what is there is what was seen; an empty digest: nothing was.
+
+_TYPED: Final = _BEGIN + "if kind ~= '%s' then return done('type') end\n"
+
+
+def _script(name: str, type: str, body: str) -> Script:
+    return Script(name, _TYPED % type + body)
+
+
+_SET: Final = _script(
+    "set",
+    "string",
+    """
+if ask('STRLEN', KEYS[1]) > tonumber(ARGV[3]) then return done('changed') end
+if not is(ask('GET', KEYS[1]), ARGV[1]) then return done('changed') end
+redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+return done('done')
+""",
+)
+_SET_FIELD: Final = _script(
+    "set field",
+    "hash",
+    """
+if not is(ask('HGET', KEYS[1], ARGV[1]), ARGV[2]) then return done('changed') end
+local at = ARGV[4] == '1' and ask('HPEXPIRETIME', KEYS[1], 'FIELDS', 1, ARGV[1])[1] or -1
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+if at > 0 then redis.call('HPEXPIREAT', KEYS[1], string.format('%.0f', at), 'FIELDS', 1, ARGV[1]) end
+return done('done')
+""",
+)
+_REMOVE_FIELD: Final = _script(
+    "remove field",
+    "hash",
+    """
+if not is(ask('HGET', KEYS[1], ARGV[1]), ARGV[2]) then return done('changed') end
+redis.call('HDEL', KEYS[1], ARGV[1])
+return left()
+""",
+)
+_SET_ELEMENT: Final = _script(
+    "set element",
+    "list",
+    """
+if not is(ask('LINDEX', KEYS[1], ARGV[1]), ARGV[2]) then return done('changed') end
+redis.call('LSET', KEYS[1], ARGV[1], ARGV[3])
+return done('done')
+""",
+)
+_REMOVE_ELEMENT: Final = _script(
+    "remove element",
+    "list",
+    """
+local place, length = tonumber(ARGV[1]), ask('LLEN', KEYS[1])
+local behind = length - 1 - place
+if math.min(place, behind) > tonumber(ARGV[4]) then return done('far') end
+if not is(ask('LINDEX', KEYS[1], ARGV[1]), ARGV[2]) then return done('changed') end
+redis.call('LSET', KEYS[1], ARGV[1], ARGV[3])
+redis.call('LREM', KEYS[1], place <= behind and 1 or -1, ARGV[3])
+return done(length > 1 and 'done' or 'last')
+""",
+)
+_PUSH: Final = _script(
+    "push",
+    "list",
+    """
+redis.call(ARGV[1], KEYS[1], ARGV[2])
+return done('done')
+""",
+)
+_ADD_MEMBER: Final = _script(
+    "add member",
+    "set",
+    """
+return done(redis.call('SADD', KEYS[1], ARGV[1]) == 1 and 'done' or 'there')
+""",
+)
+_REMOVE_MEMBER: Final = _script(
+    "remove member",
+    "set",
+    """
+if redis.call('SREM', KEYS[1], ARGV[1]) == 0 then return done('changed') end
+return left()
+""",
+)
+_SET_SCORE: Final = _script(
+    "set score",
+    "zset",
+    """
+if not is(ask('ZSCORE', KEYS[1], ARGV[1]), ARGV[2]) then return done('changed') end
+redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
+return done('done')
+""",
+)
+_REMOVE_SCORED: Final = _script(
+    "remove scored",
+    "zset",
+    """
+if not is(ask('ZSCORE', KEYS[1], ARGV[1]), ARGV[2]) then return done('changed') end
+redis.call('ZREM', KEYS[1], ARGV[1])
+return left()
+""",
+)
+_ADD_ENTRY: Final = _script(
+    "add entry",
+    "stream",
+    """
+redis.call('XADD', KEYS[1], '*', unpack(ARGV))
+return done('done')
+""",
+)
+_REMOVE_ENTRY: Final = _script(
+    "remove entry",
+    "stream",
+    """
+return done(redis.call('XDEL', KEYS[1], ARGV[1]) == 1 and 'done' or 'changed')
+""",
+)
+_LEFT_ALONE: Final = """
+if kind == 'string' and ask('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) == ARGV[1] then return done('placeholder') end
+"""
+_EXPIRE: Final = Script(
+    "expire",
+    _BEGIN
+    + _LEFT_ALONE
+    + """
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return done('done')
+""",
+)
+_PERSIST: Final = Script(
+    "persist",
+    _BEGIN
+    + _LEFT_ALONE
+    + """
+return done(redis.call('PERSIST', KEYS[1]) == 1 and 'done' or 'there')
+""",
+)
+_RENAME: Final = Script(
+    "rename",
+    _BEGIN
+    + _LEFT_ALONE
+    + """
+return done(redis.call('RENAMENX', KEYS[1], KEYS[2]) == 1 and 'done' or 'there')
+""",
+)
+
+
+class Word(Enum):
+    """How a change ended."""
+
+    DONE = "done"
+    LAST = "last"
+    """Done, and the key went with its last member."""
+    GONE = "gone"
+    """There is no such key."""
+    TYPE = "type"
+    """The key holds another type."""
+    CHANGED = "changed"
+    """Something else is there than was seen; nothing was done."""
+    THERE = "there"
+    """There was nothing to do, or the new name is taken."""
+    FAR = "far"
+    """It lies too far within a list."""
+    PLACEHOLDER = "placeholder"
+    """A placeholder of the caching library, which is left alone."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether something was changed."""
+        return self in (Word.DONE, Word.LAST)
+
+
+def digest(held: bytes) -> str:
+    """What was seen, as the scripts compare it. An empty one stands for nothing."""
+    return hashlib.sha1(held, usedforsecurity=False).hexdigest()
+
+
+class KeyEditor:
+    """Changes one key.
+
+    Args:
+        connection: the cache.
+        key: which.
+        lookups: counts what the server takes for lookups.
+
+    Every method returns how it ended, and raises FleetError: the cache can't be reached, or does not let us. ``seen``
+    is the digest of what was seen there.
+    """
+
+    def __init__(self, connection: Connection, key: bytes, lookups: Lookups) -> None:
+        self._connection = connection
+        self._key = key
+        self._lookups = lookups
+        self._router = Router(connection)
+
+    def set(self, seen: str, value: bytes) -> Word:
+        """Replace a string; one longer than LARGEST counts as changed."""
+        return self._run(_SET, seen.encode(), value, LARGEST)
+
+    def set_field(self, name: bytes, seen: str, value: bytes) -> Word:
+        """Replace a hash field's value, or add the field."""
+        has_ttls = KeyReader(self._connection, self._key).server.has_field_ttls
+        return self._run(_SET_FIELD, name, seen.encode(), value, int(has_ttls))
+
+    def remove_field(self, name: bytes, seen: str) -> Word:
+        """Remove a hash field."""
+        return self._run(_REMOVE_FIELD, name, seen.encode())
+
+    def set_element(self, index: int, seen: str, value: bytes) -> Word:
+        """Replace the element at an index."""
+        return self._run(_SET_ELEMENT, index, seen.encode(), value)
+
+    def remove_element(self, index: int, seen: str) -> Word:
+        """Remove the element at an index, 0 or more."""
+        # Elements have no names: it gets one that nobody else can have, and is removed by that.
+        return self._run(_REMOVE_ELEMENT, index, seen.encode(), secrets.token_bytes(32), FAR)
+
+    def push(self, value: bytes, *, is_first: bool) -> Word:
+        """Add an element at an end."""
+        return self._run(_PUSH, b"LPUSHX" if is_first else b"RPUSHX", value)
+
+    def add_member(self, member: bytes) -> Word:
+        """Add a member to a set."""
+        return self._run(_ADD_MEMBER, member)
+
+    def remove_member(self, member: bytes) -> Word:
+        """Remove a member from a set."""
+        return self._run(_REMOVE_MEMBER, member)
+
+    def set_score(self, member: bytes, seen: str, score: str) -> Word:
+        """Change a member's score, or add the member; ``seen`` is of the score as the server writes it."""
+        return self._run(_SET_SCORE, member, seen.encode(), score.encode())
+
+    def remove_scored(self, member: bytes, seen: str) -> Word:
+        """Remove a member from a sorted set."""
+        return self._run(_REMOVE_SCORED, member, seen.encode())
+
+    def add_entry(self, fields: tuple[tuple[bytes, bytes], ...]) -> Word:
+        """Add an entry at a stream's end."""
+        return self._run(_ADD_ENTRY, *(text for pair in fields for text in pair))
+
+    def remove_entry(self, address: bytes) -> Word:
+        """Remove an entry from a stream."""
+        return self._run(_REMOVE_ENTRY, address)
+
+    def expire(self, ttl_ms: int) -> Word:
+        """Give the key a TTL."""
+        return self._run(_EXPIRE, MAGIC, ttl_ms)
+
+    def persist(self) -> Word:
+        """Take its TTL away; THERE: it had none."""
+        return self._run(_PERSIST, MAGIC)
+
+    def is_near(self, name: bytes) -> bool:
+        """Whether the key can get this name: in a Cluster both must lie in one slot."""
+        return not self._router.is_cluster or key_slot(self._key) == key_slot(name)
+
+    def rename(self, name: bytes) -> Word:
+        """Give the key another name; THERE: it is taken."""
+        return self._run(_RENAME, MAGIC, more_keys=(name,))
+
+    def drop(self) -> tuple[Word, bool]:
+        """Remove the key; how that ended, and whether a hold of the caching library's stays there."""
+        node = self._node()
+        commands: list[Command] = [run_script(DROP, self._key), ("EXISTS", self._key)]
+        was, exists = self._send(node, commands, DROP)
+        # The script looks at the value; of a hold it also asks how long it lasts.
+        self._lookups.add(1, is_there=bool(was))
+        self._lookups.add(2 if exists else 1, is_there=exists == 1)
+        return (Word.DONE if was else Word.GONE), exists == 1
+
+    def _run(self, script: Script, *arguments: bytes | int, more_keys: tuple[bytes, ...] = ()) -> Word:
+        node = self._node()
+        command = run_script(script, self._key, *arguments)
+        if more_keys:
+            command = ("EVALSHA", script.digest, 1 + len(more_keys), self._key, *more_keys, *arguments)
+        (reply,) = self._send(node, [command], script)
+        try:
+            word, hits, misses = reply
+            self._lookups.hits += hits
+            self._lookups.misses += misses
+            return Word(word.decode())
+        except (TypeError, ValueError, AttributeError):
+            raise as_error(explain(redis.exceptions.InvalidResponse("edit"), node.id, node.url)) from None
+
+    def _send(self, node: Node, commands: list[Command], script: Script) -> list[Any]:
+        replies, _ = node.run(commands)
+        replies = finish(self._connection, node, commands, replies, [script])
+        for reply in replies:
+            if isinstance(reply, redis.ResponseError):
+                refusal = judge(reply, node, _grant)
+                cause = explain(reply, node.id, node.url).cause
+                raise as_error(Problem(cause, refusal.words, refusal.advice))
+        return replies
+
+    def _node(self) -> Node:
+        ((node, _),) = self._router.split([self._key])
+        return node
+
+
+def _grant(username: str | None) -> str:
+    return acl_line(username, tuple(permission.command for permission in EDITS))
