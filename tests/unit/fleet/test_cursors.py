@@ -1,5 +1,6 @@
 """Cursors that begin at random places."""
 
+import itertools
 from random import Random
 
 import pytest
@@ -15,7 +16,7 @@ def test_places_are_evenly_far_apart_in_random_order(number: int) -> None:
     cursors = spread(number, CHANCE.random)
     places = sorted(position(cursor) / WHOLE for cursor in cursors)
     assert len(places) == number and 0 <= places[0] < 1 / number
-    for one, next_one in zip(places, places[1:], strict=False):
+    for one, next_one in itertools.pairwise(places):
         assert next_one - one == pytest.approx(1 / number)
     if number == 100:
         assert sorted(cursors, key=position) != cursors
