@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import redis
@@ -115,6 +116,7 @@ class Connection:
         self._topology: Topology | None = None
         self._fresh_until = 0.0
         self._first = 0
+        self._holders = 0
         self._is_closed = False
 
     def __repr__(self) -> str:
@@ -157,10 +159,30 @@ class Connection:
         """Look for the servers anew at the next question; a plain server is always where it is."""
         self._doubt()
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep what is open open for long work, also when it is closed meanwhile: that happens at its end then.
+
+        Somebody who saves the cache's form would otherwise have each exchange of a running scan connect anew.
+        """
+        with self._lock:
+            self._holders += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holders -= 1
+                self._close_if_free()
+
     def close(self) -> None:
-        """Close every connection. Whoever still uses the object may go on; nothing stays open after each exchange."""
+        """Close every connection. Whoever still uses the object may go on; nothing stays open after each exchange,
+        or after ``held``."""
         with self._lock:
             self._is_closed = True
+            self._close_if_free()
+
+    def _close_if_free(self) -> None:
+        if self._is_closed and not self._holders:
             for node in self._nodes.values():
                 node.close()
 
@@ -175,10 +197,8 @@ class Connection:
             )
         for gone in self._nodes.values():
             gone.close()
-        if self._is_closed:
-            for node in nodes.values():
-                node.close()
         self._nodes = nodes
+        self._close_if_free()
         self._topology = found
         moving = self.url.kind is not Kind.SERVER
         self._fresh_until = time.monotonic() + TOPOLOGY_TTL_S if moving else float("inf")

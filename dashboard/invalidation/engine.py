@@ -144,7 +144,8 @@ def count(
         FleetError: the cache is away, or can't answer now; trying again may help.
         Paused, Cancelled, LeaseLost: from ``control``.
     """
-    return Counter(connection, selection, keys, table, limits, control, clock, chance, tell).preview()
+    with connection.held():
+        return Counter(connection, selection, keys, table, limits, control, clock, chance, tell).preview()
 
 
 def run(
@@ -189,9 +190,10 @@ def run(
         Failed: trying again can't help.
         Paused, Cancelled, LeaseLost: from ``control`` or ``journal``.
     """
-    return _Run(
-        connection, plan, keys, table, limits, cap, progress, journal, control, clock, chance, age_s
-    ).go()
+    with connection.held():
+        return _Run(
+            connection, plan, keys, table, limits, cap, progress, journal, control, clock, chance, age_s
+        ).go()
 
 
 class _Run:

@@ -1,10 +1,10 @@
 """The runner: claims jobs and works on them in threads, in every worker process.
 
 A job is leased for LEASE_S by PostgreSQL's clock, and one thread renews the leases of all jobs of this process. Whoever
-can't renew stops by itself MARGIN_S before the lease ends, by its own monotonic clock, counted from the moment before
-the last successful renewal was asked for: that can only be too early. A process that was stopped and wakes up again
-finds its leases over at its next ``check``. Should it still be in the midst of a step, its next write to PostgreSQL
-fails at the fence (``service.fence``).
+can't renew stops by itself MARGIN_S before the lease ends, by its own clock (``uptime``), counted from the moment
+before the last successful renewal was asked for: that can only be too early. A process that was stopped and wakes up
+again finds its leases over at its next ``check``. Should it still be in the midst of a step, its next write to
+PostgreSQL fails at the fence (``service.fence``).
 """
 
 import logging
@@ -40,6 +40,12 @@ BESIDE_EVERY_S = 1.0
 LONGEST_PAUSE_S = 60.0
 
 
+def uptime() -> float:
+    """Seconds from an arbitrary start, never stepping back; where the system can tell, the time that the machine was
+    suspended is in it: a lease ends meanwhile."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 class Held:
     """A job that this process holds; ``Control`` of its thread. Every method may be called from any thread."""
 
@@ -56,7 +62,7 @@ class Held:
     @property
     def is_ours(self) -> bool:
         """Whether the lease is ours for sure."""
-        return not self._is_lost and time.monotonic() < self._good_until
+        return not self._is_lost and uptime() < self._good_until
 
     def check(self) -> None:
         """Go on? See ``Control``."""
@@ -71,10 +77,10 @@ class Held:
 
     def wait(self, seconds: float) -> None:
         """Wait, until ``check`` would raise at most."""
-        ends_at = time.monotonic() + seconds
+        ends_at = uptime() + seconds
         while not self._news.is_set():
             # The lease may be prolonged while we wait, or run out.
-            left = min(ends_at, self._good_until) - time.monotonic()
+            left = min(ends_at, self._good_until) - uptime()
             if left <= 0:
                 return
             self._news.wait(left)
@@ -143,17 +149,17 @@ class Runner:
         """Give the jobs back and wait until their threads have ended, for so long at most."""
         self._stopping.set()
         self._wake.set()
-        ends_at = time.monotonic() + timeout_s
+        ends_at = uptime() + timeout_s
         self._claimer.join(timeout_s)
         with self._lock:
             threads = list(self._threads)
             for held in self._held.values():
                 held.stop()
         for thread in threads:
-            thread.join(max(0.0, ends_at - time.monotonic()))
+            thread.join(max(0.0, ends_at - uptime()))
         # Leases are renewed to the end: what comes to its end now must still be ours.
         self._is_over.set()
-        self._renewer.join(max(1.0, ends_at - time.monotonic()))
+        self._renewer.join(max(1.0, ends_at - uptime()))
 
     # --- claiming -------------------------------------------------------------------------------------------
 
@@ -161,8 +167,8 @@ class Runner:
         while not self._stopping.is_set():
             self._wake.clear()
             self._guarded(self._claim, "claiming jobs")
-            if time.monotonic() >= self._beside_at and not self._stopping.is_set():
-                self._beside_at = time.monotonic() + BESIDE_EVERY_S
+            if uptime() >= self._beside_at and not self._stopping.is_set():
+                self._beside_at = uptime() + BESIDE_EVERY_S
                 for step in self._beside:
                     self._guarded(step, "the work beside the jobs")
             self._wake.wait(CLAIM_EVERY_S)
@@ -175,7 +181,7 @@ class Runner:
             with self._runtime.database.transaction() as session:
                 if not store.has_free(session, kinds):
                     return
-            asked_at = time.monotonic()
+            asked_at = uptime()
             with self._runtime.database.transaction() as session:
                 store.let_go_soon(session)
                 job = store.claim(session, kinds, self._holder, LEASE_S)
@@ -241,7 +247,7 @@ class Runner:
             mine = [held for held in self._held.values() if held.is_ours]
         if not mine:
             return
-        asked_at = time.monotonic()
+        asked_at = uptime()
         with self._runtime.database.transaction() as session:
             store.let_go_soon(session)
             wishes = store.renew(session, [(held.job.id, held.job.attempt) for held in mine], LEASE_S)

@@ -132,6 +132,22 @@ def test_what_was_closed_still_answers_and_leaves_nothing_open(
     assert connections(admin) == 0
 
 
+def test_long_work_keeps_its_connections_to_its_end(
+    server: CacheUrl, admin: redis.Redis, fleet: Fleet
+) -> None:
+    connection = fleet.open(1, server, 1)
+    (node,) = connection.nodes()
+    with connection.held():
+        poll(node)
+        fleet.open(1, server, 2)
+        before = int(admin.info("stats")["total_connections_received"])
+        for _ in range(3):
+            poll(connection.nodes()[0])
+        assert int(admin.info("stats")["total_connections_received"]) == before
+        assert connections(admin) == 1
+    assert connections(admin) == 0
+
+
 def connections(admin: redis.Redis) -> int:
     """How many of ours the server has, once it noticed those that were just closed."""
     deadline, found = time.monotonic() + 2, -1

@@ -203,7 +203,7 @@ def test_a_removed_cache_takes_its_jobs_along(live_runtime: Runtime) -> None:
 
 def held(good_for_s: float = 60.0, wish: Wish = Wish.NONE, stopping: threading.Event | None = None) -> Held:
     job = Job(1, KIND, 1, 1, wish=wish)
-    return Held(job, time.monotonic() + good_for_s, stopping or threading.Event())
+    return Held(job, runner.uptime() + good_for_s, stopping or threading.Event())
 
 
 def test_a_thread_is_told_the_most_important_thing() -> None:
@@ -226,7 +226,7 @@ def test_a_thread_is_told_the_most_important_thing() -> None:
 
 @pytest.mark.parametrize(
     "news",
-    [lambda control: control.renewed(Wish.PAUSE, time.monotonic() + 60), Held.lost, Held.stop],
+    [lambda control: control.renewed(Wish.PAUSE, runner.uptime() + 60), Held.lost, Held.stop],
     ids=["asked", "lost", "stopped"],
 )
 def test_waiting_ends_when_there_is_news(news: Callable[[Held], None]) -> None:
@@ -243,6 +243,17 @@ def test_waiting_ends_with_the_lease() -> None:
     control.wait(30)
     assert time.monotonic() - start < 25
     assert not control.is_ours
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="the system has no such clock")
+def test_a_lease_ends_while_the_machine_is_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+    control = held(0.05)
+    present = time.monotonic()
+    # As it is then: that clock stands still.
+    monkeypatch.setattr(time, "monotonic", lambda: present)
+    ends = time.perf_counter() + 25
+    while control.is_ours:
+        assert time.perf_counter() < ends
 
 
 # --- the runner ---------------------------------------------------------------------------------------------

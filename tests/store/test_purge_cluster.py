@@ -12,6 +12,8 @@ from redis.crc import key_slot
 from dashboard.caching import tags
 from dashboard.fleet.purging import finish
 from dashboard.fleet.registry import Command, Connection, Fleet
+from dashboard.invalidation import engine
+from dashboard.invalidation.engine import LeaseLost
 from dashboard.invalidation.types import Action, Plan, Progress, SelectBy, Selection, When
 from tests.store.test_purge_engine import POLICIES, run_into
 from tests.support.clusters import Servers, make_cluster, role, servers
@@ -119,6 +121,47 @@ def times_asked_for_slots(made: Servers) -> int:
         with redis.Redis(port=port) as node:
             asked += node.info("commandstats").get("cmdstat_cluster|slots", {}).get("calls", 0)
     return asked
+
+
+@pytest.mark.slow
+def test_who_takes_over_sends_what_was_begun_to_its_own_nodes(
+    cluster: tuple[Servers, list[int]], cache: Connection, client: RedisCluster
+) -> None:
+    def die(progress: Progress) -> None:
+        if progress.touched > 500:
+            raise LeaseLost
+
+    journal = MemoryJournal(die)
+    plan = Plan(BY_PREFIX, when=When.OVER, over_s=5)
+    with pytest.raises(LeaseLost):
+        purge(cache, plan, journal=journal)
+    assert len({segment.node for segment in journal.segments.values()}) > 1
+    for port in primaries_of(cluster[0]):
+        with redis.Redis(port=port) as node:
+            node.config_resetstat()
+    journal.before_commit = lambda progress: None
+    done = purge(cache, Plan(BY_PREFIX), journal=journal)
+    assert done.touched == NUMBER and not held(cluster[0], "product:")
+    for port in primaries_of(cluster[0]):
+        with redis.Redis(port=port) as node:
+            assert "errorstat_MOVED" not in node.info("errorstats")
+
+
+@pytest.mark.slow
+def test_a_spread_is_even_where_nodes_wait_for_their_turn(
+    cluster: tuple[Servers, list[int]],
+    cache: Connection,
+    client: RedisCluster,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As with more nodes than are worked on at a time.
+    monkeypatch.setattr(engine, "PARALLEL", 1)
+    seen: list[Progress] = []
+    done = purge(cache, Plan(BY_PREFIX, when=When.OVER, over_s=8), journal=MemoryJournal(seen.append))
+    assert done.touched == NUMBER and done.spent_s > 7
+    # The last of three nodes would otherwise begin when the time is over.
+    late = next(progress for progress in seen if progress.spent_s >= 6)
+    assert NUMBER // 2 < late.touched < NUMBER
 
 
 @pytest.mark.slow

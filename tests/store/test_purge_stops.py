@@ -14,6 +14,7 @@ import redis
 from dashboard.caching import tags
 from dashboard.clock import Clock
 from dashboard.fleet.registry import Connection, Fleet
+from dashboard.fleet.url import parse_url
 from dashboard.invalidation import engine
 from dashboard.invalidation.saving import Saver
 from dashboard.invalidation.types import Limits, NodeProgress, Plan, Progress, SelectBy, Selection, When
@@ -233,4 +234,21 @@ def test_who_wants_it_to_stop_does_not_wait_for_a_replica(wish: type[BaseExcepti
         wishes.wish = None
         done = purge(cache, Plan(selection), items=keys, journal=journal, wishes=wishes)
         assert done.touched == len(keys)
+    fleet.close()
+
+
+# --- its cache is saved -----------------------------------------------------------------------------------------------
+
+
+def test_saving_its_cache_does_not_have_it_connect_for_each_burst(raw: redis.Redis, server_url: str) -> None:
+    fill(raw, 6_000)
+    fleet, journal = Fleet(timeout_s=2.0), MemoryJournal()
+    limits = replace(SOME_AT_A_TIME, most_keys_per_s=3_000)
+    cache = fleet.open(1, parse_url(server_url), 1)
+    running = Running(lambda: purge(cache, Plan(BY_PREFIX), journal=journal, limits=limits))
+    wait_until(lambda: journal.progress.touched > 500, "it runs")
+    before = int(raw.info("stats")["total_connections_received"])
+    fleet.open(1, parse_url(server_url), 2)
+    assert running.error() is None and journal.progress.touched == 6_000
+    assert int(raw.info("stats")["total_connections_received"]) - before < 10
     fleet.close()
