@@ -1,4 +1,4 @@
-"""The worker: polls the caches, keeps their history and their policies in force, and runs purges.
+"""The worker: polls the caches, keeps their history and their policies in force, runs purges and scans.
 
 Any number may run: one of them polls, all of them do jobs.
 """
@@ -10,6 +10,7 @@ from types import FrameType
 
 from dashboard.invalidation import jobs as invalidation
 from dashboard.jobs.runner import Runner
+from dashboard.keyspace import jobs as keyspace
 from dashboard.monitoring.jobs import CacheJob, Poller
 from dashboard.policies import jobs as policies
 from dashboard.work import Runtime
@@ -24,12 +25,15 @@ class Worker:
         propagation = policies.Propagation(runtime)
         self._poller = Poller(
             runtime,
-            beside=[CacheJob("policies", policies.EVERY_S, propagation.run)],
-            upkeep=[policies.apply_retention, invalidation.expire],
+            beside=[
+                CacheJob("policies", policies.EVERY_S, propagation.run),
+                CacheJob("keyspace", keyspace.EVERY_S, keyspace.Automatic(runtime).run),
+            ],
+            upkeep=[policies.apply_retention, invalidation.expire, keyspace.upkeep],
         )
         self._runner = Runner(
             runtime,
-            invalidation.handlers(runtime),
+            {**invalidation.handlers(runtime), **keyspace.handlers(runtime)},
             beside=[lambda: invalidation.fire_schedules(runtime)],
         )
 
