@@ -251,9 +251,12 @@ def _detail(
         )
     if edit is None and place.edit and frame.may_edit:
         edit = _edit(work, detail, place, frame)
-    return screen.detail_view(
-        detail, place, frame, member=member, edit=edit, typed=typed or shown_ttl(detail.ttl_s)
-    )
+    fresh = shown_ttl(detail.ttl_s)
+    if typed is None:
+        typed = fresh
+    elif not typed.ttl:
+        typed = replace(typed, ttl_unit=fresh.ttl_unit)  # another form was refused
+    return screen.detail_view(detail, place, frame, member=member, edit=edit, typed=typed)
 
 
 def _edit(work: UnitOfWork, detail: KeyDetail, place: Place, frame: Frame) -> EditView | None:

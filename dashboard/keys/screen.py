@@ -51,7 +51,6 @@ TTL_LABELS: Final[Mapping[str, str]] = {
     "lt1h": "Under 1 h",
     "lt1d": "Under 24 h",
     "gt1d": "Over 24 h",
-    "gt7d": "Over 7 d",
 }
 VIEWS: Final = ((View.AUTO, "Pretty"), (View.TEXT, "Raw"), (View.HEX, "Hex"))
 _INDEXED: Final = ("string", "list", "zset")
@@ -248,7 +247,8 @@ class PrefixView:
         growth: in words over how long; empty: not known.
         line: its memory (else keys) over the last days.
         purge_href: the purge form with its pattern; empty for "(other)" and for all keys.
-        policies: (words, address) of the policies that apply to it, with what breaks them.
+        drift: how many of its keys break their policies, in words; ``is_drifting``: some do.
+        apply_href, apply_label: the purge form that mends most of them.
     """
 
     name: str
@@ -262,7 +262,9 @@ class PrefixView:
     line_label: str = ""
     purge_href: str = ""
     drift: str = ""
+    is_drifting: bool = False
     apply_href: str = ""
+    apply_label: str = ""
     is_all: bool = False
     is_missing: bool = False
     problem: Problem | None = None

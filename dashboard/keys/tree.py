@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from dashboard.keys.forms import Place
@@ -90,7 +90,6 @@ def prefix_view(
     count = node.keys.value
     has_size = node.size is not None and any(point.size_bytes is not None for point in line)
     values = tuple(point.size_bytes if has_size else point.keys for point in line)
-    breaking = _breaking(snapshot.policies, node)
     return PrefixView(
         name="All keys" if is_all else "".join(node.path) if node.name not in node.path[-1:] else node.name,
         taken=taken(snapshot, frame),
@@ -112,9 +111,8 @@ def prefix_view(
         line=values if sum(value is not None for value in values) > 1 else (),
         line_label=f"{'Memory' if has_size else 'Keys'} of {'all keys' if is_all else node.name}, last 7 days",
         purge_href=_purge_href(node, frame),
-        drift=breaking[0],
-        apply_href=breaking[1] and f"/caches/{frame.cache_id}/invalidate?{breaking[1]}",
         is_all=is_all,
+        **_drift(snapshot, node, frame),
     )
 
 
@@ -179,23 +177,29 @@ def _purge_href(node: TreeNode, frame: Frame) -> str:
     return f"/caches/{frame.cache_id}/invalidate?{urlencode(chosen)}"
 
 
-def _breaking(policies: Sequence[Conformance], node: TreeNode) -> tuple[str, str]:
-    """Of the policies below a prefix: the keys that break them in words, and a form that mends it."""
+def _drift(snapshot: Snapshot, node: TreeNode, frame: Frame) -> dict[str, Any]:
+    """Of the policies at and below a prefix: how many keys break them, and the purge form that mends the worst."""
     here = "".join(node.path)
-    found = [each for each in policies if each.prefix == here or (here and each.prefix.startswith(here))]
-    if not node.path:
-        found = list(policies)
-    broken = sum(each.without_ttl.value + each.too_long.value for each in found)
+    found = [each for each in snapshot.policies if each.prefix.startswith(here)]
     keys = sum(each.keys.value for each in found)
-    if not found or not keys:
-        return "", ""
+    if not keys:
+        return {}
+    worst = max(found, key=_broken)
+    broken = sum(map(_broken, found))
     if not broken:
-        return f"All {compact(keys)} keys keep to their policy", ""
-    words = f"{compact(broken)} of {compact(keys)} keys break their policy"
-    worst = max(found, key=lambda each: each.without_ttl.value + each.too_long.value)
-    return words, urlencode(
-        {"by": "prefix", "prefix": worst.prefix, "action": "policy"}
-    ) if worst.prefix else ""
+        return {"drift": f"All {compact(keys)} keys keep to their policy"}
+    drift = {"drift": f"{compact(broken)} of {compact(keys)} keys break their policy", "is_drifting": True}
+    if worst.prefix:
+        query = urlencode({"by": "prefix", "prefix": worst.prefix, "action": "policy"})
+        drift |= {
+            "apply_href": f"/caches/{frame.cache_id}/invalidate?{query}",
+            "apply_label": f"Apply the policy of {worst.prefix}",
+        }
+    return drift
+
+
+def _broken(policy: Conformance) -> float:
+    return policy.without_ttl.value + policy.too_long.value
 
 
 class _Builder:

@@ -47,6 +47,9 @@ def page(cache_id: int) -> Response:
         _PAGE, shown, fragment=_DETAIL if is_detail else _PANES, status=422 if shown.is_refused else 200
     )
     response.vary.add("HX-Target")
+    if is_partial():
+        # Without the empty fields that the form's address has.
+        response.headers["HX-Push-Url"] = f"/caches/{cache_id}/keys?{place.query()}".rstrip("?")
     return response
 
 
@@ -173,7 +176,7 @@ def _change(
         status = error.status
     else:
         if result.is_done:
-            notify("ok", result.note or words)
+            notify("ok", f"{words} {result.note}".strip())
             return _back(cache_id, after(place))
         errors, problem, status = {}, _why(result), 409
     again = None if typed is None else replace(typed, errors=errors)

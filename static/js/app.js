@@ -10,7 +10,7 @@
   // menus open under their button
   document.querySelectorAll('.menu[popover]').forEach(m => on('toggle', e => {
     if (e.newState !== 'open') return;
-    const b = $(`[popovertarget="${m.id}"]`).getBoundingClientRect(); m.style.left = Math.max(8, Math.min(b.left, innerWidth - m.offsetWidth - 8)) + 'px'; m.style.top = b.bottom + 'px';
+    const b = $(`[popovertarget="${m.id}"]`).getBoundingClientRect(); m.style.left = Math.max(8, Math.min(b.left, innerWidth - m.offsetWidth - 8)) + 'px'; m.style.top = (b.bottom + m.offsetHeight + 12 > innerHeight && b.top > m.offsetHeight + 12 ? b.top - m.offsetHeight - 8 : b.bottom) + 'px';
   }, m));
 
   // shortcuts: single keys, never inside a field, and they can be switched off
