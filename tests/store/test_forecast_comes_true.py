@@ -20,7 +20,7 @@ NEWS_STEP, SESSIONS_STEP = 1, 3
 WATCHED_STEPS = 4
 
 
-def build(client: "redis.Redis[bytes]", start: int) -> None:
+def build(client: redis.Redis, start: int) -> None:
     """Keys that end evenly over an hour, a burst without jitter, one with, and an EXPIREAT wall.
 
     Args:
@@ -46,7 +46,7 @@ def build(client: "redis.Redis[bytes]", start: int) -> None:
         pipe.execute()
 
 
-def expired(client: "redis.Redis[bytes]") -> int:
+def expired(client: redis.Redis) -> int:
     # Redis takes its time with keys that nobody asks for; going through them all is to ask for each.
     for _ in client.scan_iter(count=5_000):
         pass
