@@ -263,7 +263,8 @@ class _Run:
             if place is None or place.slots != shapes.get(node.id, ""):
                 if is_last:
                     return [node]
-                self._forget(node.id)
+                if place is not None:
+                    self._forget(node.id)
                 self._places[node.id] = Place(
                     node.id, "", "", fleet_scan.START, 0, False, shapes.get(node.id, "")
                 )

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 import redis
 
+from dashboard.caching.wire import Script
 from dashboard.fleet import probing, tally
 from dashboard.fleet.errors import Cause, FleetDenied
 from dashboard.fleet.probing import LOOK, Looked, Probe
@@ -156,7 +157,7 @@ def test_its_name_says_what_it_looked_up(client: redis.Redis, node: Node, is_pla
 def test_no_key_looks_used(client: redis.Redis, node: Node) -> None:
     client.set("old", "v")
     # As old as if it had not been used for an hour.
-    client.restore("older", 0, client.dump("old"), idletime=3_600)
+    client.restore("older", 0, client.dump("old") or b"", idletime=3_600)
     probe = Probe(node, idle_every=1)
     for _ in range(2):
         found = flat(read(probe))
@@ -239,7 +240,7 @@ def guarded() -> Iterator[tuple[redis.Redis, Node]]:
 
 
 def grant(client: redis.Redis, *rules: str) -> None:
-    client.execute_command("ACL SETUSER", "looker", *rules)
+    client.execute_command("ACL SETUSER", "looker", *rules)  # type: ignore[no-untyped-call]
 
 
 def test_what_is_forbidden_and_needed_is_named(guarded: tuple[redis.Redis, Node]) -> None:
@@ -275,7 +276,7 @@ def test_a_script_that_fails_again_and_again_is_given_up(client: redis.Redis, no
     """As where a server has scripts without ``struct``."""
     client.mset({f"key:{number}": "v" for number in range(400)})
     probe = Probe(node)
-    broken = probing.Script("broken", "return redis.error_reply('ERR no struct here')")
+    broken = Script("broken", "return redis.error_reply('ERR no struct here')")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(probing, "LOOK", broken)
         before = lookups(client)[0]
