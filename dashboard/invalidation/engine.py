@@ -161,6 +161,7 @@ def run(
     clock: Clock,
     chance: Callable[[], float],
     age_s: float = 0.0,
+    counts_first: bool = False,
 ) -> Progress:
     """Do it, from the beginning or from where another worker stopped.
 
@@ -180,6 +181,7 @@ def run(
         clock: of this machine; only differences of its monotonic time are used.
         chance: a random number in [0, 1), for the sample of a count.
         age_s: seconds since it began the first time, pauses included.
+        counts_first: it was counted long ago: before the first key, what scans is counted again, too.
 
     Returns:
         the last progress, saved; every node of it is done.
@@ -192,7 +194,19 @@ def run(
     """
     with connection.held():
         return _Run(
-            connection, plan, keys, table, limits, cap, progress, journal, control, clock, chance, age_s
+            connection,
+            plan,
+            keys,
+            table,
+            limits,
+            cap,
+            progress,
+            journal,
+            control,
+            clock,
+            chance,
+            age_s,
+            counts_first,
         ).go()
 
 
@@ -211,6 +225,7 @@ class _Run:
         clock: Clock,
         chance: Callable[[], float],
         age_s: float,
+        counts_first: bool,
     ) -> None:
         self._connection = connection
         self._plan = plan
@@ -221,6 +236,7 @@ class _Run:
         self._clock = clock
         self._chance = chance
         self._cap = cap
+        self._counts_first = counts_first
         self._start = progress
         router = Router(connection)
         began_s = clock.monotonic() - age_s
@@ -275,7 +291,7 @@ class _Run:
         self._common.doing.is_library_there = self._patiently(self._is_library_there)
         if self._common.is_exact and is_fresh:
             self._count_again()
-        elif is_fresh and not self._start.passes and self._plan.when in (When.AT, When.CRON):
+        elif is_fresh and not self._start.passes and self._counts_first:
             self._estimate_again()
         self._look_at_loads(is_fresh)
         go_over = self._one_source if self._common.is_exact else self._pass
@@ -317,7 +333,7 @@ class _Run:
             )
 
     def _estimate_again(self) -> None:
-        """It was counted long before its time: whoever approved so many does not want the first of many more gone."""
+        """It was counted long ago: whoever approved so many does not want the first of many more gone."""
 
         def ask() -> Preview:
             try:

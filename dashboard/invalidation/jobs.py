@@ -29,6 +29,7 @@ from dashboard.invalidation.journal import (
     store_lookups,
 )
 from dashboard.invalidation.limits import limits
+from dashboard.invalidation.purges import STALE_AFTER
 from dashboard.invalidation.states import Verb
 from dashboard.invalidation.types import Limits, Preview, Purge, State
 from dashboard.jobs import service as jobs
@@ -216,6 +217,7 @@ def _run(runtime: Runtime, control: Control) -> None:
             runtime.clock,
             _CHANCE.random,
             max(0.0, (runtime.clock.now() - purge.started_at).total_seconds()),
+            counts_first=_is_old(runtime, purge),
         )
     except engine.LeaseLost:
         raise LeaseLost from None
@@ -277,6 +279,12 @@ def _begin_run(work: UnitOfWork, control: Control) -> _Begun | None:
         wish=purge.wish,
     )
     return replace(begun, purge=started)
+
+
+def _is_old(runtime: Runtime, purge: Purge) -> bool:
+    """Whether it was counted so long ago that it could not be approved any more: it waited for its time, for its turn,
+    or a schedule made it."""
+    return purge.preview is None or runtime.clock.now() - purge.preview.counted_at > STALE_AFTER
 
 
 def _settle(

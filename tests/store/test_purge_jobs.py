@@ -320,10 +320,8 @@ def test_a_schedule_from_its_firing_to_its_end(
         made = service.create_schedule(
             work, number, revision=counted.revision, line="0 4 * * *", confirmed_keys=40
         )
-    with live_runtime.database.transaction() as session:
-        session.execute(
-            text("UPDATE purge_schedule SET next_at = :at"), {"at": datetime.now(UTC) - timedelta(seconds=1)}
-        )
+    raw.mset({f"product:{each}": each for each in range(45)})
+    fire_old_schedule(live_runtime)
 
     def last() -> tuple[State | None, bool]:
         with as_cli(live_runtime) as work:
@@ -332,6 +330,71 @@ def test_a_schedule_from_its_firing_to_its_end(
 
     wait_until(lambda: last() == (State.DONE, True), "it ran")
     assert raw.dbsize() == 1_000
+
+
+def test_what_a_schedule_finds_more_of_than_was_approved_is_left_alone(
+    live_runtime: Runtime, cache: Cache, raw: redis.Redis, worker: None
+) -> None:
+    raw.mset({f"product:{each}": each for each in range(20_000)})
+    raw.mset({f"other:{each}": each for each in range(60_000)})
+    number = draft(live_runtime, cache.id).number
+    counted = waited(live_runtime, number, State.PREVIEWED)
+    with as_cli(live_runtime) as work:
+        service.create_schedule(
+            work, number, revision=counted.revision, line="0 4 * * *", typed="product:", reason="nightly"
+        )
+    raw.mset({f"product:{each}": each for each in range(40_000)})
+    fire_old_schedule(live_runtime)
+
+    def made() -> Purge | None:
+        with as_cli(live_runtime) as work:
+            return next(iter(service.list_purges(work, cache.id)), None)
+
+    wait_until(lambda: (found := made()) is not None and found.state is State.PAUSED, "it asks")
+    held = made()
+    assert held is not None and held.schedule_id is not None and held.needs_count
+    assert held.problem.startswith("It would touch more keys than were approved: 40,000, of 24,010.")
+    assert held.progress.touched == 0 and raw.dbsize() == 40_000 + 60_000
+
+
+def test_what_waited_long_for_its_turn_is_counted_again(
+    live_runtime: Runtime, cache: Cache, raw: redis.Redis
+) -> None:
+    clock = SteppingClock()
+    runtime = with_clock(live_runtime, clock)
+    raw.mset({f"product:{each}": each for each in range(6_000)})
+    with counting_and_running(runtime):
+        number = draft(runtime, cache.id).number
+        waited(runtime, number, State.PREVIEWED)
+    approve(runtime, number)
+    raw.mset({f"product:{each}": each for each in range(12_000)})
+    clock.step = timedelta(minutes=20)
+    with counting_and_running(runtime):
+        held = waited(runtime, number, State.PAUSED)
+    assert held.needs_count and held.progress.touched == 0 and raw.exists("product:1")
+
+
+@contextmanager
+def counting_and_running(runtime: Runtime) -> Iterator[None]:
+    runner = Runner(runtime, jobs.handlers(runtime))
+    runner.start()
+    try:
+        yield
+    finally:
+        runner.stop()
+
+
+def fire_old_schedule(runtime: Runtime) -> None:
+    """Have the schedule that was made of a count of yesterday fire now."""
+    now = datetime.now(UTC)
+    with runtime.database.transaction() as session:
+        session.execute(
+            text(
+                "UPDATE purge_schedule SET next_at = :at,"
+                " preview = jsonb_set(preview, '{counted_at}', to_jsonb(CAST(:counted AS text)))"
+            ),
+            {"at": now - timedelta(seconds=1), "counted": (now - timedelta(days=1)).isoformat()},
+        )
 
 
 def test_a_clock_that_steps_changes_nothing(live_runtime: Runtime, cache: Cache, raw: redis.Redis) -> None:

@@ -114,6 +114,7 @@ def purge(
     journal: MemoryJournal | None = None,
     wishes: Wishes | None = None,
     age_s: float = 0.0,
+    counts_first: bool = False,
 ) -> Progress:
     journal = journal or MemoryJournal()
     return engine.run(
@@ -129,6 +130,7 @@ def purge(
         Clock(),
         CHANCE.random,
         age_s,
+        counts_first,
     )
 
 
