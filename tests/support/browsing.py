@@ -1,0 +1,66 @@
+"""Caches with keys, and people who look at them."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+
+from dashboard.access import Actor, Role
+from dashboard.audit import service as audit
+from dashboard.audit.types import EntryRow
+from dashboard.caches.types import Cache
+from dashboard.fleet.url import parse_url
+from dashboard.work import Runtime, UnitOfWork, unit_of_work
+from tests.support.some_caches import add_cache
+
+EVERY_TYPE = ("string", "hash", "list", "set", "zset", "stream")
+
+
+@contextmanager
+def at_work(runtime: Runtime, role: Role = Role.OPERATOR) -> Iterator[UnitOfWork]:
+    """One request of somebody with a role."""
+    with unit_of_work(runtime, Actor(None, f"the-{role}", role, "web", "192.0.2.1", "req-1")) as work:
+        yield work
+
+
+def cache_at(runtime: Runtime, url: str, **values: Any) -> Cache:
+    """A cache at a server."""
+    return add_cache(runtime, url=url, **values)
+
+
+def lookups(client: redis.Redis) -> tuple[int, int]:
+    """Hits and misses that the server has counted."""
+    stats = client.info("stats")
+    return stats["keyspace_hits"], stats["keyspace_misses"]
+
+
+def one_of_each(client: redis.Redis) -> None:
+    """A key of each type, each with a TTL of about a thousand seconds."""
+    client.set("string", "value")
+    client.hset("hash", mapping={"a": "1", "b": "2"})
+    client.rpush("list", "a", "b", "c")
+    client.sadd("set", "a", "b", "c")
+    client.zadd("zset", {"a": 1, "b": 2.5})
+    client.xadd("stream", {"field": "value"}, id="1-1")
+    client.xadd("stream", {"field": "other"}, id="2-1")
+    for key in EVERY_TYPE:
+        client.expire(key, 1000)
+
+
+def redis_cli(url: str, *words: str | bytes) -> str:
+    """What redis-cli answers: the judge."""
+    program = shutil.which("redis-cli")
+    assert program is not None
+    where = parse_url(url)
+    node = where.nodes[0]
+    command = [program, "-h", node.host, "-p", str(node.port), "-n", str(where.db), *words]
+    return subprocess.run(command, check=True, capture_output=True, timeout=10).stdout.decode()
+
+
+def last_entry(runtime: Runtime) -> EntryRow:
+    """The newest entry of the audit log."""
+    with at_work(runtime, Role.ADMIN) as work:
+        return audit.audit_page(work, {}).rows[0]
