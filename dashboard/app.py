@@ -27,7 +27,7 @@ def create_app(runtime: Runtime) -> Flask:
     app.url_map.converters["int"] = params.IdConverter
     security.install(app, runtime.settings)
     context.install(app, runtime, auth_service.load_actor, auth_service.load_token)
-    templating.install(app, chrome.build)
+    templating.install(app, chrome.build, chrome.running)
     errors.install(app, auth_views.sign_in_again)
     app.before_request(security.check_origin)
     app.before_request(guard.allow_long)

@@ -85,13 +85,27 @@ def purges_page(
         coming=_coming(work, cache_id, here, allowed, frame),
         limits=allowed,
         history=_history(work, cache_id, frame, text, state, before),
-        seen=screen.seen(here),
-        running=purges.under_way(work),
-        poll_s=screen.poll_s([*here, *((draft,) if draft else ())]),
+        seen=_seen(work, cache_id, here),
+        poll_s=screen.poll_s([*here, *((draft,) if draft else ())]) or screen.IDLE_POLL_S,
         draft=draft,
         preview=view,
         approval=approval,
     )
+
+
+def is_unchanged(work: UnitOfWork, cache_id: int, seen: str) -> bool:
+    """Whether nothing is under way here, and all is as a page knows it.
+
+    Args:
+        seen: of that page.
+
+    Raises:
+        NotFound: there is no such cache.
+    """
+    require(work.actor, Role.VIEWER)
+    caches.get_cache(work, cache_id)
+    here = [purge for purge in purges.active_purges(work) if purge.cache_id == cache_id]
+    return not here and seen == _seen(work, cache_id, here)
 
 
 def refused_page(
@@ -161,8 +175,7 @@ def purge_page(work: UnitOfWork, cache_id: int, number: int, *, problem: str = "
         ),
         report_href=f"{frame.base}/{number}/report" if purge.plan.wants_report and not is_open else "",
         page_href=f"{frame.base}?purge={number}" if is_open and frame.may_purge else "",
-        running=purges.under_way(work),
-        poll_s=screen.poll_s([purge]),
+        poll_s=screen.poll_s([purge]) or (0 if purge.state.is_over else screen.IDLE_POLL_S),
         problem=problem,
     )
 
@@ -218,6 +231,11 @@ def kept_items(work: UnitOfWork, cache_id: int, number: int) -> Iterator[bytes]:
 
 
 # --- parts ------------------------------------------------------------------------------------------------------
+
+
+def _seen(work: UnitOfWork, cache_id: int, here: Sequence[Purge]) -> str:
+    newest = store.find_newest(work.session, cache_id)
+    return screen.seen(here, schedules.list_schedules(work, cache_id), newest)
 
 
 def _frame(work: UnitOfWork, cache: Cache) -> Frame:

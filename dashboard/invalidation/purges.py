@@ -1,5 +1,6 @@
 """Use cases of a single purge: make, approve, pause, resume, cancel, count again. The worker's part is in ``jobs``."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -150,17 +151,17 @@ def marks(work: UnitOfWork, cache_id: int, start: datetime, end: datetime) -> li
 
 
 def under_way(work: UnitOfWork) -> str:
-    """What every page says of purges: "2 running", "1 paused"; empty where none is under way.
+    """What every page says of purges: "1 running, 2 waiting", "1 paused"; empty where none is under way.
 
-    One that waits for its time is not.
+    One that waits for its time is not. Paused ones are left out while others run.
     """
-    found = [
+    found = Counter(
         state
         for state, when in store.list_under_way(work.session)
         if not (state is State.WAITING and when is When.AT)
-    ]
-    moving = sum(state is not State.PAUSED for state in found)
-    return f"{moving} running" if moving else f"{len(found)} paused" if found else ""
+    )
+    said = (State.RUNNING, State.WAITING) if found[State.RUNNING] else (State.WAITING, State.PAUSED)
+    return ", ".join(f"{found[state]} {state}" for state in said if found[state])
 
 
 def friction_of(work: UnitOfWork, purge: Purge, plan: Plan | None = None) -> Friction:
@@ -385,7 +386,7 @@ def check_plan(work: UnitOfWork, plan: Plan) -> None:
     if plan.when is When.AT:
         if plan.at is None or plan.at <= work.now:
             fields["at"] = "Enter a time that is still to come."
-        elif plan.at > work.now + LONGEST_AHEAD:
+        elif plan.at is not None and plan.at > work.now + LONGEST_AHEAD:
             fields["at"] = "Enter a time within a year."
     if fields:
         raise InvalidInput("That can't be taken.", fields=fields)

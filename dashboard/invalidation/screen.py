@@ -33,6 +33,8 @@ from dashboard.web.formats import byte_size, duration, number, percent
 POLL_S: Final = 1
 RESTING_POLL_S: Final = 5
 """While all that is under way waits for somebody, or for its time."""
+IDLE_POLL_S: Final = 10
+"""While nothing is: somebody else may begin something."""
 SAMPLE_SHOWN: Final = 5
 STALE_AFTER_S: Final = 600
 SELECTORS: Final = (
@@ -323,9 +325,9 @@ class PurgesScreen:
     Args:
         typed, errors, problem: the first step, and why it was refused.
         draft: the purge of the second step; None before one was counted. ``count``: how that gets on, while it does.
-        seen: numbers of the purges under way when the page was made; the live round compares.
+        seen: the purges under way, the newest and the schedules when the page was made; the live round compares.
         mappings: names of the mappings for rows, with their templates.
-        poll_s: how often the page looks again; 0: nothing is under way.
+        poll_s: how often the page looks again.
         is_news: what is under way is not what the page knows of.
     """
 
@@ -339,7 +341,6 @@ class PurgesScreen:
     limits: Limits
     history: HistoryView
     seen: str
-    running: str
     poll_s: int
     draft: Purge | None = None
     preview: PreviewView | None = None
@@ -361,7 +362,7 @@ class OnePurgeScreen:
     Args:
         how, action: in words.
         report_href: empty: it keeps none.
-        poll_s: as in PurgesScreen.
+        poll_s: as in PurgesScreen; 0: it is over.
         page_href: where an unapproved one goes on.
     """
 
@@ -378,7 +379,6 @@ class OnePurgeScreen:
     trail: tuple[TrailEntry, ...]
     report_href: str
     page_href: str
-    running: str
     poll_s: int
     problem: str = ""
 
@@ -873,9 +873,19 @@ def is_coming(purge: Purge) -> bool:
     return purge.state is State.WAITING and purge.plan.when is When.AT
 
 
-def seen(purges: Sequence[Purge]) -> str:
-    """The purges under way, in short."""
-    return ".".join(f"{purge.number}-{purge.state}" for purge in purges)
+def seen(purges: Sequence[Purge], schedules: Sequence[Schedule], newest: int) -> str:
+    """What the lists of the page are made of, in short.
+
+    Args:
+        purges: those under way.
+        newest: number of the purge that began last: it may be over within a moment.
+    """
+    parts = [str(newest), *(f"{purge.number}-{purge.state}" for purge in purges)]
+    parts += (
+        f"s{each.number}-{each.revision}-{each.last_at and int(each.last_at.timestamp())}-{each.last_state}"
+        for each in schedules
+    )
+    return ".".join(parts)
 
 
 def _round(value: float) -> float:

@@ -131,6 +131,13 @@ def list_active(session: Session) -> list[Purge]:
     return [_purge(row) for row in session.scalars(query, execution_options=_ANEW)]
 
 
+def find_newest(session: Session, cache_id: int) -> int:
+    """The number of the purge of a cache that began last; 0: none has."""
+    row = PurgeRow
+    query = select(row.id).where(row.cache_id == cache_id, row.started_at.is_not(None))
+    return session.scalar(query.order_by(row.started_at.desc()).limit(1)) or 0
+
+
 def list_started(
     session: Session, cache_id: int, start: datetime, end: datetime, limit: int
 ) -> list[PurgeMark]:

@@ -13,9 +13,9 @@ from dashboard.invalidation.types import Plan, Purge, When
 from dashboard.web.addresses import key_from_text
 from dashboard.web.context import current_actor, open_work, runtime
 from dashboard.web.guard import requires
-from dashboard.web.htmx import is_partial, notify, redirect_to
+from dashboard.web.htmx import is_partial, is_round, notify, redirect_to
 from dashboard.web.params import choice_arg, int_arg, text_arg
-from dashboard.web.templating import render
+from dashboard.web.templating import render, unchanged
 from dashboard.work import UnitOfWork
 
 bp = Blueprint("invalidation", __name__, url_prefix="/caches/<int:cache_id>/invalidate")
@@ -49,9 +49,11 @@ def page(cache_id: int) -> Response:
 @bp.get("/live")
 @requires(Role.VIEWER)
 def live(cache_id: int) -> Response:
-    """What a round brings while something is under way; ``seen`` says what the page knows of."""
+    """What a round brings; ``seen`` says what the page knows of."""
     known = text_arg("seen", longest=_SEEN_CHARS)
     with open_work() as work:
+        if is_round() and pages.is_unchanged(work, cache_id, known):
+            return unchanged()
         shown = _page(work, cache_id, _number())
     shown = replace(shown, is_news=known != shown.seen)
     return render(_PAGE, shown, fragment="invalidation/_live.html")

@@ -105,6 +105,12 @@ def build() -> Chrome:
     )
 
 
+def running() -> str:
+    """The purges under way, of all caches, in words; empty: none."""
+    with open_work() as work:
+        return invalidation.under_way(work)
+
+
 def _page_of_a_cache() -> str | None:
     """The view that shows the same for another cache; None on pages over all of them."""
     if request.blueprint in _AREAS:

@@ -118,7 +118,10 @@ def _signed_out() -> Response:
     if form is not None:
         again: SignInAgain = current_app.extensions[_EXTENSION]
         return again(form)
-    back = request.full_path.rstrip("?") if request.method == "GET" else kept.came_from() or "/"
+    # Of a fragment the page that it belongs to: alone it is none.
+    is_fragment = request.headers.get("HX-Request") == "true"
+    asked = request.full_path.rstrip("?") if request.method == "GET" else "/"
+    back = asked if request.method == "GET" and not is_fragment else kept.came_from() or asked
     url = f"/sign-in?next={quote(back, safe='')}" if back != "/" else "/sign-in"
     if not is_page:
         # Never a sign-in page inside a panel.
@@ -140,7 +143,12 @@ def _answer(
     # Only what is in the log needs a reference.
     page = ErrorPage(status, title, message, what_to_do, request_id() if status >= 500 else "")
     template = "errors/_error.html" if htmx.is_partial() else "errors/error.html"
-    return make_response(render_template(template, page=page), status)
+    response = make_response(render_template(template, page=page), status)
+    if htmx.is_round():
+        # The panel keeps what it showed last, and goes on asking: in the place of the element that asks, the error
+        # would be the last thing it ever says. live.js says that the page is not live.
+        response.headers["HX-Reswap"] = "none"
+    return response
 
 
 def with_link(error: DashboardError, label: str, href: str) -> Response:

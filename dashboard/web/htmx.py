@@ -10,6 +10,11 @@ def is_partial() -> bool:
     return request.headers.get("HX-Request-Type") == "partial"
 
 
+def is_round() -> bool:
+    """Whether a panel asks by itself for what changed (``static/js/live.js``), rather than somebody by a press."""
+    return request.headers.get("HX-Live") == "true"
+
+
 def redirect_to(url: str) -> Response:
     """Send the browser to ``url`` with GET: 303 for a page, ``HX-Redirect`` for a fragment."""
     if is_partial():

@@ -75,7 +75,10 @@ def brought(form: MultiDict[str, str]) -> Kept | None:
 
 def came_from() -> str:
     """The page of ours that the request was made on; empty where that is not known."""
-    parts = urlsplit(request.referrer or "")
+    try:
+        parts = urlsplit(request.headers.get("HX-Current-URL") or request.referrer or "")
+    except ValueError:
+        return ""  # no address at all
     if (parts.scheme, parts.netloc) != (request.scheme, request.host):
         return ""
     return parts.path + (f"?{parts.query}" if parts.query else "")

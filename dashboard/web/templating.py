@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from flask import Flask, Response, g, make_response, render_template
+from flask import Flask, Response, current_app, g, make_response, render_template
 from jinja2 import StrictUndefined
 from werkzeug.local import LocalProxy
 
@@ -14,13 +14,17 @@ from dashboard.web.ruler import ruler
 from dashboard.web.spark import bar_width, spark_path
 from dashboard.web.stack import stack_plot
 
+_EXTENSION = "cachewarden-running"
 
-def install(app: Flask, chrome: Callable[[], object]) -> None:
+
+def install(app: Flask, chrome: Callable[[], object], running: Callable[[], str]) -> None:
     """Set the environment of all templates up.
 
     Args:
         chrome: returns what the frame around every page shows (navigation, cache switcher, account).
+        running: returns the part of it that every live round brings anew: the purges under way, in words.
     """
+    app.extensions[_EXTENSION] = running
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
@@ -59,4 +63,15 @@ def render(template: str, page: object, *, fragment: str | None = None, status: 
     body = render_template(fragment, page=page)
     if htmx.has_notices():
         body += render_template("_toasts.html")
+    if htmx.is_round():
+        body += _running()
     return make_response(body, status)
+
+
+def unchanged() -> Response:
+    """Answer a live round that finds its panel as it was: only what the frame shows comes anew."""
+    return make_response(_running())
+
+
+def _running() -> str:
+    return render_template("_running.html", page=current_app.extensions[_EXTENSION]())

@@ -15,12 +15,20 @@
   document.addEventListener('htmx:after:swap', show);
   document.addEventListener('live', () => { if (document.querySelector('[data-waiting]')) location.reload(); });
 
-  // The server is away when no answer comes, or only a proxy's; the next good answer takes the banner down.
-  const lost = is => { if (away) away.hidden = !is; show(); };
-  document.addEventListener('htmx:error', e => { if (e.detail.ctx) lost(true); });
+  // The server is away when no answer comes, or none of use to a panel that asks by itself; its next good one takes the banner down.
+  // Such a panel says so, and the server then has it keep what it shows (web/errors).
+  const asks = e => e?.matches?.('[hx-trigger*=live]'), failing = new Set();
+  const heard = (e, isBad) => {
+    const name = asks(e) ? e.id : '';
+    failing.forEach(n => { if (!n || n === name || !document.getElementById(n)) failing.delete(n); });
+    if (isBad) failing.add(name);
+    if (away) away.hidden = !failing.size; show();
+  };
+  document.addEventListener('htmx:config:request', e => { const { request, sourceElement } = e.detail.ctx; if (asks(sourceElement)) request.headers['HX-Live'] = 'true'; });
+  document.addEventListener('htmx:error', e => { if (e.detail.ctx) heard(e.detail.ctx.sourceElement, true); });
   document.addEventListener('htmx:after:request', e => {
-    const { response, sourceElement } = e.detail.ctx; lost(response.status >= 502);
-    // what the page shows was removed meanwhile: the whole page says so
-    if (response.status === 404 && sourceElement?.matches('[hx-trigger^=live]')) location.reload();
+    const { response: { status }, sourceElement } = e.detail.ctx, round = asks(sourceElement); heard(sourceElement, status >= (round ? 400 : 502) && status !== 401);
+    // what the page shows was removed meanwhile, or may not be seen any more: the whole page says so
+    if (round && (status === 403 || status === 404)) location.reload();
   });
 })();

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.helpers import cache_id
@@ -84,3 +85,31 @@ def test_a_cache_that_was_removed_meanwhile(page: Page, watched: Watched, dashbo
     )
     expect(page.get_by_role("heading", level=1, name="Not found")).to_be_visible(timeout=20_000)
     expect(page.get_by_role("navigation", name="Main")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("path", "asks", "panel"),
+    [
+        ("invalidate", "**/invalidate/live?**", "#invalidation-live"),
+        ("policies", "**/policies/live?**", "#policies-live"),
+        ("clients", "**/clients", "#monitoring-clients"),
+        ("keyspace", "**/keyspace/panel?**", "#scan"),
+    ],
+)
+def test_a_panel_outlives_an_answer_it_can_make_nothing_of(
+    page: Page, watched: Watched, dashboard: live.Live, path: str, asks: str, panel: str
+) -> None:
+    """It keeps what it showed, the page says that it is not live, and goes on when the server does."""
+    page.goto(f"/caches/{cache_id(dashboard)}/{path}")
+    element = page.locator(panel)
+    expect(element).to_be_visible()
+    # As when the database is away: our own error, in a fragment.
+    page.route(asks, lambda route: route.continue_(url=f"{dashboard.url}/audit?before=x"))
+    expect(page.get_by_text("Cachewarden does not answer.")).to_be_visible(timeout=30_000)
+    expect(element).to_be_visible()
+    assert page.locator(".live").inner_text().startswith("Not live")
+    page.unroute(asks)
+    expect(page.get_by_text("Cachewarden does not answer.")).to_be_hidden(timeout=30_000)
+    expect(element).to_be_visible()
+    assert all("status of 4" in complaint for complaint in watched.complaints)
+    watched.complaints.clear()

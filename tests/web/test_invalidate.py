@@ -14,8 +14,8 @@ from sqlalchemy import text
 
 from dashboard.access import Role
 from dashboard.errors import CacheUnavailable
+from dashboard.invalidation import screen, service, store
 from dashboard.invalidation import selection as selections
-from dashboard.invalidation import service, store
 from dashboard.invalidation.engine import Segment
 from dashboard.invalidation.states import Verb
 from dashboard.invalidation.types import Progress, Purge, SelectBy, State, When
@@ -28,6 +28,8 @@ from tests.support.polled import poll
 from tests.support.some_caches import add_cache
 
 PARTIAL = {"HX-Request": "true", "HX-Request-Type": "partial"}
+ROUND = {**PARTIAL, "HX-Live": "true"}
+"""As live.js has a panel ask by itself."""
 
 
 def base(cache_id: int) -> str:
@@ -88,7 +90,7 @@ def test_an_empty_history_and_no_worker(operator: FlaskClient, runtime: Runtime)
     cache = add_cache(runtime)
     page = shown(operator, base(cache.id))
     assert "Nothing was purged here yet" in page and "No worker runs." in page
-    assert 'id="nav-running"></span>' in page and "data-live" not in page and "live from:document" not in page
+    assert 'id="nav-running"></span>' in page and 'data-live="10"' in page
     assert re.search(r'value="prefix" checked', page) and re.search(r'value="delete" checked', page)
     # No purge can be approved that was not counted.
     assert 'name="when"' not in page
@@ -147,9 +149,38 @@ def test_what_runs_is_said_on_every_page(viewer: FlaskClient, runtime: Runtime) 
     cache = add_cache(runtime)
     purges.in_state(runtime, cache.id, State.PAUSED)
     assert 'id="nav-running">1 paused</span>' in shown(viewer, "/audit")
+    waiting = purges.in_state(runtime, cache.id, State.WAITING)
+    assert 'id="nav-running">1 waiting, 1 paused</span>' in shown(viewer, "/audit")
+    purges.move(runtime, waiting.number, Verb.CANCEL)
     purges.in_state(runtime, cache.id, State.RUNNING)
+    purges.in_state(runtime, cache.id, State.WAITING)
     for path in ("/audit", "/caches", f"/caches/{cache.id}/overview", f"/caches/{cache.id}/policies"):
-        assert 'id="nav-running">1 running</span>' in shown(viewer, path)
+        assert 'id="nav-running">1 running, 1 waiting</span>' in shown(viewer, path)
+    # A page that asks by itself brings it anew.
+    for path in ("/caches", f"/caches/{cache.id}/overview", f"{base(cache.id)}/live"):
+        part = shown(viewer, path, headers=ROUND)
+        assert 'id="nav-running" hx-swap-oob="outerMorph">1 running, 1 waiting</span>' in part
+
+
+def test_a_page_where_nothing_happens_hears_of_what_others_begin(
+    viewer: FlaskClient, runtime: Runtime
+) -> None:
+    cache = add_cache(runtime)
+
+    def seen(page: str) -> str:
+        (found,) = re.findall(r'hx-get="([^"]*/live\?[^"]*)"', page)
+        return html.unescape(found)
+
+    page = shown(viewer, base(cache.id))
+    part = shown(viewer, seen(page), headers=ROUND)
+    assert 'id="nav-running"' in part and "invalidation-live" not in part  # nothing new, nothing drawn
+    running = purges.in_state(runtime, cache.id, State.RUNNING)
+    part = shown(viewer, seen(page), headers=ROUND)
+    assert f"Purge {running.number}" in part and 'data-live="1"' in part
+    # One that was over before anybody asked stands in the history all the same.
+    purges.move(runtime, running.number, Verb.FINISH, ended_at=runtime.clock.now())
+    part = shown(viewer, seen(page), headers=ROUND)
+    assert re.search(r'id="history"[^>]*hx-swap-oob', part) and f'data-live="{screen.IDLE_POLL_S}"' in part
 
 
 def test_a_running_purge_is_polled_and_one_that_is_over_is_not(
@@ -170,10 +201,10 @@ def test_a_running_purge_is_polled_and_one_that_is_over_is_not(
     assert seen is not None
     part = shown(operator, f"{base(cache.id)}/live?seen={seen[1]}", headers=PARTIAL)
     assert part.lstrip().startswith('<div class="stack jobs" id="invalidation-live"') and "<html" not in part
-    assert 'id="nav-running" hx-swap-oob' in part and 'id="history"' not in part
+    assert 'id="history"' not in part
     purges.move(runtime, running.number, Verb.FINISH, ended_at=runtime.clock.now())
     over = shown(operator, f"{base(cache.id)}/live?seen={seen[1]}", headers=PARTIAL)
-    assert "hx-trigger" not in over and "data-live" not in over
+    assert 'data-live="10"' in over and 'hx-trigger="live' in over  # somebody may begin another
     assert re.search(r'id="history"[^>]*hx-swap-oob', over) and "Done in" in over
 
 
@@ -197,7 +228,7 @@ def test_a_count_that_failed_says_why(operator: FlaskClient, runtime: Runtime) -
     with as_cli(runtime) as work:
         store.change_purge(work.session, draft.number, problem="The user may not SCAN. Grant +scan.")
     page = shown(operator, f"{base(cache.id)}?purge={draft.number}")
-    assert "It could not be counted." in page and "Grant +scan." in page and "data-live" not in page
+    assert "It could not be counted." in page and "Grant +scan." in page and 'data-live="10"' in page
     assert f"{draft.number}/recount" in page
 
 
@@ -272,7 +303,13 @@ def test_the_page_of_a_purge_in_every_state(operator: FlaskClient, runtime: Runt
     page = shown(operator, f"{base(cache.id)}/{purge.number}")
     assert f"<h1>Purge {purge.number}</h1>" in page and "product:*" in page and "Audit trail" in page
     assert "Purge drafted" in page and "root" in page
-    often = {State.DRAFT: "1", State.WAITING: "1", State.RUNNING: "1", State.PAUSED: "5"}.get(state)
+    often = {
+        State.DRAFT: "1",
+        State.WAITING: "1",
+        State.RUNNING: "1",
+        State.PAUSED: "5",
+        State.PREVIEWED: "10",
+    }.get(state)
     assert ("live from:document" in page) == (often is not None)
     assert re.findall(r'data-live="(\d+)"', page) == ([often] if often else [])
     part = shown(operator, f"{base(cache.id)}/{purge.number}", headers=PARTIAL)

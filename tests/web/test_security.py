@@ -212,3 +212,11 @@ def test_strange_strings_never_end_in_a_server_error(admin: FlaskClient) -> None
             answer = admin.get(path, query_string=query)
             assert answer.status_code < 500, (path, string)
             assert "<script>alert" not in answer.get_data(as_text=True)
+
+
+def test_a_panel_that_asks_by_itself_keeps_what_it_shows(viewer: FlaskClient) -> None:
+    """In its place the error would be the last thing it says: nothing would ask again."""
+    partial = {"HX-Request": "true", "HX-Request-Type": "partial"}
+    by_itself = viewer.get("/caches/4711/invalidate/live", headers={**partial, "HX-Live": "true"})
+    assert (by_itself.status_code, by_itself.headers.get("HX-Reswap")) == (404, "none")
+    assert "HX-Reswap" not in viewer.get("/caches/4711/invalidate/live", headers=partial).headers

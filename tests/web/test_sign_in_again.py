@@ -153,3 +153,17 @@ def test_a_panel_is_told_to_sign_in_as_before(client: FlaskClient, runtime: Runt
     headers = {"HX-Request": "true", "HX-Request-Type": "partial"}
     answer = client.post(f"/caches/{cache.id}/invalidate/preview", data=TYPED, headers=headers)
     assert answer.status_code == 401 and answer.headers["HX-Redirect"].startswith("/sign-in")
+
+
+def test_a_panel_leads_back_to_its_page(client: FlaskClient, runtime: Runtime) -> None:
+    """Not to the panel alone, which is no page."""
+    cache = add_cache(runtime)
+    headers = {"HX-Request": "true", "HX-Request-Type": "partial"}
+    page = f"/caches/{cache.id}/invalidate"
+    for address, back in (
+        (f"http://localhost{page}?state=all", f"%2Fcaches%2F{cache.id}%2Finvalidate%3Fstate%3Dall"),
+        (f"http://elsewhere.example{page}", f"%2Fcaches%2F{cache.id}%2Finvalidate%2Flive%3Fseen%3D"),
+        ("http://[", f"%2Fcaches%2F{cache.id}%2Finvalidate%2Flive%3Fseen%3D"),
+    ):
+        answer = client.get(f"{page}/live?seen=", headers={**headers, "HX-Current-URL": address})
+        assert (answer.status_code, answer.headers["HX-Redirect"]) == (401, f"/sign-in?next={back}")
