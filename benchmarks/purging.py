@@ -133,7 +133,8 @@ def shipped(port: int) -> Callable[[], None]:
         cache = caches.create_cache(work, replace(form, url=parse_url(f"redis://127.0.0.1:{port}/0")))
         number = service.create(work, cache.id, plan).number
     counted = wait_for(runtime, number, State.PREVIEWED)
-    assert counted.preview is not None and counted.preview.keys == KEYS // 2, counted
+    preview = counted.preview
+    assert preview is not None  # on a busy machine an estimate: ten seconds of counting were not enough
 
     def run() -> None:
         with unit_of_work(runtime, live.ACTOR) as work:
@@ -143,7 +144,7 @@ def shipped(port: int) -> Callable[[], None]:
                 revision=counted.revision,
                 reason="A benchmark",
                 typed=PREFIX,
-                confirmed_keys=KEYS // 2,
+                confirmed_keys=preview.keys,
             )
         done = wait_for(runtime, number, State.DONE)
         assert done.progress.touched == KEYS // 2, done
