@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dashboard.caching.policy import Policy, PolicyDocument
+from dashboard.caching.policy import RESERVED, Policy, PolicyDocument
 from dashboard.forecast.types import Basis, Rule, Stem
 from dashboard.invalidation import service as invalidation
 from dashboard.keyspace.types import Kind, Snapshot
@@ -22,6 +22,8 @@ def basis(work: UnitOfWork, cache_id: int, snapshot: Snapshot) -> Basis:
     held = _keys_by_policy(snapshot)
     stems = []
     for expiries in snapshot.expiries:
+        if expiries.stem.encode().startswith(RESERVED):
+            continue  # our own are there to stay
         rate, load_s = reads.of(expiries.policy, held.get(expiries.policy, 0.0))
         # Before the first version applications give TTLs of their own, which nobody told us.
         known = rule(_policy(document, named, expiries.policy)) if document.version else None

@@ -168,6 +168,13 @@ def test_no_address_is_an_error_of_ours(viewer: FlaskClient, cache: Cache, query
     assert answer.status_code in (200, 400, 422)
 
 
+def test_keys_of_our_own_are_left_out(viewer: FlaskClient, cache: Cache, runtime: Runtime) -> None:
+    own = found.expiries("cachewarden:", "", {95: 5_000.0}, now(runtime), never=3.0)
+    snapshots.keep(runtime, found.snapshot(cache.id, [own], now(runtime)))
+    page = words(shown(viewer, f"/caches/{cache.id}/forecast"))
+    assert "cachewarden:" not in page and "Keys without TTL None 0" in page
+
+
 def test_hostile_names_are_shown_as_text(viewer: FlaskClient, runtime: Runtime) -> None:
     made = add_cache(runtime)
     name = "<script>alert(1)</script>\"'&{{7*7}}:"
