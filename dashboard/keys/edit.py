@@ -376,7 +376,10 @@ def _member(member: Member) -> _Held:
         return _Held(member.address, member.score.encode(), score=member.score)
     if member.fields:
         return _Held(
-            member.address, b"", problem="Entries of a stream can be added and removed, not changed."
+            member.address,
+            b"",
+            problem="Entries of a stream can be added and removed, not changed.",
+            is_removable=True,
         )
     if len(member.value) > MOST_EDITED_BYTES:
         return _Held(member.address, b"", problem="It is too large to be edited here.")

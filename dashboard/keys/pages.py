@@ -277,6 +277,9 @@ def _edit(work: UnitOfWork, detail: KeyDetail, place: Place, frame: Frame) -> Ed
             raise
         problem = f"{error.message} {error.what_to_do}".strip()
         return screen.edit_view(detail.type, TypedEdit(verb), place, frame, problem=problem, is_locked=True)
+    if there is not None and there.problem and there.version and detail.type in screen.REMOVALS:
+        typed = replace(shown_edit(verb, there), address=place.item or b"")
+        return screen.edit_view(detail.type, typed, place, frame, problem=there.problem, is_only_removed=True)
     if there is None or there.problem:
         problem = there.problem if there is not None else "It is not there any more."
         return screen.edit_view(detail.type, TypedEdit(verb), place, frame, problem=problem, is_locked=True)

@@ -357,6 +357,8 @@ class DetailView:
         share: of its policy's longest TTL that is left, 0..1; None where there is none.
         policy_kind, policy_word: whether its TTL keeps to it.
         members: "field", "fields"; empty for strings and types of modules.
+        item_name, item_href: of the member that is open, and back to all of them; item_fields: of a stream's entry;
+            item_notes: why there is nothing of it to see.
         touch_href: reads a value that is withheld.
     """
 
@@ -379,6 +381,8 @@ class DetailView:
     items: tuple[ItemRow, ...] = ()
     item_name: str = ""
     item_href: str = ""
+    item_fields: tuple[tuple[str, str], ...] = ()
+    item_notes: tuple[str, ...] = ()
     groups: tuple[Mapping[str, str], ...] = ()
     part_words: str = ""
     next_href: str = ""
@@ -604,6 +608,8 @@ def detail_view(
         items=tuple(_item_row(each, detail, place, base) for each in window.items) if not is_member else (),
         item_name=_item_name(place.item, detail.type) if place.item is not None else "",
         item_href=f"{base}?{place.query(item=None, view=View.AUTO, edit='')}",
+        item_fields=_entry(member),
+        item_notes=_member_notes(member, detail) if is_member and not has_value else (),
         groups=window.groups if not is_member else (),
         part_words=_part_words(detail, window) if not is_member else "",
         next_href=f"{base}?{place.query(edit='', **parts)}" if parts and not is_member else "",
@@ -641,12 +647,14 @@ def edit_view(
     problem: str = "",
     there: Editable | None = None,
     is_locked: bool = False,
+    is_only_removed: bool = False,
 ) -> EditView:
     """The form of a value.
 
     Args:
         type: of the key.
-        errors, problem: why it was refused; ``is_locked``: it can't be edited at all.
+        errors, problem: why it was refused; ``is_locked``: it can't be edited at all;
+            ``is_only_removed``: it can be taken away.
         there: what is there now, where that is not what was opened.
     """
     is_new = place.edit == "new"
@@ -657,7 +665,7 @@ def edit_view(
             "hash": {"name", "value"}, "list": {"value"}, "set": {"value"},
             "zset": {"name", "score"}, "stream": {"fields"},
         }.get(type, set())  # fmt: skip
-    elif type in _CHANGES:
+    elif type in _CHANGES and not is_only_removed:
         shown |= {"score"} if type == "zset" else {"value"}
     what = "" if is_new or place.item is None else _item_name(place.item, type)
     return EditView(
@@ -666,7 +674,7 @@ def edit_view(
         what=what,
         fields=frozenset(shown),
         address=key_to_text(typed.address),
-        saves=_saves(type, one, is_new),
+        saves=() if is_only_removed else _saves(type, one, is_new),
         removal=None if is_new or not what else REMOVALS.get(type),
         there=there,
         errors=dict(errors or {}),
@@ -750,6 +758,17 @@ def _item_row(item: Item, detail: KeyDetail, place: Place, base: str) -> ItemRow
         fields=tuple((key_name(name), value_text(value)[:LONGEST_VALUE]) for name, value in item.fields),
         is_open=item.address == place.item,
     )
+
+
+def _entry(member: Window | None) -> tuple[tuple[str, str], ...]:
+    items = member.items if member is not None else ()
+    return tuple((key_name(name), value_text(value)) for item in items for name, value in item.fields)
+
+
+def _member_notes(member: Window | None, detail: KeyDetail) -> tuple[str, ...]:
+    if member is None:
+        return (f"There is no such {_MEMBERS.get(detail.type, ('member', ''))[0]} any more.",)
+    return () if detail.withheld else member.notes
 
 
 def _item_name(address: bytes, type: str) -> str:
