@@ -1,4 +1,4 @@
-"""Worker processes that do purges and can be killed, forked from one that has imported everything: so they are cheap.
+"""Worker processes that do purges and scans and can be killed; cheap: forked from one that has imported everything.
 
 ``python -m tests.support.purge_workers`` is that process: it reads how a worker shall be as a line of JSON, forks it,
 and answers with its process id.
@@ -20,10 +20,14 @@ from dashboard.config import load_settings
 from dashboard.invalidation import jobs
 from dashboard.jobs import runner
 from dashboard.jobs.runner import Runner
+from dashboard.keyspace import jobs as keyspace
+from dashboard.keyspace import scanning
 from dashboard.work import Runtime, build_runtime
 
 LEASE_S = 1.5
 """Instead of ten seconds: a test that kills fifty workers waits for fifty leases to end."""
+CHECKPOINT_S = 0.3
+"""As often a scan is saved, instead of every few seconds."""
 
 
 class Mother:
@@ -76,7 +80,7 @@ class Workers:
         Args:
             dies: when it kills itself: "running:before" and "running:after" the commit of that state of a purge,
                 "journal 3:before" the third commit of the journal, "working:0.25" so many seconds after it first wrote
-                the journal; empty: it does not.
+                the journal; "scan-done:before" and "checkpoint 3:before" the same of a scan; empty: it does not.
             lease_s: how long it owns what it claims without a sign of life.
         """
         pid = self._mother.fork({**self._settings, "dies": dies, "lease_s": lease_s})
@@ -129,7 +133,10 @@ def _work(settings: dict[str, Any]) -> None:
         load_settings(secret_key=settings["secret_key"], poll_timeout_s=settings["timeout_s"]),
         database_url=settings["url"],
     )
-    worker = Runner(runtime, jobs.handlers(runtime), beside=[lambda: jobs.fire_schedules(runtime)])
+    scanning.CHECKPOINT_S = CHECKPOINT_S  # type: ignore[misc]
+    scanning.CHECKPOINT_SHARE = 1.0  # type: ignore[misc]
+    handlers = {**jobs.handlers(runtime), **keyspace.handlers(runtime)}
+    worker = Runner(runtime, handlers, beside=[lambda: jobs.fire_schedules(runtime)])
     worker.start()
     signal.sigwait({signal.SIGTERM})
     worker.stop()
@@ -148,14 +155,17 @@ def _arm(what: str, moment: str) -> None:
         connection: Connection, cursor: object, statement: str, parameters: Any, context: object, many: bool
     ) -> None:
         nonlocal seen
-        if name in ("journal", "working"):
-            if statement.startswith("INSERT INTO purge_segment"):
+        if name in ("journal", "working", "checkpoint"):
+            table = "keyspace_checkpoint" if name == "checkpoint" else "purge_segment"
+            if statement.startswith(f"INSERT INTO {table}"):
                 seen += 1
                 if name == "working" and seen == 1:
                     threading.Timer(float(moment), os.kill, [os.getpid(), signal.SIGKILL]).start()
                 here.is_next = seen == int(number or 0)
-        elif statement.startswith("UPDATE purge SET") and parameters.get("state") == name:
-            here.is_next = True
+        elif statement.startswith(("UPDATE purge SET", "UPDATE keyspace_scan SET")):
+            prefix = "" if statement.startswith("UPDATE purge") else "scan-"
+            if f"{prefix}{parameters.get('state')}" == name:
+                here.is_next = True
 
     def die() -> None:
         if getattr(here, "is_next", False):
