@@ -11,7 +11,7 @@ from typing import Final
 
 from dashboard.fleet.scan import ServerState
 
-LONGEST_BURST_S: Final = 0.001
+LONGEST_BURST_S: Final = 0.0008
 """A burst may take so long as seen from here; the server is busy with it for some 0.7 ms, the rest is ours."""
 SHORTEST_BURST_S: Final = 0.0002
 FIRST_UNITS: Final = 50
