@@ -15,6 +15,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
@@ -170,20 +171,27 @@ def purge(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
 
 @purge.command()
 @_number
+@click.option("--now", is_flag=True, help="As fast as the limits allow, whatever was chosen before.")
+@click.option("--spread", type=_TIME, help="Take that long, evenly, for what is left.")
+@click.option("--at", metavar="TIME", help="Begin then: 2026-11-24T03:00, UTC unless it says otherwise.")
 @_answering
 @_json_option
 def approve(number: int, as_json: bool, **given: Any) -> None:
     """Approve purge NUMBER; it is counted again first where its count is too old, or it would go beyond it."""
+    chosen = _chosen_when(given)
     teller = Teller(as_json)
     with interruptible(teller) as standing, opened_runtime() as runtime:
         found, name = _found(runtime, number)
         if found.state not in (State.DRAFT, State.PREVIEWED, State.PAUSED):
             raise Conflict(f"Purge {number} is {found.state}: there is nothing to approve.")
+        if not chosen and _must_choose(found):
+            raise click.UsageError("Say when, by one of --now, --spread and --at.")
         steps = Steps(runtime, name, teller, standing, given["timeout"])
         if found.state is State.PAUSED or _is_stale(found):
             with unit(runtime) as work:
                 found = service.recount(work, number, revision=found.revision)
-        _approve(steps, steps.counted(found, _said(given)), found.plan, given, teller)
+        counted = steps.counted(found, _said(given))
+        _approve(steps, counted, replace(found.plan, **chosen), given, teller)
 
 
 @purge.command("list")
@@ -294,19 +302,33 @@ def _plan(given: dict[str, Any]) -> Plan:
         raise click.UsageError("--window belongs to --action spread.")
     if given["lengthen"] and action is not Action.POLICY:
         raise click.UsageError("--lengthen belongs to --action policy.")
-    if given["spread"] is not None and given["at"] is not None:
-        raise click.UsageError("Either --spread or --at: it runs from now, or begins then.")
-    when = When.NOW if given["spread"] is None else When.OVER
-    return Plan(
+    plan = Plan(
         selection=_selection(given),
         action=action,
         window_s=(given["window"] or DEFAULT_WINDOW_S) if action is Action.SPREAD else 0,
-        when=when if given["at"] is None else When.AT,
-        over_s=given["spread"] or 0,
-        at=None if given["at"] is None else _moment(given["at"]),
+        when=When.NOW,
         lengthens=given["lengthen"],
         wants_report=given["report"],
     )
+    return replace(plan, **_chosen_when(given))
+
+
+def _chosen_when(given: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a plan that say when; empty: nothing was said."""
+    if sum((given["spread"] is not None, given["at"] is not None, given.get("now", False))) > 1:
+        raise click.UsageError("Only one of --spread, --at and --now: it runs from now, or begins then.")
+    if given["at"] is not None:
+        return {"when": When.AT, "over_s": 0, "at": _moment(given["at"])}
+    if given["spread"] is not None:
+        return {"when": When.OVER, "over_s": given["spread"], "at": None}
+    return {"when": When.NOW, "over_s": 0, "at": None} if given.get("now") else {}
+
+
+def _must_choose(found: Purge) -> bool:
+    """Whether an approval must say when: that was left open on the page, or a time is over that it did not begin at."""
+    at = found.plan.at if found.plan.when is When.AT else None
+    is_over = at is not None and at <= datetime.now(UTC) and found.started_at is None
+    return is_over or not found.plan.says_when
 
 
 def _selection(given: dict[str, Any]) -> Selection:
@@ -417,7 +439,7 @@ def _approve(
     reads_stdin: bool = False,
 ) -> None:
     is_asked = not teller.as_json and not reads_stdin and sys.stdin.isatty() and sys.stderr.isatty()
-    answers = Answers(given["yes"], given["typed"], given["reason"], is_asked)
+    answers = Answers(given["yes"], given["typed"], given["reason"], is_asked, _said_when(given))
     approved = steps.approved(counted, plan, answers)
     if given["wait"]:
         steps.followed(approved)
@@ -433,7 +455,18 @@ def _said(given: dict[str, Any]) -> str:
             words.append(f"{option} {shlex.quote(given[name])}")
     if given["wait"]:
         words.append("--wait")
+    if when := _said_when(given):
+        words.append(when)
     return " ".join(words)
+
+
+def _said_when(given: dict[str, Any]) -> str:
+    """What was said of when to a command that approves; the plan of a new purge keeps it."""
+    if "now" not in given:
+        return ""
+    if given["spread"] is not None:
+        return f"--spread {given['spread']}"
+    return f"--at {shlex.quote(given['at'])}" if given["at"] is not None else "--now" if given["now"] else ""
 
 
 def _found(runtime: Runtime, number: int) -> tuple[Purge, str]:

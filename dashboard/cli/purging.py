@@ -49,12 +49,14 @@ class Answers:
         yes: the count is confirmed, whatever it is.
         typed: the text that confirms; it confirms the count, too.
         asks: the one at the terminal can be asked for the rest.
+        when: the options that say when, for whoever has to say it again.
     """
 
     yes: bool
     typed: str
     reason: str
     asks: bool
+    when: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +273,7 @@ class Steps:
             self._teller.problem(
                 f"Not confirmed: nothing is changed. Missing: {', '.join(needed)}.",
                 f"Approve what was counted within ten minutes: cachewarden purge approve {purge.number}"
-                f" {' '.join(needed)}",
+                f" {' '.join([*needed, *([answers.when] if answers.when else [])])}",
             )
             self.leave(purge, Code.UNCONFIRMED, friction)
         return typed, reason

@@ -287,9 +287,9 @@ def parse_purge(
         selection=selected,
         action=action,
         window_s=window_s,
-        # When is chosen after the preview; this never runs as it is.
+        # When is chosen after the preview.
         when=When.OVER,
-        over_s=1,
+        over_s=0,
         lengthens=typed.lengthens and action is Action.POLICY,
         wants_report=typed.wants_report,
     )

@@ -339,6 +339,9 @@ def confirmed(
     changing.require(purge, Verb.APPROVE)
     caches.require_writable(cache)
     plan = plan or purge.plan
+    if purge.started_at is not None and plan.at == purge.plan.at and not _is_to_come(work, plan):
+        # It began at its time: what is left of it does not wait for another.
+        plan = replace(plan, when=When.NOW, at=None)
     if plan.selection != purge.plan.selection:
         raise Conflict("What is selected is not what was counted.", what_to_do="Count again.")
     preview = purge.preview
@@ -384,7 +387,7 @@ def check_plan(work: UnitOfWork, plan: Plan) -> None:
     if plan.when is When.OVER and not 1 <= plan.over_s <= LONGEST_WINDOW_S:
         fields["over_s"] = longest
     if plan.when is When.AT:
-        if plan.at is None or plan.at <= work.now:
+        if not _is_to_come(work, plan):
             fields["at"] = "Enter a time that is still to come."
         elif plan.at is not None and plan.at > work.now + LONGEST_AHEAD:
             fields["at"] = "Enter a time within a year."
@@ -425,6 +428,10 @@ def _wanted(work: UnitOfWork, cache: Cache, plan: Plan, preview: Preview) -> Fri
     allowed = limits(work, cache.id)
     beyond = costs.beyond_budget(work, cache.id, plan, preview, allowed)
     return friction.required(preview, plan, cache, allowed, beyond_budget_qps=beyond)
+
+
+def _is_to_come(work: UnitOfWork, plan: Plan) -> bool:
+    return plan.when is not When.AT or (plan.at is not None and plan.at > work.now)
 
 
 def _deed(plan: Plan) -> tuple[Action, int, bool]:

@@ -408,7 +408,7 @@ def how(plan: Plan, source: str = "") -> str:
         case When.NOW:
             words = "At once"
         case When.OVER:
-            words = f"Over {duration(plan.over_s)}"
+            words = f"Over {duration(plan.over_s)}" if plan.says_when else "When is not chosen yet"
         case When.AT:
             words = "At its time"
         case When.CRON:

@@ -154,7 +154,7 @@ class Plan:
 
     Args:
         window_s: of SPREAD.
-        over_s: of When.OVER.
+        over_s: of When.OVER; 0: when is still to be chosen, and it can't be approved as it is.
         at: of When.AT, aware, UTC.
         lengthens: POLICY may also make a TTL longer.
         wants_report: keep the keys touched, for download.
@@ -168,6 +168,11 @@ class Plan:
     at: datetime | None = None
     lengthens: bool = False
     wants_report: bool = False
+
+    @property
+    def says_when(self) -> bool:
+        """Whether it was chosen when it happens."""
+        return self.when is not When.OVER or self.over_s > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,13 @@ from dashboard.audit import service as audit
 from dashboard.cli import main
 from dashboard.invalidation import service
 from dashboard.invalidation.states import Verb
-from dashboard.invalidation.types import Purge, State
+from dashboard.invalidation.types import Purge, State, When
 from dashboard.policies import service as policies
 from dashboard.work import Runtime
 from dashboard.worker import start_worker
 from tests.conftest import SECRET_KEY
 from tests.support.people import as_cli
-from tests.support.purges import counted, in_state, move
+from tests.support.purges import AT_ONCE, counted, in_state, move
 from tests.support.some_caches import add_cache
 
 LATER = f"{datetime.now(UTC) + timedelta(days=30):%Y-%m-%dT%H:%M}"
@@ -301,6 +302,36 @@ def test_one_that_would_go_beyond_its_approval_is_counted_and_approved_again(sho
     assert shop.left("other:") == 9_600
 
 
+@pytest.mark.parametrize(
+    "left_open",
+    [
+        {"when": When.OVER, "over_s": 0},
+        {"when": When.AT, "at": datetime(2020, 1, 1, tzinfo=UTC)},
+    ],
+    ids=["not chosen", "its time is over"],
+)
+def test_when_is_said_where_nobody_chose_it(shop: Shop, left_open: dict[str, Any]) -> None:
+    purge = counted(shop.runtime, shop.cache_id, replace(AT_ONCE, **left_open))
+    number = str(purge.number)
+    for words in (("--yes",), ("--yes", "--now", "--spread", "5"), ("--yes", "--at", "2020-01-01T00:00")):
+        assert shop.run("approve", number, *words).exit_code == 2
+    refused = shop.run("approve", number, "--spread", "5m")
+    assert refused.exit_code == 3 and f"approve {number} --yes --spread 300" in refused.stderr
+    assert shop.purges()[0].state is State.PREVIEWED
+    approved = shop.json("approve", number, "--yes", "--spread", "5m")
+    assert (approved["state"], approved["when"], approved["over_s"]) == ("waiting", "over", 300)
+
+
+def test_an_approval_may_choose_another_time(shop: Shop) -> None:
+    spread = replace(AT_ONCE, when=When.OVER, over_s=3600)
+    for words, when in ((("--now",), "now"), (("--at", "2999-01-01"), ""), ((), "over")):
+        number = str(counted(shop.runtime, shop.cache_id, spread).number)
+        done = shop.run("approve", number, "--yes", *words, "--json")
+        assert (done.exit_code == 0) == bool(when)
+        if when:
+            assert json.loads(done.stdout)["when"] == when
+
+
 def test_one_that_failed(shop: Shop) -> None:
     purge = in_state(shop.runtime, shop.cache_id, State.RUNNING)
     move(shop.runtime, purge.number, Verb.FAIL, problem="UNLINK is not allowed.")
@@ -439,7 +470,7 @@ def read_until(stream: int, text: bytes, within_s: float = 60) -> bytes:
         ("--template product:{id}", "need --ids"),
         ("--prefix a --window 5", "--window belongs to"),
         ("--prefix a --lengthen", "--lengthen belongs to"),
-        ("--prefix a --spread 5 --at 2030-01-01", "Either --spread or --at"),
+        ("--prefix a --spread 5 --at 2030-01-01", "Only one of --spread"),
         ("--prefix a --at tomorrow", "is no time such as"),
         ("--prefix a --spread 5x", "is no time; write seconds"),
         ("--prefix a --size-min 1.5MB", "is no size"),

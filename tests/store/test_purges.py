@@ -303,6 +303,25 @@ def test_at_a_time_it_waits_for(runtime: Runtime, cache: Cache, clock: FixedCloc
     assert [row.not_before for row in rows(runtime, "SELECT not_before FROM job")] == [at]
 
 
+def test_what_began_at_its_time_goes_on_when_it_is_approved_again(
+    runtime: Runtime, cache: Cache, clock: FixedClock
+) -> None:
+    at = clock.now() + timedelta(hours=1)
+    purge = ask(runtime, "approve", counted(runtime, cache.id, replace(AT_ONCE, when=When.AT, at=at)))
+    clock.wall += timedelta(hours=2)
+    move(runtime, purge.number, Verb.START, started_at=clock.now())
+    again = ask(runtime, "recount", move(runtime, purge.number, Verb.HOLD, needs_count=True))
+    again = move(runtime, again.number, Verb.PREVIEW, preview=preview(clock.now()))
+    with pytest.raises(InvalidInput) as refused:
+        ask(runtime, "approve", again, plan=replace(again.plan, at=at + timedelta(minutes=1)))
+    assert set(refused.value.fields) == {"at"}
+    assert ask(runtime, "approve", again).plan.when is When.NOW
+    # One that did not begin yet asks for another time.
+    missed = counted(runtime, cache.id, replace(AT_ONCE, when=When.AT, at=clock.now()))
+    with pytest.raises(InvalidInput):
+        ask(runtime, "approve", missed)
+
+
 def test_an_old_preview_must_be_counted_again(runtime: Runtime, cache: Cache, clock: FixedClock) -> None:
     purge = counted(runtime, cache.id)
     clock.wall += timedelta(minutes=10, seconds=1)
