@@ -11,6 +11,7 @@ bounded, where measuring every element of a hash of ten millions would hold the 
 """
 
 import functools
+import random
 import select
 import struct
 import time
@@ -35,13 +36,22 @@ LOOK: Final = Script(
     """
 local call, pack = redis.call, struct.pack
 local count, size_every, shift, idle_every = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local seed = tonumber(ARGV[5])
+if seed > 0 then math.randomseed(seed) end
 local letters = {string = 's', hash = 'h', list = 'l', set = 'e', zset = 'z', stream = 'x', none = 'n'}
 local names, rows, others, idles = {}, {}, {}, {}
 local n, cursor = 0, '0'
-for place = 5, #ARGV do
+for place = 6, #ARGV do
   local found = call('SCAN', ARGV[place], 'COUNT', count)
   cursor = found[1]
-  for _, key in ipairs(found[2]) do
+  local keys = found[2]
+  local first, last = 1, #keys
+  if seed > 0 and last > 0 then
+    first = math.random(last)
+    last = first
+  end
+  for index = first, last do
+    local key = keys[index]
     n = n + 1
     local type = call('TYPE', key)['ok']
     local letter = letters[type]
@@ -63,9 +73,10 @@ end
 return {cursor, table.concat(names), table.concat(rows), table.concat(others, ' '), table.concat(idles)}
 """,
 )
-"""ARGV: COUNT of each SCAN, measure the memory of one key of so many (0: none), where to begin with that, the same for
-idle times, cursors. Answers: the last cursor, all names, per key its name's length, TTL, memory and a letter for its
-type, the types without a letter, idle times. Declares no keys: it reads what SCAN found on this very node."""
+"""ARGV: COUNT of each SCAN; measure the memory of one key of so many (0: none); where to begin with that; the same for
+idle times; a seed to pick one key of each place by (0: all of them); cursors. Answers: the last cursor; all names; per
+key its name's length, TTL, memory and a letter for its type; the types without a letter; idle times. It declares no
+keys, for it reads what SCAN found on this very node."""
 
 _TYPES: Final = {
     b"s": b"string",
@@ -143,7 +154,7 @@ class Probe:
         self._per_key = 2.0
         self._shift = 0
         self._failed = 0
-        self._sent: tuple[tuple[int, ...], int] | None = None
+        self._sent: tuple[tuple[int, ...], int, int] | None = None
         self._sent_s = 0.0
         pool: Any = node.client.connection_pool
         self._connection: Any = pool.connection_class(**pool.connection_kwargs)
@@ -162,13 +173,16 @@ class Probe:
         """Close the connection; its name goes with it."""
         self._connection.disconnect()
 
-    def send(self, cursors: Sequence[int], count: int) -> None:
+    def send(self, cursors: Sequence[int], count: int, seed: int = 0) -> None:
         """Ask for the keys behind each cursor, about ``count`` of each; ``receive`` brings them.
+
+        Args:
+            seed: above 0: one of the keys behind each cursor, picked by it.
 
         Raises:
             FleetError: the node can't be used.
         """
-        self._sent = tuple(cursors), count
+        self._sent = tuple(cursors), count, seed
         self._sent_s = time.perf_counter()
         with translated(self._node.id, self._node.url):
             if self.is_plain:
@@ -213,7 +227,7 @@ class Probe:
 
     def _send_script(self, command: str, script: bytes) -> None:
         assert self._sent is not None
-        cursors, count = self._sent
+        cursors, count, seed = self._sent
         call = _packed(
             command.encode(),
             script,
@@ -222,10 +236,11 @@ class Probe:
             b"%d" % (self._size_every if self.can_size else 0),
             b"%d" % self._shift,
             b"%d" % self._idle_every,
+            b"%d" % seed,
             *(b"%d" % cursor for cursor in cursors),
         )
         # What the script will look up is told with it, for a poll may come right after it.
-        more = round(self._per_key * count * len(cursors))
+        more = round(self._per_key * len(cursors) * (1 if seed else count))
         self._socket.sendall(call + self._name(more))
 
     def _receive_script(self) -> tuple[int, list[bytes], list[bytes], list[int], list[int], list[int]]:
@@ -278,15 +293,17 @@ class Probe:
         self._failed += 1
         if self._failed >= _MOST_FAILED or "NOPERM" in answer or "unknown command" in answer.lower():
             self.is_plain = True
-        self._socket.sendall(_scans(*self._sent))
+        self._socket.sendall(_scans(*self._sent[:2]))
         return self._receive_plain()
 
     # --- command by command -------------------------------------------------------------------------------------
 
     def _receive_plain(self) -> tuple[int, list[bytes], list[bytes], list[int], list[int], list[int]]:
         assert self._sent is not None
+        cursors, _, seed = self._sent
+        chance = random.Random(seed)
         cursor, keys = 0, []
-        for _ in self._sent[0]:
+        for _ in cursors:
             head = self._line()
             if head.startswith(b"-"):
                 self._refuse(head[1:].decode("utf-8", "replace"))
@@ -296,7 +313,8 @@ class Probe:
             head = self._line()
             if not head.startswith(b"*"):
                 raise redis.exceptions.InvalidResponse("scan")
-            keys += [self._bulk() for _ in range(int(head[1:]))]
+            found = [self._bulk() for _ in range(int(head[1:]))]
+            keys += [chance.choice(found)] if seed and found else found
         number = len(keys)
         sized = self._asked(number, self._size_every if self.can_size else 0)
         asked = self._asked(number, self._idle_every)

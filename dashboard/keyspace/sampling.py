@@ -23,7 +23,7 @@ from dashboard.keyspace.types import SAMPLE_KEYS, Batch, ScanLimits
 AT_ONCE: Final = 200
 """Keys of a burst: well below a millisecond of the server's time."""
 PLACES: Final = 100
-"""Places of a burst where each place is some keys only."""
+"""Places of a burst where each place is one key."""
 IDLE_EVERY: Final = 4
 WHOLE_SHARE: Final = 1.5
 """A cache of so many times a sample's keys is read whole."""
@@ -207,16 +207,17 @@ class _Taker:
             if following is None:
                 return
 
-    def _bursts(self, source: _Source, share: int) -> Iterator[tuple[Sequence[int], int]]:
-        """Cursors and COUNT of burst after burst: enough of them, and not for ever."""
+    def _bursts(self, source: _Source, share: int) -> Iterator[tuple[Sequence[int], int, int]]:
+        """Cursors, COUNT and seed of burst after burst: enough of them, and not for ever."""
         if not source.has_slots:
             for _ in range(MOST_ROUNDS):
                 for cursor in cursors.spread(math.ceil(share / AT_ONCE), self._chance):
-                    yield (cursor,), AT_ONCE
+                    yield (cursor,), AT_ONCE, 0
             return
         sizes = self._slot_sizes(source)
         for _ in range(MOST_ROUNDS * math.ceil(share / PLACES)):
-            yield cursors.in_slots(sizes, PLACES, self._chance), 1
+            # One key of each place: small slots have fewer to a bucket than large ones, and would be underrated.
+            yield cursors.in_slots(sizes, PLACES, self._chance), 1, 1 + int(self._chance() * 1_000_000_000)
 
     def _slot_sizes(self, source: _Source) -> list[int]:
         owned = [

@@ -213,6 +213,13 @@ def test_several_cursors_at_once(client: redis.Redis, node: Node) -> None:
         found = probe.receive()
         assert 40 <= len(found.keys) < 120
         assert len(found.sizes) == len(found.keys) and min(found.sizes) > 0
+        picked = set()
+        for seed in range(1, 30):
+            probe.send((0, 1, 2, 3), 10, seed)
+            one_each = probe.receive().keys
+            assert len(one_each) == 4 and set(one_each) <= set(found.keys)
+            picked |= set(one_each)
+        assert len(picked) > 20
         probe.close()
 
 
