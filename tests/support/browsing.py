@@ -7,12 +7,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis
+from sqlalchemy import text
 
 from dashboard.access import Actor, Role
 from dashboard.audit import service as audit
 from dashboard.audit.types import EntryRow
 from dashboard.caches.types import Cache
 from dashboard.fleet.url import parse_url
+from dashboard.monitoring import polling
+from dashboard.monitoring import store as monitoring
+from dashboard.monitoring.store import PollState
 from dashboard.work import Runtime, UnitOfWork, unit_of_work
 from tests.support.some_caches import add_cache
 
@@ -58,6 +62,22 @@ def redis_cli(url: str, *words: str | bytes) -> str:
     node = where.nodes[0]
     command = [program, "-h", node.host, "-p", str(node.port), "-n", str(where.db), *words]
     return subprocess.run(command, check=True, capture_output=True, timeout=10).stdout.decode()
+
+
+def noted_lookups(runtime: Runtime, cache: Cache) -> tuple[int, int]:
+    """Hits and misses of ours that the poller will take off; before the first, ``begin_polling``."""
+    with runtime.database.transaction() as session:
+        query = text("SELECT self_hits, self_misses FROM poll_state WHERE cache_id = :cache_id")
+        hits, misses = session.execute(query, {"cache_id": cache.id}).one()
+        return hits, misses
+
+
+def begin_polling(runtime: Runtime, cache: Cache) -> None:
+    """Have a cache polled once."""
+    with runtime.database.transaction() as session:
+        monitoring.ensure_partitions(session, runtime.clock.now())
+        asked = polling.ask(runtime.fleet, cache, runtime.clock)
+        polling.record(session, cache, PollState(cache.id), asked)
 
 
 def last_entry(runtime: Runtime) -> EntryRow:
