@@ -27,7 +27,7 @@ from dashboard.invalidation.screen import (
     PurgesScreen,
     ScheduleRow,
 )
-from dashboard.invalidation.types import Limits, Plan, Preview, Purge, Schedule, State, When
+from dashboard.invalidation.types import Limits, Plan, Preview, Purge, Schedule, SelectBy, State, When
 from dashboard.monitoring import service as monitoring
 from dashboard.web.formats import duration, since, time
 from dashboard.work import UnitOfWork
@@ -208,10 +208,16 @@ def limits_page(
     )
 
 
-def listed(work: UnitOfWork, cache_id: int, text: str) -> int:
-    """How many entries the list of purge ``text`` of this cache has; 0: there is no such list."""
+def listed(work: UnitOfWork, cache_id: int, text: str, by: str) -> int:
+    """How many entries the list of purge ``text`` of this cache has; 0: there is none that suits.
+
+    Args:
+        by: how keys are chosen now. Keys are no identifiers, nor the other way round.
+    """
     purge = _with_list(work, cache_id, text)
-    return 0 if purge is None else purge.plan.selection.count
+    if purge is None or (purge.plan.selection.by is SelectBy.KEYS) != (by == SelectBy.KEYS):
+        return 0
+    return purge.plan.selection.count
 
 
 def kept_items(work: UnitOfWork, cache_id: int, number: int) -> Iterator[bytes]:

@@ -610,15 +610,20 @@ def preview_view(
         )
     selection = purge.plan.selection
     is_retired = purge.plan.action is Action.DELETE and selection.filters.is_empty
-    if selection.by is SelectBy.TAG and not is_retired and (preview.named or 0) >= MAX_MEMBERS:
-        remarks.append(
-            f"The tag's index is full: it takes no more than {MAX_MEMBERS:,} keys. Others with the tag are not reached."
+    if selection.by is SelectBy.TAG and (preview.named or 0) >= MAX_MEMBERS:
+        others = (
+            "Others with the tag are not counted here; they count as missing all the same, and are loaded again, too."
+            if is_retired
+            else "Others with the tag are not reached."
         )
-    if preview.keys == 0:
+        remarks.append(f"The tag's index is full: it takes no more than {MAX_MEMBERS:,} keys. {others}")
+    if preview.keys == 0 and selection.by is not SelectBy.TAG:
+        remarks.append("Nothing matches right now, so there is nothing to do.")
+    elif preview.keys == 0:
         remarks.append(
-            "Nothing has this tag right now, so there is nothing to do."
-            if purge.plan.selection.by is SelectBy.TAG
-            else "Nothing matches right now, so there is nothing to do."
+            "No key with this tag is known right now. Every value that has it counts as missing all the same."
+            if is_retired
+            else "Nothing has this tag right now, so there is nothing to do."
         )
     if _meets_own_keys(purge.plan):
         remarks.append(

@@ -124,7 +124,8 @@ def preview(cache_id: int) -> Response:
 
 
 def _typed(work: UnitOfWork, cache_id: int) -> forms.TypedPurge:
-    listed = pages.listed(work, cache_id, request.form.get("list_of", ""))
+    form = request.form
+    listed = pages.listed(work, cache_id, form.get("list_of", ""), form.get("by", ""))
     return forms.typed_purge(request.form, listed=listed)
 
 

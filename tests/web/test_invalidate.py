@@ -368,6 +368,22 @@ def test_a_file_of_identifiers_is_taken(operator: FlaskClient, runtime: Runtime)
     assert preview(operator, other.id, again).status_code == 422  # that list is another cache's
 
 
+def test_kept_keys_are_no_identifiers_nor_the_other_way_round(
+    operator: FlaskClient, runtime: Runtime
+) -> None:
+    cache = add_cache(runtime)
+    keys = tuple(b"product:%d" % (3 * number) for number in range(2500))
+    listed = purges.counted(runtime, cache.id, purges.plan("", SelectBy.KEYS), keys)
+    ids = purges.counted(runtime, cache.id, purges.plan("p:{id}", SelectBy.IDS), keys)
+    for data in (
+        {"by": "ids", "template": "user:{id}", "list_of": str(listed.number)},
+        {"by": "keys", "list_of": str(ids.number)},
+    ):
+        assert preview(operator, cache.id, data).status_code == 422
+    assert len(made(runtime, cache.id)) == 2
+    assert preview(operator, cache.id, {"by": "keys", "list_of": str(listed.number)}).status_code == 303
+
+
 @pytest.mark.parametrize(
     ("data", "field", "kept"),
     [
