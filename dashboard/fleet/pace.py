@@ -173,7 +173,7 @@ class Allowance:
         self._from_share = min(0.999, from_share)
         self._budget = budget_per_s
         self._rate = most_keys_per_s
-        self._next_s = 0.0
+        self._next_s = self._limit_next_s = 0.0
         self._taken = 0
         self._taken_from_s = self._taken_to_s = 0.0
         self._reason = ""
@@ -237,6 +237,14 @@ class Allowance:
         self._reason = ""
         return 0.0
 
+    def limit_wait_s(self, now_s: float) -> float:
+        """The same where nothing but the admin's limit is to hold.
+
+        Args:
+            now_s: monotonic.
+        """
+        return max(0.0, self._limit_next_s - now_s)
+
     def took(self, keys: int, now_s: float) -> None:
         """So many keys are being touched now."""
         if not self._taken:
@@ -245,6 +253,7 @@ class Allowance:
         self._taken_to_s = now_s
         # What was not used is not saved up for more than a moment: a limit is one at every second.
         self._next_s = max(self._next_s, now_s - 0.02) + keys / self._rate
+        self._limit_next_s = max(self._limit_next_s, now_s - 0.02) + keys / self._most
 
     def most_at_once(self, expected: int) -> int:
         """The largest burst that the limits leave sense in: several a second, so that nothing comes in lumps.

@@ -22,6 +22,7 @@ SAVE_S: Final = 1.0
 """Progress without segments is saved this often."""
 RATE_S: Final = 4.0
 """The rate shown is that of the last seconds."""
+FIRST_RATE_S: Final = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -65,8 +66,11 @@ class Saver:
         self._open: Counter[str] = Counter()
         """Keys in segments that are not done, by node."""
         self._touched_on = Counter(progress.touched_on)
-        self._rates: deque[tuple[float, int]] = deque()
         self._began_s = clock.monotonic()
+        self._went = 0
+        """Keys touched by this worker, those of segments that are not done with them: segments come in lumps."""
+        self._rates = deque([(self._began_s, 0)])
+        """When so many had gone; one of them is older than RATE_S."""
         self._spent_s = progress.spent_s
         self._changed = threading.Condition()
         self._slowed_by = ""
@@ -198,6 +202,7 @@ class Saver:
         with self._changed:
             begun.untouched.update(untouched)
             begun.touched += touched
+            self._went += touched
             begun.skipped += skipped
             begun.left -= touched + skipped
             if begun.left > 0:
@@ -245,11 +250,11 @@ class Saver:
 
     def _now(self) -> Progress:
         now_s = self._clock.monotonic()
-        while self._rates and now_s - self._rates[0][0] > RATE_S:
+        while len(self._rates) > 1 and now_s - self._rates[1][0] >= RATE_S:
             self._rates.popleft()
-        rate = 0.0
-        if self._rates and now_s > self._rates[0][0]:
-            rate = (self._progress.touched - self._rates[0][1]) / (now_s - self._rates[0][0])
+        first_s, first = self._rates[0]
+        # Keys go in bursts: of a shorter time than that no rate can be told.
+        rate = (self._went - first) / max(FIRST_RATE_S, now_s - first_s)
         return replace(
             self._progress,
             nodes=tuple(self._nodes.values()),
@@ -276,7 +281,7 @@ class Saver:
                     finished, self._finished = self._finished, []
                     self._is_urgent = False
                     progress = self._now()
-                    self._rates.append((self._clock.monotonic(), progress.touched))
+                    self._rates.append((self._clock.monotonic(), self._went))
                     is_last = self._is_ending
                 self._journal.commit(progress, [each.segment for each in begun], finished)
                 with self._changed:

@@ -188,8 +188,14 @@ class Worker:
             common.check()
             self._stand_still(node, pace)
             return
-        wait_s = 0.0 if self._is_draining else self._wait_s()
-        if wait_s > 0:
+        if self._is_draining:
+            # Whoever wants it to end does not wait for a spread; what an administrator allows holds all the same.
+            with common.lock:
+                left_s = common.allowance.limit_wait_s(common.clock.monotonic())
+            if left_s > 0:
+                self._rest(min(left_s, 0.25), "limit")
+                return
+        elif (wait_s := self._wait_s()) > 0:
             self._seal()
             self._rest(min(wait_s, 0.25), common.allowance.slowed_by)
             return

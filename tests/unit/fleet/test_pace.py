@@ -174,6 +174,16 @@ def test_a_limit_holds(rate: int) -> None:
     assert allowance.slowed_by == "limit"
 
 
+def test_the_limit_holds_where_nothing_else_does() -> None:
+    """What was begun is finished when somebody pauses: not at once, where a limit is set."""
+    allowance = Allowance(1_000, over_s=600, budget_per_s=50)
+    allowance.begin_gently(5_000)
+    allowance.took(100, 0.0)
+    assert allowance.wait_s(0.05, 0.05, 0.5) > 100  # the spread
+    assert allowance.limit_wait_s(0.05) == pytest.approx(0.05)
+    assert allowance.limit_wait_s(0.2) == 0.0
+
+
 def test_what_was_not_used_is_not_saved_up() -> None:
     allowance = Allowance(1_000)
     allowance.took(10, 0.0)
