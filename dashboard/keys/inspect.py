@@ -33,6 +33,8 @@ SLACK_S: Final = 1.0
 """A TTL may be that much longer than its policy allows before it is said to break it."""
 DOWNLOAD_BYTES: Final = 1_048_576
 """Of one part of a download."""
+_LOOKUPS_PER_PART: Final = 3
+"""TYPE, STRLEN and GETRANGE."""
 _TRIES: Final = 3
 """Times a key is looked at anew that changes its type while it is read."""
 _MODULES: Final = {
@@ -156,7 +158,7 @@ def open_item(
                 if error.problem.cause is not Cause.TOO_LARGE:
                     raise
                 return Window(0, notes=(f"{error.message} {error.what_to_do}".strip(),))
-            return None if member is None else _item_window(member, view)
+            return None if member is None else _item_window(facts.type, member, view)
         return None
     finally:
         _tell(work, cache_id, reader)
@@ -180,11 +182,11 @@ def download_size(work: UnitOfWork, cache_id: int, key: bytes) -> int | None:
 
 
 def download_chunks(work: UnitOfWork, cache_id: int, key: bytes) -> Iterator[bytes]:
-    """A string's bytes, raw, window by window; nothing is read before the first is asked for.
+    """A string's bytes, raw, part by part; each is read when it is asked for.
 
     Ends early when the value's length changes meanwhile: the reader then has fewer bytes than ``download_size`` said.
-    A value that is replaced by one of the same length is not noticed. The unit of work is used before the first part
-    only, so it may be closed while the rest is read.
+    A value that is replaced by one of the same length is not noticed. The unit of work may be closed before the parts
+    are read.
 
     Raises:
         NotFound: there is no such cache.
@@ -192,20 +194,25 @@ def download_chunks(work: UnitOfWork, cache_id: int, key: bytes) -> Iterator[byt
     """
     require(work.actor, Role.VIEWER)
     reader = _reader(work, cache_id, key)
-    return _chunks(reader)
+    try:
+        length = reader.length("string")
+        # Whoever reads them is not in this transaction any more, so the parts' lookups are told ahead.
+        reader.lookups.add(_LOOKUPS_PER_PART * -(-length // DOWNLOAD_BYTES), is_there=True)
+    except (Gone, TypeChanged):
+        length = 0
+    finally:
+        _tell(work, cache_id, reader)
+    return _parts(reader, length)
 
 
-def _chunks(reader: KeyReader) -> Iterator[bytes]:
-    start, length = 0, None
-    while length is None or start < length:
+def _parts(reader: KeyReader, length: int) -> Iterator[bytes]:
+    for start in range(0, length, DOWNLOAD_BYTES):
         try:
             text = reader.text(start, DOWNLOAD_BYTES)
         except (Gone, TypeChanged):
             return
-        if length not in (None, text.length) or not text.data:
+        if text.length != length:
             return
-        length = text.length
-        start += len(text.data)
         yield text.data
 
 
@@ -333,9 +340,9 @@ def _item(member: Member, most: int = ITEM_BYTES) -> Item:
     )
 
 
-def _item_window(member: Member, view: View) -> Window:
-    """A member as a window of its own: of sets the member itself is the value."""
-    value = member.value if member.value or member.fields else b"" if member.score else member.address
+def _item_window(type: str, member: Member, view: View) -> Window:
+    """A member as a window of its own; in sets the member itself is the value."""
+    value = member.address if type in ("set", "zset") else member.value
     is_all = len(value) <= MOST_EDITED_BYTES
     data = value[:MOST_EDITED_BYTES]
     return Window(
