@@ -299,7 +299,10 @@ def test_a_primary_that_dies_while_it_runs(
     journal = MemoryJournal()
     failures: list[BaseException] = []
     plan = Plan(BY_PREFIX, when=When.OVER, over_s=6)
-    thread = threading.Thread(target=lambda: run_into(failures, lambda: purge(cache, plan, journal=journal)))
+    cap = preview(cache, BY_PREFIX).cap
+    thread = threading.Thread(
+        target=lambda: run_into(failures, lambda: purge(cache, plan, journal=journal, cap=cap))
+    )
     thread.start()
     deadline = time.monotonic() + 30
     while journal.progress.touched < 500:
@@ -348,8 +351,9 @@ sentinel failover-timeout shop 5000
         journal = MemoryJournal()
         failures: list[BaseException] = []
         plan = Plan(BY_PREFIX, when=When.OVER, over_s=5)
+        cap = preview(cache, BY_PREFIX).cap
         thread = threading.Thread(
-            target=lambda: run_into(failures, lambda: purge(cache, plan, journal=journal))
+            target=lambda: run_into(failures, lambda: purge(cache, plan, journal=journal, cap=cap))
         )
         thread.start()
         deadline = time.monotonic() + 30
