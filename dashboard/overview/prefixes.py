@@ -14,12 +14,26 @@ _TARGET_NEAR = 0.12
 _Key = Callable[[PrefixRow], float | str | None]
 _COLUMNS: tuple[tuple[str, str, str, str, _Key], ...] = (
     ("prefix", "Prefix", "Start of the keys that a policy is for", "", lambda row: row.name),
+    (
+        "memory",
+        "Memory",
+        "Memory of its keys, as the last scan found it",
+        "num p2",
+        lambda row: row.scan.size_bytes if row.scan else None,
+    ),
+    (
+        "drift",
+        "Drift",
+        "Share of its keys whose TTL breaks the policy: none, or longer than it allows",
+        "num p3",
+        lambda row: row.scan.drift if row.scan else None,
+    ),
     ("hit", "Hit ratio", "Hits of all reads", "num", lambda row: row.hit_ratio),
     (
         "reads",
         "Reads",
         "Reads of applications: hits, misses and those around the cache",
-        "num p3",
+        "num p5",
         lambda row: row.reads,
     ),
     ("rate", "Reads/s", "Reads per second, mean of the span", "num", lambda row: row.reads_per_s),
@@ -41,14 +55,14 @@ _COLUMNS: tuple[tuple[str, str, str, str, _Key], ...] = (
         "waits",
         "Waits",
         "Reads that waited for somebody else's load: stampedes avoided",
-        "num p2",
+        "num p5",
         lambda row: row.waits,
     ),
     (
         "stale",
         "Stale",
         "Reads answered with the old value while one reader loaded",
-        "num p3",
+        "num p5",
         lambda row: row.stale_served,
     ),
     (
@@ -95,19 +109,20 @@ def view(
 
     rows = [row("prefix", counted.use.prefix or "", counted) for counted in table.rows]
     last = []
-    if table.rows or table.default.use.reads:
+    if table.rows or table.default.use.reads or table.scanned is not None:
         last.append(row("default", "no policy", table.default))
     if table.other is not None:
         last.append(_row("other", "(other)", CountedPrefix(table.other), target, words, None))
     count = sum(each.use.reads > 0 for each in table.rows)
     return PrefixesView(
         words=f"{count:,} read in {words}" if count else words,
-        is_empty=table.window_s == 0,
+        is_empty=table.window_s == 0 and (table.scanned is None or not table.rows),
         ever_counted=table.ever_counted,
         columns=tuple(_column(each, sort, path, query) for each in _COLUMNS),
         rows=(*ordered(rows, sort), *last),
         policies_href=policies,
         note=_note(table),
+        largest=max((row.scan.size_bytes or 0.0 for row in (*rows, *last) if row.scan), default=0.0),
     )
 
 
@@ -178,6 +193,7 @@ def _row(
         waits=use.counts.get("waits", 0),
         stale_served=use.counts.get("stale_served", 0),
         errors=use.counts.get("errors", 0) + use.counts.get("load_errors", 0),
+        scan=counted.scan,
     )
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from dashboard.access import Role, can
 from dashboard.caches import service as caches
 from dashboard.invalidation import service as invalidation
+from dashboard.keyspace import service as keyspace
 from dashboard.monitoring import service as monitoring
 from dashboard.monitoring.types import Series, Span
 from dashboard.overview import charts, prefixes, present
@@ -101,6 +102,8 @@ def overview_page(
             words=words,
             may_edit=can(work.actor, Role.OPERATOR),
         ),
+        scan=None if is_waiting else keyspace.panel(work, cache_id, "overview"),
+        may_purge=can(work.actor, Role.OPERATOR) and not cache.read_only,
     )
 
 

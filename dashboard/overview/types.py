@@ -6,7 +6,9 @@ from datetime import datetime
 from typing import Any, Literal
 
 from dashboard.caches.types import Drawer
+from dashboard.keyspace.types import ScanPanel
 from dashboard.monitoring.types import StatusKind, Verdict, VerdictKind
+from dashboard.policies.types import KeyspaceKeys
 
 Json = Mapping[str, Any]
 """What json.dumps takes: read by static/js/charts.js."""
@@ -155,6 +157,7 @@ class PrefixRow:
         href: of its policy; None where there is none to see.
         tier_label, tier_icon, ttl_text: of the policy in force; empty where there is none.
         saved_s: hits times the mean time of a load.
+        scan: what the last scan found of its keys; None: there was none, or it counts no keys apart.
     """
 
     kind: Literal["prefix", "default", "other"]
@@ -175,6 +178,7 @@ class PrefixRow:
     waits: int
     stale_served: int
     errors: int
+    scan: KeyspaceKeys | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +208,7 @@ class PrefixesView:
         rows: in their order; the default and the others come last, whatever the order.
         policies_href: where policies are edited.
         note: what the last rows are; may be empty.
+        largest: the most memory that a row has, bytes; 0: none is known.
     """
 
     words: str
@@ -213,6 +218,7 @@ class PrefixesView:
     rows: tuple[PrefixRow, ...]
     policies_href: str
     note: str = ""
+    largest: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +234,8 @@ class OverviewPage:
         links: (label, address) of where to look next, by a verdict's code.
         chart: the hit ratio, over the whole width beside the verdicts; charts: the small ones.
         prefixes: what applications counted; None while the page waits for its first numbers.
+        scan: where memory and drift of the prefixes are from.
+        may_purge: whether the reader may have existing keys given their policy's TTL.
         series: the numbers of all charts, for charts.js.
         live_href, series_href: where the page asks for its small parts, and for new points.
         edit_href: the cache's settings, None for who may not change them.
@@ -252,6 +260,8 @@ class OverviewPage:
     is_waiting: bool = False
     edit_href: str | None = None
     prefixes: PrefixesView | None = None
+    scan: ScanPanel | None = None
+    may_purge: bool = False
 
 
 @dataclass(frozen=True, slots=True)
