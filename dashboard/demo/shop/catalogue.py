@@ -259,6 +259,8 @@ _NAMES = (
 _STARS = (0.03, 0.07, 0.16, 0.42, 1.0)
 _POPULARITY: Final = 1.02
 """Exponent of Zipf's law over the products: number 1 is the most popular."""
+_REVIEWED: Final = 0.8
+"""The same for reviews: not everybody who buys writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +319,7 @@ def products(size: Size, seed: int, now: datetime) -> Iterator[Row]:
 def reviews(size: Size, seed: int, now: datetime) -> Iterator[Row]:
     """product_id, customer_id, stars, title, text, helpful, written_at: popular products have most."""
     chance = random.Random(f"reviews {seed}")
-    popular = Popularity(size.products)
+    popular = Popularity(size.products, _REVIEWED)
     days = [now - timedelta(days=day, minutes=day * 7 % 1_440) for day in range(700)]
     texts = [" ".join(chance.sample(_SENTENCES, chance.randint(1, 4))) for _ in range(400)]
     # What a shop's quality does to its stars: the same for all reviews of a product.

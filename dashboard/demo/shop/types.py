@@ -1,0 +1,67 @@
+"""Words of the shop."""
+
+from dataclasses import dataclass
+from typing import Final
+
+MODES: Final = ("off", "naive", "cachewarden")
+"""How the shop caches; the last one unless told otherwise."""
+
+
+class ShopError(Exception):
+    """The shop can't do that; the message is for the customer."""
+
+
+class Unknown(ShopError):
+    """There is no such thing."""
+
+
+class PriceChanged(ShopError):
+    """It costs something else than the customer saw."""
+
+
+class OutOfStock(ShopError):
+    """There is less than wanted."""
+
+
+class NotEnough(ShopError):
+    """The wallet does not hold that much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """An order that was paid.
+
+    Args:
+        total_cents: delivery included.
+        balance_cents, version: of the wallet afterwards.
+        products: whose stock changed.
+        is_again: it was paid before, and nothing was taken now.
+    """
+
+    order: int
+    total_cents: int
+    balance_cents: int
+    version: int
+    products: tuple[int, ...]
+    is_again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """One read of the cache on behalf of a page.
+
+    Args:
+        result: "hit", "loaded", "waited", "not cached", "old" or "away".
+        cache_ms, load_ms: of the cache's part, and of the loader's.
+        ttl_s: left; None: not known, or none.
+        tier: label of the policy's tier; empty in other modes.
+        why: in a sentence, for the strip below the page.
+    """
+
+    key: str
+    result: str
+    cache_ms: float
+    load_ms: float
+    ttl_s: float | None = None
+    tier: str = ""
+    why: str = ""
