@@ -35,7 +35,6 @@ RESTING_POLL_S: Final = 5
 """While all that is under way waits for somebody, or for its time."""
 IDLE_POLL_S: Final = 10
 """While nothing is: somebody else may begin something."""
-SAMPLE_SHOWN: Final = 5
 STALE_AFTER_S: Final = 600
 SELECTORS: Final = (
     (SelectBy.KEYS, "Keys"),

@@ -12,8 +12,6 @@ MOST_PASTED: Final = 2_000_000
 """Characters in a form's text field; longer lists are uploaded as a file."""
 EXCEEDED_BY: Final = 0.2
 """A purge that would touch more than this share beyond what was approved stops and asks again."""
-CONFIRM_UP_TO: Final = 1_000
-"""Up to so many keys a confirmation with the count is enough."""
 ALMOST: Final = 0.999
 """As much is done at most of a purge that is not over."""
 LARGE_SHARE: Final = 0.05

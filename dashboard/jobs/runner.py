@@ -23,7 +23,6 @@ from dashboard.jobs.types import (
     Job,
     LeaseLost,
     PauseAsked,
-    Retry,
     Stopping,
     Wish,
 )
@@ -210,8 +209,6 @@ class Runner:
             self._handlers[job.kind].run(held)
         except LeaseLost:
             log.warning("%s %d went to another worker, or was taken off", job.kind, job.subject)
-        except Retry as retry:
-            again_after_s = retry.after_s
         except Interrupted:
             log.info("%s %d is given back", job.kind, job.subject)
         except StoreUnavailable as error:

@@ -34,18 +34,6 @@ class Stopping(Interrupted):
     """This process ends; the job goes on in another one."""
 
 
-class Retry(Exception):
-    """It can't go on now, and may be able to later.
-
-    Args:
-        after_s: seconds until it is tried again, by whichever worker.
-    """
-
-    def __init__(self, after_s: float) -> None:
-        super().__init__(f"again in {after_s:g} s")
-        self.after_s = after_s
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
     """A claimed job.
@@ -112,7 +100,8 @@ class Handler:
     """Who does the jobs of one kind.
 
     Args:
-        run: works on a claimed job; ends it with ``service.finish``. Raises what ``Control.check`` raised, or Retry.
+        run: works on a claimed job; ends it with ``service.finish``. Raises what ``Control.check`` raised;
+            after anything else it is tried again.
         threads: so many at a time in one process.
     """
 

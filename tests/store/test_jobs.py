@@ -19,7 +19,6 @@ from dashboard.jobs.types import (
     Job,
     LeaseLost,
     PauseAsked,
-    Retry,
     Stopping,
     Wish,
 )
@@ -301,21 +300,19 @@ def test_jobs_run_side_by_side_as_threads_allow(live_runtime: Runtime) -> None:
     assert 1 <= most[0] <= 2
 
 
-def test_what_fails_is_tried_again_and_what_wants_to_wait_waits(live_runtime: Runtime) -> None:
+def test_what_fails_is_tried_again(live_runtime: Runtime) -> None:
     tries: list[int] = []
 
     def run(control: Control) -> None:
         tries.append(control.job.attempt)
         if len(tries) == 1:
-            raise Retry(0.05)
-        if len(tries) == 2:
             raise RuntimeError("an accident")
         finish(live_runtime, control.job)
 
     add(live_runtime)
     with running(live_runtime, run):
         wait_until(lambda: is_over(live_runtime), "it is done in the end")
-    assert tries == [1, 2, 3]
+    assert tries == [1, 2]
 
 
 def test_stopping_gives_jobs_back_at_once(live_runtime: Runtime) -> None:
