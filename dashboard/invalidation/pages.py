@@ -11,7 +11,18 @@ from dashboard.audit import service as audit
 from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
 from dashboard.errors import InvalidInput, NotFound
-from dashboard.invalidation import costs, forms, impact, limits, purges, rows, schedules, screen, store
+from dashboard.invalidation import (
+    costs,
+    forms,
+    impact,
+    limits,
+    purges,
+    rows,
+    scanned,
+    schedules,
+    screen,
+    store,
+)
 from dashboard.invalidation.forms import TypedApproval, TypedLimits, TypedPurge
 from dashboard.invalidation.impact import Load, Stream
 from dashboard.invalidation.screen import (
@@ -90,6 +101,7 @@ def purges_page(
         draft=draft,
         preview=view,
         approval=approval,
+        last_scan="" if draft is None else scanned.last_scan(work, cache_id, draft.plan.selection),
     )
 
 

@@ -328,6 +328,7 @@ class PurgesScreen:
         mappings: names of the mappings for rows, with their templates.
         poll_s: how often the page looks again.
         is_news: what is under way is not what the page knows of.
+        last_scan: what the last scan of the keyspace says of the keys in question; empty: nothing.
     """
 
     frame: Frame
@@ -347,6 +348,7 @@ class PurgesScreen:
     errors: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
     is_news: bool = False
+    last_scan: str = ""
 
     @property
     def is_counting(self) -> bool:

@@ -5,7 +5,14 @@ from dashboard.keyspace.looks import take_sample
 from dashboard.keyspace.names import FOLDED, OTHER, pattern_of
 from dashboard.keyspace.panel import panel
 from dashboard.keyspace.scans import cancel_scan, find_scan, get_scan, list_scans, start_scan, under_way
-from dashboard.keyspace.snapshots import get_snapshot, growth, growth_line, latest, list_snapshots
+from dashboard.keyspace.snapshots import (
+    get_snapshot,
+    growth,
+    growth_line,
+    known_prefix,
+    latest,
+    list_snapshots,
+)
 
 __all__ = [
     "FOLDED",
@@ -16,6 +23,7 @@ __all__ = [
     "get_snapshot",
     "growth",
     "growth_line",
+    "known_prefix",
     "latest",
     "limits",
     "list_scans",

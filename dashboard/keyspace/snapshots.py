@@ -138,6 +138,26 @@ def growth_line(
     return tuple(line)
 
 
+def known_prefix(
+    work: UnitOfWork, cache_id: int, prefix: str
+) -> tuple[SnapshotMark, float, float | None] | None:
+    """What the newest snapshot says of a prefix.
+
+    Args:
+        prefix: as text; a node of the tree, so up to a delimiter.
+
+    Returns:
+        The snapshot, keys and bytes (None: not measured); None where it does not tell them apart.
+    """
+    require(work.actor, Role.VIEWER)
+    for mark in store.list_marks(work.session, cache_id, limit=1):
+        for _, packed in store.list_prefixes(work.session, (mark.id,)):
+            for path, (keys, size) in summary.unpack(packed).sizes.items():
+                if path and "".join(path) == prefix:
+                    return mark, keys, size
+    return None
+
+
 def keep(work: UnitOfWork, snapshot: Snapshot) -> Snapshot:
     """Store a snapshot and tell the prefix tables.
 

@@ -7,9 +7,11 @@ from html import unescape
 import pytest
 from flask.testing import FlaskClient
 
+from dashboard.invalidation.types import SelectBy
 from dashboard.keyspace.types import Conformance, Estimate, Kind
 from dashboard.work import Runtime
 from tests.conftest import FixedClock
+from tests.support import purges
 from tests.support.polled import polled_cache
 from tests.support.snapshots import keep, snapshot
 from tests.support.some_policies import publish, stage
@@ -107,3 +109,17 @@ def test_a_read_only_cache_offers_no_change(operator: FlaskClient, runtime: Runt
     for where in ("policies", "overview?range=15m", "policies/edit?prefix=session%3A"):
         page = get(operator, f"/caches/{scanned}/{where}")
         assert "action=policy" not in page, where
+
+
+def test_a_purge_shows_what_the_last_scan_says_before_it_is_counted(
+    operator: FlaskClient, runtime: Runtime, scanned: int
+) -> None:
+    number = purges.draft(runtime, scanned, purges.plan("session:")).number
+    words = "A scan 3 m ago found 5,000 keys, 488.3 KB with this prefix."
+    assert words in get(operator, f"/caches/{scanned}/invalidate?purge={number}")
+    counted = purges.counted(runtime, scanned, purges.plan("session:"))
+    assert words in get(operator, f"/caches/{scanned}/invalidate?purge={counted.number}")
+    # It knows nothing of prefixes that end elsewhere, and of keys that are chosen otherwise.
+    for plan in (purges.plan("sess"), purges.plan("session:*", SelectBy.PATTERN)):
+        number = purges.draft(runtime, scanned, plan).number
+        assert "with this prefix" not in get(operator, f"/caches/{scanned}/invalidate?purge={number}")
