@@ -29,8 +29,6 @@ SHOWN_REVIEWS: Final = 5
 BESTSELLER_DAYS: Final = 14
 MOST_PIECES: Final = 99
 DELIVERY_CENTS: Final = 390
-FIRST_CENTS: Final = 50_000
-"""In the wallet of a customer who never paid."""
 
 Json = dict[str, Any]
 spent: ContextVar[list[float] | None] = ContextVar("spent", default=None)
@@ -287,11 +285,14 @@ class ShopStore:
             token=token,
         )
 
-    def pay(self, token: str, customer: int, order_key: str) -> Paid:
+    def pay(
+        self, token: str, customer: int, order_key: str, *, then: Callable[[Json], None] = lambda wallet: None
+    ) -> Paid:
         """Order what is in the cart and take it from the wallet: once, however often it is asked for.
 
         Args:
             order_key: the same for the same press of the button.
+            then: as of ``book``; not called when it was paid before.
 
         Raises:
             Unknown: the cart is empty, or there is no such customer.
@@ -364,6 +365,7 @@ class ShopStore:
             )
             left = _move(connection, customer, -total, order_key)
             connection.execute(text("DELETE FROM cart_line WHERE token = :token"), {"token": token})
+            then(left)
         return Paid(
             order["id"],
             total,
