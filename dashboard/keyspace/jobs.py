@@ -80,14 +80,19 @@ class Automatic:
             due_at = looks.due_at(work, cache.id, set_)
             if due_at is None or due_at > work.now:
                 return
-        lookups: list[ProbeLookups] = []
         found: Snapshot | None = None
         problem = ""
+
+        def note(lookups: Sequence[ProbeLookups]) -> None:
+            with unit_of_work(self._runtime, ACTOR) as work:
+                if caches.find_cache(work, cache.id) is not None:
+                    monitoring.record_probe_lookups(work, cache.id, lookups)
+
         try:
             with unit_of_work(self._runtime, ACTOR) as work:
                 connection = caches.connect(work, caches.get_cache(work, cache.id))
                 document = policies.document_in_force(work, cache.id)
-            found = looks.look(cache.id, connection, document, set_, self._runtime.clock, lookups)
+            found = looks.look(cache.id, connection, document, set_, self._runtime.clock, note)
         except NotFound:
             return  # it was removed
         except StoreUnavailable:
@@ -102,7 +107,6 @@ class Automatic:
         with unit_of_work(self._runtime, ACTOR) as work:
             if caches.find_cache(work, cache.id) is None:
                 return
-            monitoring.record_probe_lookups(work, cache.id, lookups)
             store.note_look(work.session, cache.id, work.now, problem)
             if found is not None:
                 snapshots.keep(work, found)

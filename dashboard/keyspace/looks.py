@@ -1,7 +1,6 @@
 """The quick look: a sample of some thousand keys, taken at once, when somebody asks or every few minutes."""
 
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,9 +14,9 @@ from dashboard.fleet.registry import Connection
 from dashboard.keyspace import sampling, snapshots, store
 from dashboard.keyspace.collector import Collector
 from dashboard.keyspace.limits import limits
+from dashboard.keyspace.lookups import Report
 from dashboard.keyspace.types import Kind, ScanLimits, Snapshot
 from dashboard.monitoring import service as monitoring
-from dashboard.monitoring.types import ProbeLookups
 from dashboard.policies import service as policies
 from dashboard.work import UnitOfWork
 
@@ -46,16 +45,14 @@ def take_sample(work: UnitOfWork, cache_id: int) -> Snapshot:
         raise Conflict(
             f"A look at {cache.name} is being taken at this moment.", what_to_do="Its result is there soon."
         )
-    noted: list[ProbeLookups] = []
     found = look(
         cache.id,
         caches.connect(work, cache),
         policies.document_in_force(work, cache_id),
         limits(work, cache_id),
         Clock(),
-        noted,
+        lambda lookups: monitoring.record_probe_lookups(work, cache_id, lookups),
     )
-    monitoring.record_probe_lookups(work, cache_id, noted)
     store.note_look(work.session, cache_id, work.now, "")
     return snapshots.keep(work, found)
 
@@ -66,24 +63,20 @@ def look(
     document: PolicyDocument,
     set_: ScanLimits,
     clock: Clock,
-    lookups: list[ProbeLookups],
+    report: Report,
 ) -> Snapshot:
     """Look at some keys; stores nothing.
 
     Args:
         set_: the cache's limits.
-        lookups: filled with what our lookups were, also when it fails.
+        report: stores what our lookups were, also when it fails; the connections stay open until it did.
 
     Raises:
         Refused: the cache forbids what is needed.
         CacheUnavailable: it does not answer.
     """
-
-    def note(seen: Sequence[ProbeLookups]) -> None:
-        lookups[:] = seen
-
     collector = Collector(PolicyTable.of(document), set_.delimiters)
-    found = sampling.sample(connection, set_, collector, clock, _CHANCE.random, on_lookups=note)
+    found = sampling.sample(connection, set_, collector, clock, _CHANCE.random, on_lookups=report)
     snapshot = collector.snapshot(
         cache_id=cache_id,
         kind=Kind.SAMPLE,
