@@ -313,8 +313,9 @@ class KeyEditor:
     def drop(self) -> tuple[Word, bool]:
         """Remove the key; how that ended, and whether a hold of the caching library's stays there."""
         node = self._node()
-        commands: list[Command] = [run_script(DROP, self._key), ("EXISTS", self._key)]
-        was, exists = self._send(node, commands, DROP)
+        # One after the other: a script that is not known yet is sent anew, behind all that was sent with it.
+        (was,) = self._send(node, [run_script(DROP, self._key)], DROP)
+        (exists,) = self._send(node, [("EXISTS", self._key)], DROP)
         # The script looks at the value; of a hold it also asks how long it lasts.
         self._lookups.add(1, is_there=bool(was))
         self._lookups.add(2 if exists else 1, is_there=exists == 1)

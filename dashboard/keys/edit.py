@@ -375,14 +375,11 @@ def _member(member: Member) -> _Held:
     if member.score:
         return _Held(member.address, member.score.encode(), score=member.score)
     if member.fields:
-        return _Held(
-            member.address,
-            b"",
-            problem="Entries of a stream can be added and removed, not changed.",
-            is_removable=True,
-        )
+        # An entry is never changed, only added and taken away.
+        text = " ".join(f"{display(name)}={display(value)}" for name, value in member.fields[:MOST_FIELDS])
+        return _Held(member.address, text.encode())
     if len(member.value) > MOST_EDITED_BYTES:
-        return _Held(member.address, b"", problem="It is too large to be edited here.")
+        return _Held(member.address, member.value, problem=_TOO_LARGE, is_removable=True)
     return _Held(member.address, member.value)
 
 

@@ -1,5 +1,6 @@
 """Caches with keys, and people who look at them."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,8 +11,8 @@ import redis
 from sqlalchemy import text
 
 from dashboard.access import Actor, Role
-from dashboard.audit import service as audit
-from dashboard.audit.types import EntryRow
+from dashboard.audit import store as audit
+from dashboard.audit.types import Entry, Filter
 from dashboard.caches.types import Cache
 from dashboard.fleet.url import parse_url
 from dashboard.monitoring import polling
@@ -61,7 +62,8 @@ def redis_cli(url: str, *words: str | bytes) -> str:
     where = parse_url(url)
     node = where.nodes[0]
     command = [program, "-h", node.host, "-p", str(node.port), "-n", str(where.db), *words]
-    return subprocess.run(command, check=True, capture_output=True, timeout=10).stdout.decode()
+    secret = {**os.environ, "REDISCLI_AUTH": where.password or ""}
+    return subprocess.run(command, check=True, capture_output=True, timeout=10, env=secret).stdout.decode()
 
 
 def noted_lookups(runtime: Runtime, cache: Cache) -> tuple[int, int]:
@@ -80,7 +82,7 @@ def begin_polling(runtime: Runtime, cache: Cache) -> None:
         polling.record(session, cache, PollState(cache.id), asked)
 
 
-def last_entry(runtime: Runtime) -> EntryRow:
+def last_entry(runtime: Runtime) -> Entry:
     """The newest entry of the audit log."""
-    with at_work(runtime, Role.ADMIN) as work:
-        return audit.audit_page(work, {}).rows[0]
+    with runtime.database.transaction() as session:
+        return audit.list_entries(session, Filter(), before_id=None, limit=1)[0]
