@@ -45,6 +45,9 @@ _IDENTIFIERS: Final = re.compile(
     """,
     re.VERBOSE,
 )
+_TOKENS: Final = re.compile(rb"[A-Za-z0-9]{10,}")
+_WITHIN: Final = frozenset((b"-", b"_", b".", b",", b"+", b"T"))
+"""May stand between the pieces of one identifier."""
 _FEWEST_RANDOM: Final = 10
 """Bytes of a random token."""
 _MOST_CHANGES: Final = 3
@@ -88,16 +91,24 @@ class Folder:
 
 def find_spans(shape: bytes) -> Spans:
     """Where identifiers are in a part whose digits are all ``0``: from and to, in order, apart from each other."""
-    if _EMAIL.fullmatch(shape) or _is_random(shape):
+    if _EMAIL.fullmatch(shape):
         return ((0, len(shape)),)
+    found = [match.span() for match in _IDENTIFIERS.finditer(shape)]
+    found += [match.span() for match in _TOKENS.finditer(shape) if _is_random(match[0])]
     spans: list[tuple[int, int]] = []
-    for match in _IDENTIFIERS.finditer(shape):
-        start, end = match.span()
-        if spans and shape[spans[-1][1] : start] in (b"-", b"_", b".", b",", b"+", b"T"):
+    for start, end in sorted(found, key=lambda span: (span[0], -span[1])):
+        if spans and (start < spans[-1][1] or shape[spans[-1][1] : start] in _WITHIN):
             # 2024-01-31 is one, not three.
-            spans[-1] = (spans[-1][0], end)
+            spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
         else:
             spans.append((start, end))
+    end, others = 0, []
+    for start, stop in spans:
+        others.append(shape[end:start])
+        end = stop
+    if _is_random(b"".join([*others, shape[end:]])):
+        # Of tokens with separators in them only some pieces look like identifiers.
+        return ((0, len(shape)),)
     return tuple(spans)
 
 

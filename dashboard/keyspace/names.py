@@ -63,7 +63,9 @@ def pattern_of(path: tuple[str, ...], *, is_leaf: bool) -> str | None:
         pieces.append(b"")
     if len(pieces) > MOST_ASTERISKS + 1:
         pieces = [*pieces[:MOST_ASTERISKS], b""]
-    return prefix_to_text(re.sub(rb"(?<!\\)\*+", b"*", b"*".join(pieces)))
+    text = prefix_to_text(b"*".join(pieces))
+    # Forms leave out spaces at the ends.
+    return re.sub(r"^ | $", r"\\x20", text)
 
 
 def _literal(piece: bytes) -> str:

@@ -319,7 +319,6 @@ class Tally:
             for size, key, kind, ttl_ms in biggest
         ]
         if len(self.biggest) == MOST_BIGGEST:
-            self.biggest.sort()
             self.least = self.biggest[0][0]
 
 

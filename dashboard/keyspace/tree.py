@@ -29,9 +29,9 @@ PROMOTED: Final = 1 / 200
 FEWEST_PROMOTED: Final = 64
 MOST_EXAMPLES: Final = 5
 _FEWEST_NAMES: Final = 16
-_SKETCH: Final = 256
+_SKETCH: Final = 128
 _NAMES_PER_PLACE: Final = 8
-"""Names of a crowd take as much memory as a place."""
+"""So many names of a crowd take as much memory as a place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,12 @@ class Crowd:
     that any other has. None has more than ``passed``, the keys that are counted here.
     """
 
-    __slots__ = ("limit", "missed", "names", "passed", "sketch")
+    __slots__ = ("bar", "limit", "missed", "names", "passed", "sketch")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.bar = 0
+        """Keys that a name needs to drive others out when there is no room."""
         self.names: dict[Name, int] = {}
         self.missed = 0
         self.passed = 0
@@ -154,6 +156,7 @@ class Place:
         "folds_full",
         "head",
         "inner",
+        "is_closed",
         "is_literal",
         "leaves",
         "leaves_full",
@@ -184,6 +187,8 @@ class Place:
         self.rest: dict[bytes, Place] = {}
         """What is crowded out, by the delimiter behind it."""
         self.may_miss = 0
+        self.is_closed = False
+        """Whether there is nothing below, and all keys count as ending in identifiers."""
         self.expiry: Expiry
         """Where the ends of its keys are counted."""
         self.owns = False
@@ -228,11 +233,14 @@ class Tree:
         self._full: list[Place] = []
         self._width = bounds.names
         self._leaf_width = bounds.leaves
+        self._deepest = DEPTH + 1
         self.places = 0
         self.root = self._new(b"", True, 0, None)
 
     def step(self, place: Place, part: bytes) -> Place:
         """The place below for a part, which was not found by its literal name; made where it is missing."""
+        if place.is_closed:
+            return place
         name, delimiter = self._name(part)
         below = place.inner.get(name)
         if below is not None:
@@ -241,7 +249,7 @@ class Tree:
         if crowd is not None and not self._is_whole(name):
             number = crowd.count(name)
             is_heavy = number >= FEWEST_PROMOTED and number >= crowd.passed * PROMOTED
-            if not is_heavy or len(place.inner) >= self._width:
+            if not is_heavy or (len(place.inner) >= self._width and number < crowd.bar):
                 rest = place.rest.get(delimiter)
                 if rest is None:
                     rest = place.rest[delimiter] = self.grow(place, None)
@@ -301,24 +309,36 @@ class Tree:
         self._thin_full()
         # What was merged is still counted: walk through all places only when there might be too many.
         if self.places > self.bounds.places or self._stems > self.bounds.stems:
-            self.recount()
-        while self.places > self.bounds.places and self._width > 2:
-            self._width = max(2, self._width // 2)
-            self._leaf_width = max(2, self._leaf_width // 2)
+            self._recount()
+        while self.places > self.bounds.places and (self._width > 2 or self._deepest > 1):
+            if self._width > 2:
+                self._width = max(2, self._width // 2)
+                self._leaf_width = max(2, self._leaf_width // 2)
+            else:
+                self._deepest -= 1
             self._full += self.all_places()
             self._thin_full()
-            self.recount()
+            self._recount()
         if self._stems > self.bounds.stems:
             self._shed()
 
     @property
-    def widths(self) -> tuple[int, int]:
-        """How many names, and how many whole keys, may be below one place by now."""
-        return self._width, self._leaf_width
+    def limits(self) -> tuple[int, int, int]:
+        """By now: how many names, and how many whole keys, may be below one place; how deep places may be."""
+        return self._width, self._leaf_width, self._deepest
 
-    @widths.setter
-    def widths(self, widths: tuple[int, int]) -> None:
-        self._width, self._leaf_width = widths
+    @limits.setter
+    def limits(self, limits: tuple[int, int, int]) -> None:
+        self._width, self._leaf_width, self._deepest = limits
+
+    @property
+    def counted(self) -> tuple[int, int]:
+        """Places, and histograms of expiries, at most: some may be gone by now."""
+        return self.places, self._stems
+
+    @counted.setter
+    def counted(self, counted: tuple[int, int]) -> None:
+        self.places, self._stems = counted
 
     def absorb(self, other: "Tree") -> None:
         """Add what another tree has; nothing is shared afterwards."""
@@ -369,6 +389,8 @@ class Tree:
             policy = self._rules.only(head)
         place = Place(head, is_literal, above.depth + 1, policy)
         self.places += 1
+        if place.depth >= self._deepest:
+            place.is_closed = place.leaves_full = place.folds_full = True
         if place.depth > STEM_DEPTH:
             place.expiry = above.expiry
         elif self._stems < 2 * self.bounds.stems or name is None or self._is_whole(name):
@@ -411,6 +433,9 @@ class Tree:
                 self._thin(place)
 
     def _thin(self, place: Place) -> None:
+        if place.depth >= self._deepest:
+            self._close(place)
+            return
         if len(place.leaves) > self._leaf_width:
             for tally in place.leaves.values():
                 self._into_fold(place, WHOLE, tally)
@@ -422,6 +447,29 @@ class Tree:
             self._crowd_out(place)
         if place.crowd is not None:
             place.crowd.tighten(max(_FEWEST_NAMES, self._width))
+
+    def _close(self, place: Place) -> None:
+        """Count all that is below with the place itself."""
+        if place.is_closed:
+            return
+        inside = [*place.below()]
+        place.inner, place.rest, place.number, place.crowd = {}, {}, None, None
+        place.is_closed = place.leaves_full = place.folds_full = True
+        ended = [*place.tallies()]
+        place.leaves, place.folds, place.whole = {}, {}, None
+        for tally in ended:
+            self._into_fold(place, WHOLE, tally)
+        for below in inside:
+            self._swallow(place, below)
+
+    def _swallow(self, into: Place, place: Place) -> None:
+        """Count a place and all below with a closed one."""
+        if place.owns:
+            into.expiry.absorb(place.expiry)
+        for tally in place.tallies():
+            self._into_fold(into, WHOLE, tally)
+        for below in place.below():
+            self._swallow(into, below)
 
     def _thin_folds(self, place: Place) -> None:
         place.folds_full = True
@@ -456,6 +504,7 @@ class Tree:
         kept = _heavy(counts, self._width // 2)
         if place.crowd is None:
             place.crowd = Crowd(max(_FEWEST_NAMES, self._width))
+        place.crowd.bar = 2 * min((counts[name] for name in kept), default=0)
         for name in list(place.inner):
             if name in kept or self._is_whole(name):
                 continue
@@ -481,6 +530,9 @@ class Tree:
 
     def _merge(self, into: Place, place: Place) -> None:
         """Add a place and all below to another."""
+        if into.is_closed:
+            self._swallow(into, place)
+            return
         if place.owns:
             into.expiry.absorb(place.expiry)
         counted: set[int] = set()
@@ -549,14 +601,15 @@ class Tree:
             for name in into.inner:
                 mine.names.pop(name, None)
 
-    def recount(self) -> None:
+    def _recount(self) -> None:
         """Count anew what is there: places that were merged are gone with all below."""
         self.places = self._stems = 0
         for place in self.all_places():
             self.places += 1 + len(place.leaves) + sum(map(len, place.folds.values()))
             if place.crowd is not None:
-                self.places += len(place.crowd.names) // _NAMES_PER_PLACE
-            self._stems += place.owns
+                self.places += (len(place.crowd.names) + len(place.crowd.sketch)) // _NAMES_PER_PLACE
+            # Those without a key take no memory to speak of.
+            self._stems += place.owns and place.expiry.keys > 0
             if place.depth == 0:
                 self._stems += sum(
                     any(tally.expiry is not place.expiry for tally in by_policy.values())
@@ -570,7 +623,7 @@ class Tree:
         for place in self.all_places():
             for below in place.below():
                 above[id(below)] = place
-            if place.owns and place.depth:
+            if place.owns and place.depth and place.expiry.keys:
                 owners.append(place)
         replaced: dict[int, Expiry] = {}
         most = self.bounds.stems // 2
@@ -584,7 +637,7 @@ class Tree:
             place.expiry = _last(replaced, place.expiry)
             for tally in place.tallies():
                 tally.expiry = _last(replaced, tally.expiry)
-        self.recount()
+        self._recount()
 
 
 def _last(replaced: dict[int, Expiry], expiry: Expiry) -> Expiry:

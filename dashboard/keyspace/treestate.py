@@ -25,7 +25,8 @@ def from_tree(tree: Tree) -> dict[str, Any]:
     root = _from_place(tree.root, expiries)
     return {
         "looked_at": tree.looked_at,
-        "widths": list(tree.widths),
+        "limits": list(tree.limits),
+        "counted": list(tree.counted),
         "examples": [
             [policy, [[_text(key), ttl_ms] for key, ttl_ms in found]]
             for policy, found in tree.examples.items()
@@ -40,13 +41,15 @@ def to_tree(found: dict[str, Any], tree: Tree) -> Tree:
     """Fill an empty tree with what ``from_tree`` gave."""
     expiries = [Expiry.restore(each) for each in found["expiries"]]
     tree.looked_at = found["looked_at"]
-    tree.widths = (found["widths"][0], found["widths"][1])
+    width, leaf_width, deepest = found["limits"]
+    tree.limits = width, leaf_width, deepest
     tree.examples = {
         policy: [(_bytes(key), ttl_ms) for key, ttl_ms in examples] for policy, examples in found["examples"]
     }
     tree.other = expiries[found["other"]]
     _to_place(found["root"], tree.root, tree, expiries)
-    tree.recount()
+    places, stems = found["counted"]
+    tree.counted = places, stems
     return tree
 
 
@@ -67,7 +70,13 @@ class _Expiries:
 
 def _from_place(place: Place, expiries: _Expiries) -> list[Any]:
     return [
-        [expiries.number(place.expiry), int(place.owns), int(place.leaves_full), int(place.folds_full)],
+        [
+            expiries.number(place.expiry),
+            int(place.owns),
+            int(place.leaves_full),
+            int(place.folds_full),
+            int(place.is_closed),
+        ],
         place.may_miss,
         [[_text(name), _from_tally(tally, expiries)] for name, tally in place.leaves.items()],
         [
@@ -81,9 +90,12 @@ def _from_place(place: Place, expiries: _Expiries) -> list[Any]:
 
 
 def _to_place(found: list[Any], place: Place, tree: Tree, expiries: list[Expiry]) -> None:
-    (expiry, owns, leaves_full, folds_full), place.may_miss, leaves, folds, inner, rest, crowd = found
+    (expiry, owns, leaves_full, folds_full, is_closed), place.may_miss, leaves, folds, inner, rest, crowd = (
+        found
+    )
     place.expiry, place.owns = expiries[expiry], bool(owns)
     place.leaves_full, place.folds_full = bool(leaves_full), bool(folds_full)
+    place.is_closed = bool(is_closed)
     for leaf, state in leaves:
         place.leaves[_bytes(leaf)] = _to_tally(state, tree.new_tally, expiries)
     for folded, states in folds:
@@ -122,12 +134,12 @@ def _to_tally(found: list[Any], make: Callable[[int, Expiry], Tally], expiries: 
 
 def _from_crowd(crowd: Crowd) -> list[Any]:
     names = [[_from_name(name), number] for name, number in crowd.names.items()]
-    return [crowd.limit, crowd.missed, crowd.passed, crowd.sketch, names]
+    return [crowd.limit, crowd.bar, crowd.missed, crowd.passed, crowd.sketch, names]
 
 
 def _to_crowd(found: list[Any]) -> Crowd:
     made = Crowd(found[0])
-    _, made.missed, made.passed, made.sketch, names = found
+    _, made.bar, made.missed, made.passed, made.sketch, names = found
     made.names = {_to_name(name): number for name, number in names}
     return made
 
