@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from dashboard.access import Role
+from dashboard.caches.types import Cache
 from dashboard.caching import tags
 from dashboard.caching.wire import COUNTERS_KEY, INSTANCES_KEY, Kind, placeholder
 from dashboard.embedded import valkey
@@ -28,7 +30,11 @@ from dashboard.fleet.registry import Connection, Fleet
 from dashboard.fleet.url import CacheUrl, parse_url
 from dashboard.invalidation.signals import Failed
 from dashboard.invalidation.types import Action, Filters, Plan, SelectBy, Selection, When
+from dashboard.keys import service as keys
+from dashboard.keys.types import Edit, Verb
+from dashboard.work import Runtime
 from tests.support import odd_servers, purging, servers
+from tests.support.browsing import EVERY_TYPE, at_work, cache_at, one_of_each
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "permissions.md"
 PASSWORD = "correct-horse"
@@ -297,3 +303,73 @@ def test_whoever_may_not_look_at_a_value_does_not_touch_it(admin_url: str, actio
         fleet.close()
         assert "+getrange" in f"{raised.value.message} {raised.value.what_to_do}"
         assert [admin.ttl(f"news:{number}") for number in (1, 2, 3)] == pytest.approx(before, abs=5)
+
+
+@pytest.fixture
+def browser(runtime: Runtime, admin_url: str) -> Iterator[tuple[redis.Redis, Cache]]:
+    """An account with the lines for looking at keys, as far as the server knows them, and a cache with it."""
+    port = parse_url(admin_url).nodes[0].port
+    with redis.Redis.from_url(admin_url) as admin:
+        for number in (0, BROWSING_LINE):
+            admin.execute_command(*documented(number))
+        if "valkey_version" in admin.info("server"):
+            admin.execute_command(*documented(BROWSING_NEWER_LINE))
+        admin.flushall()
+        one_of_each(admin)
+        admin.xgroup_create("stream", "g", 0)
+        admin.config_resetstat()
+        yield admin, cache_at(runtime, f"redis://cachewarden:{PASSWORD}@127.0.0.1:{port}/0")
+
+
+def test_the_lines_for_browsing_are_enough(runtime: Runtime, browser: tuple[redis.Redis, Cache]) -> None:
+    admin, cache = browser
+    with at_work(runtime, Role.VIEWER) as work:
+        assert len(keys.search(work, cache.id, keys.read_search()).rows) == len(EVERY_TYPE)
+        for name in EVERY_TYPE:
+            detail = keys.open_key(work, cache.id, name.encode(), may_touch=True)
+            assert detail is not None and detail.notes == () and not detail.withheld
+            for each in detail.window.items:
+                assert keys.open_item(work, cache.id, detail.key, each.address, may_touch=True)
+        assert b"".join(keys.download_chunks(work, cache.id, b"string")) == b"value"
+    assert "errorstat_NOPERM" not in admin.info("errorstats")
+
+
+def test_the_lines_for_editing_are_enough(runtime: Runtime, browser: tuple[redis.Redis, Cache]) -> None:
+    admin, cache = browser
+    with at_work(runtime) as work, pytest.raises(FleetDenied) as raised:
+        keys.delete(work, cache.id, b"string")
+    assert raised.value.what_to_do == f"Grant it with: {' '.join(documented(EDITS_LINE))}"
+    admin.execute_command(*documented(EDITS_LINE))
+    if "valkey_version" in admin.info("server"):
+        admin.execute_command(*documented(EDITS_NEWER_LINE))
+    admin.config_resetstat()
+    edits = {
+        "string": [Edit(Verb.SET_VALUE, value=b"x", replaces=True)],
+        "hash": [
+            Edit(Verb.SET_FIELD, b"a", b"x", replaces=True),
+            Edit(Verb.REMOVE_FIELD, b"b", replaces=True),
+        ],
+        "list": [
+            Edit(Verb.SET_ELEMENT, b"0", b"x", replaces=True),
+            Edit(Verb.REMOVE_ELEMENT, b"0", replaces=True),
+            Edit(Verb.PUSH_FIRST, value=b"x"),
+            Edit(Verb.PUSH_LAST, value=b"x"),
+        ],
+        "set": [Edit(Verb.ADD_MEMBER, b"x"), Edit(Verb.REMOVE_MEMBER, b"x")],
+        "zset": [Edit(Verb.SET_SCORE, b"x", score="1"), Edit(Verb.REMOVE_SCORED, b"a", replaces=True)],
+        "stream": [Edit(Verb.ADD_ENTRY, fields=((b"a", b"b"),)), Edit(Verb.REMOVE_ENTRY, b"1-1")],
+    }
+    if "valkey_version" in admin.info("server"):
+        admin.execute_command("HPEXPIRE", "hash", 60_000, "FIELDS", 1, "a")
+    with at_work(runtime) as work:
+        for name, wanted in edits.items():
+            for edit in wanted:
+                assert keys.edit(work, cache.id, name.encode(), edit).is_done, edit
+            assert keys.set_ttl(work, cache.id, name.encode(), 100).is_done
+            assert keys.persist(work, cache.id, name.encode()).is_done
+            assert keys.rename(work, cache.id, name.encode(), b"new").is_done
+            assert keys.delete(work, cache.id, b"new").is_done
+        for kind in Kind:
+            admin.set("held", placeholder(kind), ex=100)
+            assert keys.delete(work, cache.id, b"held").is_done
+    assert "errorstat_NOPERM" not in admin.info("errorstats")
