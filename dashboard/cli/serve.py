@@ -64,6 +64,8 @@ def web(workers: int, threads: int) -> None:
             self.cfg.set("worker_class", "gthread")
             self.cfg.set("accesslog", None)
             self.cfg.set("proc_name", "cachewarden-web")
+            # The longest it takes: keys of up to 6,000 bytes have an address.
+            self.cfg.set("limit_request_line", 8190)
             # Proxies are trusted by CACHEWARDEN_TRUSTED_PROXIES alone.
             self.cfg.set("forwarded_allow_ips", "")
             self.app_uri = "dashboard.wsgi:app"
