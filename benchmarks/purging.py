@@ -251,10 +251,10 @@ def probe(port: int) -> None:
 
 
 @contextlib.contextmanager
-def helper(*arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """A process of this module that has said that it is ready."""
+def helper(*arguments: object, module: str = "benchmarks.purging") -> Iterator[subprocess.Popen[str]]:
+    """A process of this module, or of another benchmark's, that has said that it is ready."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.purging", *map(str, arguments)],
+        [sys.executable, "-m", module, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
