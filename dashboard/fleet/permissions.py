@@ -141,10 +141,25 @@ EDITS_NEWER = (
 )
 """The same, of servers with TTLs of hash fields: Redis 7.4, Valkey 9."""
 
+SCANS = (
+    Permission("+pttl", "PTTL", "when keys expire; without it there is no scan"),
+    Permission("+type", "TYPE", "what kind of values they hold; without it there is no scan"),
+    Permission("+evalsha", "EVALSHA", "reading some hundred keys at a time: a script that only reads"),
+    Permission("+eval", "EVAL", "the same, where the server does not know the script yet"),
+    Permission("+object|idletime", "OBJECT IDLETIME", "when some of them were last used"),
+    Permission("+readonly", "READONLY", "reading a replica of a Cluster; not needed elsewhere"),
+    Permission(
+        "+cluster|countkeysinslot",
+        "CLUSTER COUNTKEYSINSLOT",
+        "a fair sample of a Cluster; not needed elsewhere",
+    ),
+)
+"""For scans of the keyspace, on every key, beside READ_ONLY."""
+
 
 def grant(command: str) -> str:
     """The ACL rule for ``command``, e.g. ``+client|list`` for CLIENT LIST."""
-    known = (*READ_ONLY, *PURGES, *BROWSING, *BROWSING_NEWER, *EDITS, *EDITS_NEWER)
+    known = (*READ_ONLY, *PURGES, *BROWSING, *BROWSING_NEWER, *EDITS, *EDITS_NEWER, *SCANS)
     return next(each.rule for each in known if each.command == command)
 
 

@@ -4,7 +4,8 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -165,6 +166,17 @@ class _Taker:
         """Some of a primary's keys; all, where there is no share."""
         if not source.keys or share == 0:
             return
+        seen: set[bytes] = set()
+        if source.read is not source.node:
+            with suppress(FleetError):
+                self._read_from(source, share, seen)
+                return
+            # It went away, or has other users than its primary, which is as good.
+            run_id = fleet_scan.server_state(source.node).run_id
+            source = replace(source, read=source.node, run_id=run_id)
+        self._read_from(source, share, seen)
+
+    def _read_from(self, source: _Source, share: int | None, seen: set[bytes]) -> None:
         is_replica = source.read is not source.node
         probe = Probe(
             source.read,
@@ -174,18 +186,17 @@ class _Taker:
         self._lookups.begin(probe, source.read, source.run_id, is_polled=not is_replica)
         try:
             if share is None:
-                self._read_all(source, probe)
+                self._read_all(source, probe, seen)
             else:
-                self._read_some(source, probe, share)
+                self._read_some(source, probe, share, seen)
         finally:
             self._lookups.end(probe)
             self.can_size &= probe.can_size
             if not probe.can_size:
                 self.notes.add(UNMEASURED_NOTE)
 
-    def _read_all(self, source: _Source, probe: Probe) -> None:
+    def _read_all(self, source: _Source, probe: Probe, seen: set[bytes]) -> None:
         probe.send((fleet_scan.START,), AT_ONCE)
-        seen: set[bytes] = set()
         while True:
             looked = probe.receive()
             if looked.cursor != fleet_scan.START:
@@ -194,8 +205,7 @@ class _Taker:
             if looked.cursor == fleet_scan.START:
                 return
 
-    def _read_some(self, source: _Source, probe: Probe, share: int) -> None:
-        seen: set[bytes] = set()
+    def _read_some(self, source: _Source, probe: Probe, share: int, seen: set[bytes]) -> None:
         bursts = self._bursts(source, share)
         probe.send(*next(bursts))
         while True:

@@ -365,8 +365,13 @@ class _Run:
                 self._waits.pop(node.id, None)
                 return
             except FleetError as error:
+                is_replica = source is not None and source is not node
                 if isinstance(error, FleetDenied):
-                    raise refused(error) from None
+                    if not is_replica:
+                        raise refused(error) from None
+                    # Users are each server's own affair.
+                    avoids_replicas = True
+                    continue
                 now_s = self._clock.monotonic()
                 if away_since_s is None or self._places[node.id].looked_at != before:
                     away_since_s, pause_s = now_s, FIRST_PAUSE_S
@@ -374,7 +379,6 @@ class _Run:
                     raise
                 if error.problem.cause is Cause.TOO_LARGE:
                     self._paces.of(source or node).overflowed()
-                is_replica = source is not None and source is not node
                 avoids_replicas |= is_replica and now_s - away_since_s > REPLICA_AWAY_S
                 self._waits[node.id] = error.message
                 self._check()

@@ -25,6 +25,7 @@ from dashboard.fleet.permissions import (
     POLICIES,
     PURGES,
     READ_ONLY,
+    SCANS,
 )
 from dashboard.fleet.registry import Connection, Fleet
 from dashboard.fleet.url import CacheUrl, parse_url
@@ -33,7 +34,7 @@ from dashboard.invalidation.types import Action, Filters, Plan, SelectBy, Select
 from dashboard.keys import service as keys
 from dashboard.keys.types import Edit, Verb
 from dashboard.work import Runtime
-from tests.support import odd_servers, purging, servers
+from tests.support import odd_servers, purging, servers, walking
 from tests.support.browsing import EVERY_TYPE, at_work, cache_at, one_of_each
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "permissions.md"
@@ -44,12 +45,13 @@ BROWSING_LINE = 4
 BROWSING_NEWER_LINE = 5
 EDITS_LINE = 6
 EDITS_NEWER_LINE = 7
+SCANS_LINE = 8
 
 
 def documented(number: int) -> list[str]:
     """The words of the document's ``number``-th ACL line, with a real password."""
     lines: list[str] = re.findall(r"^\s*(ACL SETUSER .*)$", DOC.read_text(), re.MULTILINE)
-    assert len(lines) == 8
+    assert len(lines) == 9
     return lines[number].replace("PASSWORD", PASSWORD).split()
 
 
@@ -141,6 +143,7 @@ def test_the_table_lists_every_right() -> None:
             *BROWSING_NEWER,
             *EDITS,
             *EDITS_NEWER,
+            *SCANS,
         )
     ]
     rules = [word.rstrip(")") for word in documented(POLICIES_LINE) if word.startswith("+")]
@@ -151,6 +154,7 @@ def test_the_table_lists_every_right() -> None:
         (BROWSING_NEWER_LINE, BROWSING_NEWER),
         (EDITS_LINE, EDITS),
         (EDITS_NEWER_LINE, EDITS_NEWER),
+        (SCANS_LINE, SCANS),
     ):
         assert documented(number)[3:] == [permission.rule for permission in group]
 
@@ -373,3 +377,20 @@ def test_the_lines_for_editing_are_enough(runtime: Runtime, browser: tuple[redis
             admin.set("held", placeholder(kind), ex=100)
             assert keys.delete(work, cache.id, b"held").is_done
     assert "errorstat_NOPERM" not in admin.info("errorstats")
+
+
+def test_the_line_for_scans_is_enough(admin_url: str) -> None:
+    with redis.Redis.from_url(admin_url) as admin:
+        admin.flushall()
+        admin.mset({f"news:{number}": "text" for number in range(200)})
+        admin.execute_command(
+            *["ACL", "SETUSER", "cachewarden", "reset", "on"], f">{PASSWORD}", *documented(0)[5:]
+        )
+        admin.execute_command(*documented(SCANS_LINE))
+        admin.config_resetstat()
+        fleet, connection = limited(admin_url, "cachewarden")
+        seen = walking.Seen()
+        done = walking.walk(connection, seen)
+        fleet.close()
+        assert done.looked_at == 200 and done.notes == () and len(seen.idles) == 200 // 16
+        assert "errorstat_NOPERM" not in admin.info("errorstats")
