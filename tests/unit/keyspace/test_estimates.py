@@ -70,7 +70,7 @@ def test_the_truth_lies_within_the_error_of_a_sample() -> None:
                 assert within >= least, (prefix, size_every, truth, within)
                 assert 0.97 <= bias <= 1.03, (prefix, truth, bias)
         within, bias = hits(found, lambda each: each.root.size, sum(row[3] for row in rows))
-        assert within >= 0.88
+        assert within >= (0.88 if size_every == 1 else 0.8)
         within, _ = hits(found, lambda each: each.policies[0].too_long, sum(row[2] > 76_000 for row in rows))
         assert within >= 0.88
         assert all(each.root.keys == Estimate(KEYSPACE) for each in found)
