@@ -142,7 +142,6 @@ class Counter:
             sample=counting.shown(known, self._table),
             by_policy=shares,
             without_grace=without_grace,
-            nodes={id: state.run_id for id, state in states.items()},
         )
 
     def _named_source(self) -> Source:

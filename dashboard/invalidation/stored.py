@@ -79,7 +79,6 @@ def preview_to_json(preview: Preview) -> dict[str, Any]:
             for key in preview.sample
         ],
         "by_policy": dict(preview.by_policy),
-        "nodes": dict(preview.nodes),
     }
 
 
@@ -89,7 +88,8 @@ def preview_from_json(stored: Mapping[str, Any]) -> Preview:
     assert counted_at is not None
     return Preview(
         **{
-            **stored,
+            # Older ones have more in them.
+            **{name: value for name, value in stored.items() if name in Preview.__slots__},
             "counted_at": counted_at,
             "ttl_bounds_s": tuple(stored["ttl_bounds_s"]),
             "ttl_counts": tuple(stored["ttl_counts"]),

@@ -232,7 +232,6 @@ class Preview:
         sample: some of the keys, at random, at most 100.
         by_policy: policy prefix as text ("" default) -> share of the keys, 0..1, from the sample.
         without_grace: share of the keys whose policy has no grace (SOFT removes them), 0..1.
-        nodes: run_id per node id that was counted.
         place: which cache that was (``changing.place``); empty: not known.
     """
 
@@ -250,7 +249,6 @@ class Preview:
     sample: tuple[SampleKey, ...] = ()
     by_policy: Mapping[str, float] = field(default_factory=dict)
     without_grace: float = 0.0
-    nodes: Mapping[str, str] = field(default_factory=dict)
     place: str = ""
 
     @property

@@ -85,7 +85,7 @@ def test_keys_on_all_nodes(
         index = {key: 3e15 + number for number, key in enumerate(keys)}
         client.zadd(tags.tag_key("sale"), {tags.VERSION: tags.new_version(), **index})  # type: ignore[dict-item]
     counted = preview(cache, selection, items=keys, policies=POLICIES)
-    assert (counted.keys, counted.keys_error) == (NUMBER, 0) and len(counted.nodes) == 3
+    assert (counted.keys, counted.keys_error) == (NUMBER, 0)
     done = purge(cache, Plan(selection, action, window_s=50), items=keys, policies=POLICIES, cap=counted.cap)
     assert done.touched == NUMBER and done.passes == 1
     assert len(held(cluster[0], "other:")) == 1000

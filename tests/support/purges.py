@@ -41,7 +41,6 @@ def preview(counted_at: datetime, keys: int = 100, **values: Any) -> Preview:
             "keyspace": 1_000_000,
             "sample": sample,
             "by_policy": {"product:": 1.0},
-            "nodes": {"127.0.0.1:1": "a" * 40},
             **values,
         }
     )
