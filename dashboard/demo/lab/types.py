@@ -227,7 +227,7 @@ class Bench(Protocol):
         ...
 
     def database_url(self) -> str:
-        """Of the lab's PostgreSQL, which holds the shop (schema ``shop``), fresh from the seed or as left by this run."""
+        """Of the lab's PostgreSQL, which holds the shop (schema ``shop``), as this run left it."""
         ...
 
     def store(self, **options: Any) -> ShopStore:
