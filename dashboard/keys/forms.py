@@ -37,6 +37,7 @@ class Place:
         type, ttl: filters.
         under: a path of the prefix tree.
         cursor, before, found: where the list goes on, and what the pages before it looked at and found.
+        stops: it does not go on by itself while nothing is found.
         key: the one that is open; None: none is.
         view, start, part: how its value is shown, and from where on.
         touches: read it even where that counts as a use.
@@ -52,6 +53,7 @@ class Place:
     cursor: str = ""
     before: int = 0
     found: int = 0
+    stops: bool = False
     key: bytes | None = None
     view: View = View.AUTO
     start: int = 0
@@ -74,6 +76,8 @@ class Place:
                 ("before", str(place.before)),
                 ("found", str(place.found)),
             ]
+        if place.stops:
+            parts.append(("stop", "1"))
         if place.key is not None:
             parts.append(("key", key_to_text(place.key)))
             if place.view is not View.AUTO:
@@ -100,7 +104,7 @@ class Place:
 
     def list_query(self, **changes: Any) -> str:
         """Another list from its beginning, with no key open."""
-        place = replace(self, cursor="", before=0, found=0, **changes)
+        place = replace(self, cursor="", before=0, found=0, stops=False, **changes)
         return place.key_query(None)
 
 
@@ -118,6 +122,7 @@ def read_place(query: Query) -> Place:
         cursor=_text(query, "cursor", _LONGEST_CURSOR),
         before=_number(query, "before"),
         found=_number(query, "found"),
+        stops=_one(query, "stop") == "1",
         key=key_from_text(query["key"][0]) if "key" in query else None,
         view=View(_choice(query, "view", [each.value for each in View]) or View.AUTO),
         start=_number(query, "start"),

@@ -27,8 +27,8 @@ from dashboard.web.formats import age_s, byte_size, compact, day_and_time, durat
 
 LONGEST_NAME: Final = 400
 """Bytes of a key that are shown; of what is longer the beginning."""
-LONGEST_ADDRESSED: Final = 65_536
-"""Bytes of a key that an address may hold; a longer one is shown but can't be opened."""
+LONGEST_ADDRESSED: Final = 5_000
+"""Bytes of a key that an address may hold, for gunicorn takes lines of 8,190; a longer one is shown but not opened."""
 LONGEST_VALUE: Final = 600
 """Characters of a member's value in a list."""
 FOLDED_LINES: Final = 40
@@ -206,6 +206,7 @@ class ListView:
         under: the prefix that is chosen in the tree; "" for none, and ``all_href`` leads out of it.
         found: "340 found in 42,000 of about 142,256 keys".
         next_href, next_label: where it goes on; empty: it is complete.
+        stop_href: while it looks on by itself: where it stands; empty: it does not.
         is_filtered: something narrows the list.
         error: what is wrong with what was searched for, by field.
     """
@@ -220,6 +221,7 @@ class ListView:
     next_href: str = ""
     next_label: str = ""
     first_href: str = ""
+    stop_href: str = ""
     is_filtered: bool = False
     is_whole: bool = False
     errors: Mapping[str, str] = field(default_factory=dict)
@@ -518,7 +520,7 @@ def list_view(page: KeyPage, place: Place, frame: Frame, *, extra: Sequence[KeyR
         words = f"{number(found)} found, all keys looked at"
     next_href = ""
     if page.cursor:
-        query = place.query(cursor=page.cursor, before=looked, found=found)
+        query = place.query(cursor=page.cursor, before=looked, found=found, stops=False)
         next_href = f"{frame.base}?{query}"
     return empty_list(
         place,
@@ -528,6 +530,7 @@ def list_view(page: KeyPage, place: Place, frame: Frame, *, extra: Sequence[KeyR
         next_href=next_href,
         next_label="Look further" if page.stopped_early else "Next 100",
         first_href=f"{frame.base}?{place.query(cursor='', before=0, found=0)}" if place.cursor else "",
+        stop_href=f"{frame.base}?{place.query(stops=True)}" if next_href and not shown and not place.stops else "",
         is_whole=not page.cursor and not place.cursor,
     )
 

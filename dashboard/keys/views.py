@@ -47,7 +47,7 @@ def page(cache_id: int) -> Response:
         _PAGE, shown, fragment=_DETAIL if is_detail else _PANES, status=422 if shown.is_refused else 200
     )
     response.vary.add("HX-Target")
-    if is_partial():
+    if is_partial() and not place.cursor:
         # Without the empty fields that the form's address has.
         response.headers["HX-Push-Url"] = f"/caches/{cache_id}/keys?{place.query()}".rstrip("?")
     return response

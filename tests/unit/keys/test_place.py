@@ -28,6 +28,7 @@ PLACES = st.builds(
     ttl=st.sampled_from(["", "none", "lt1h", "what"]),
     under=st.lists(WORDS, max_size=4).map(tuple),
     key=st.binary(max_size=30),
+    stops=st.booleans(),
     view=st.sampled_from(View),
     start=st.integers(0, 2**40),
     part=WORDS,
