@@ -26,11 +26,13 @@ class Server:
     Args:
         has_no_touch: whether it knows CLIENT NO-TOUCH.
         has_field_ttls: whether hash fields can have TTLs.
+        has_free_types: whether SCAN filters by type without counting a lookup for each key it looks at.
         is_lfu: whether it counts how often keys are used, instead of when.
     """
 
     has_no_touch: bool
     has_field_ttls: bool
+    has_free_types: bool
     is_lfu: bool
 
 
@@ -42,13 +44,12 @@ def read_server(info: bytes) -> Server:
         return (int(found[1]), int(found[2])) if found else (0, 0)
 
     # Valkey calls itself Redis 7.2 as well.
-    is_valkey = replies.info_field(info, b"valkey_version") is not None
-    has_field_ttls = (
-        version(b"valkey_version") >= (9, 0) if is_valkey else version(b"redis_version") >= (7, 4)
-    )
+    known, valkey = version(b"redis_version"), version(b"valkey_version")
+    is_valkey = valkey > (0, 0)
     return Server(
-        has_no_touch=version(b"redis_version") >= (7, 2),
-        has_field_ttls=has_field_ttls,
+        has_no_touch=known >= (7, 2),
+        has_field_ttls=valkey >= (9, 0) if is_valkey else known >= (7, 4),
+        has_free_types=valkey >= (8, 0) if is_valkey else known >= (8, 0),
         is_lfu="lfu" in (replies.info_field(info, b"maxmemory_policy") or ""),
     )
 
@@ -64,7 +65,7 @@ def server_of(node: Node, monotonic: Monotonic = time.monotonic) -> Server:
         return held[0]
     (reply,), _ = node.run([("INFO",)])
     # Without INFO nothing is asked that an older server does not know.
-    server = read_server(reply) if isinstance(reply, bytes) else Server(False, False, False)
+    server = read_server(reply) if isinstance(reply, bytes) else Server(False, False, False, False)
     node.memory["server"] = (server, monotonic())
     return server
 

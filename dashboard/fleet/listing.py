@@ -1,6 +1,6 @@
 """What a list of keys shows of each: type, TTL, memory, idle time. Looked up in bursts, never by reading a value."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,15 +61,27 @@ class Lister:
         ((node, keys),) = self._router.split([key])
         return next(iter(self.look(node, keys)), None)
 
-    def look(self, node: Node, keys: Iterable[bytes]) -> list[Listed]:
+    def look(
+        self,
+        node: Node,
+        keys: Iterable[bytes],
+        *,
+        type: str | None = None,
+        fits: Callable[[int | None], bool] | None = None,
+    ) -> list[Listed]:
         """Types and TTLs, in order; keys that are gone are left out.
+
+        Args:
+            type: only keys of this type.
+            fits: whether a key with this TTL (ms, None: it does not expire) is wanted.
 
         Raises:
             FleetError: the node can't be used, or refuses TYPE or PTTL.
         """
-        wanted, found = list(keys), []
+        wanted = list(keys)
+        found = []
         for start in range(0, len(wanted), BURST):
-            found += self._look(node, wanted[start : start + BURST])
+            found += self._look(node, wanted[start : start + BURST], type, fits)
         return found
 
     def weigh(self, keys: Sequence[bytes]) -> list[Weighed]:
@@ -83,24 +95,53 @@ class Lister:
             weighed.update(zip(listed, self._weigh(node, listed), strict=True))
         return [weighed[key] for key in keys]
 
-    def _look(self, node: Node, keys: Sequence[bytes]) -> list[Listed]:
-        commands: list[Command] = []
-        for key in keys:
-            commands += (("TYPE", key), ("PTTL", key))
-        answers = self._run(node, commands)
-        found = []
-        for number, key in enumerate(keys):
-            place = 2 * number
-            for index in (place, place + 1):
-                if isinstance(answers[index], redis.ResponseError):
-                    raise refusal(node, commands[index], answers[index])
-            type_, left = answers[place : place + 2]
-            is_there = type_ != b"none" and left != -2
-            self.lookups.add(1, is_there=type_ != b"none")
-            self.lookups.add(1, is_there=left != -2)
-            if is_there and isinstance(type_, bytes) and isinstance(left, int):
-                found.append(Listed(key, display(type_, _LONGEST_TYPE), left if left >= 0 else None))
+    def _look(
+        self,
+        node: Node,
+        keys: Sequence[bytes],
+        type: str | None,
+        fits: Callable[[int | None], bool] | None,
+    ) -> list[Listed]:
+        # What most keys are sorted out by is asked for first, and the rest of the others alone.
+        if type is not None:
+            types = {key: name for key, name in self._types(node, keys).items() if name == type}
+            ttls = self._ttls(node, list(types))
+        elif fits is not None:
+            ttls = {key: left for key, left in self._ttls(node, keys).items() if fits(left)}
+            types = self._types(node, list(ttls))
+        else:
+            types, ttls = self._types(node, keys), self._ttls(node, keys)
+        return [
+            Listed(key, types[key], ttls[key])
+            for key in keys
+            if key in types and key in ttls and (fits is None or fits(ttls[key]))
+        ]
+
+    def _types(self, node: Node, keys: Sequence[bytes]) -> dict[bytes, str]:
+        """The types of the keys that are there."""
+        found = {}
+        for key, reply in zip(keys, self._ask(node, "TYPE", keys), strict=True):
+            self.lookups.add(1, is_there=reply != b"none")
+            if isinstance(reply, bytes) and reply != b"none":
+                found[key] = display(reply, _LONGEST_TYPE)
         return found
+
+    def _ttls(self, node: Node, keys: Sequence[bytes]) -> dict[bytes, int | None]:
+        """What is left of their TTLs, of the keys that are there."""
+        found: dict[bytes, int | None] = {}
+        for key, reply in zip(keys, self._ask(node, "PTTL", keys), strict=True):
+            self.lookups.add(1, is_there=reply != -2)
+            if isinstance(reply, int) and reply != -2:
+                found[key] = reply if reply >= 0 else None
+        return found
+
+    def _ask(self, node: Node, name: str, keys: Sequence[bytes]) -> list[Any]:
+        commands: list[Command] = [(name, key) for key in keys]
+        answers = self._run(node, commands) if commands else []
+        for command, answer in zip(commands, answers, strict=True):
+            if isinstance(answer, redis.ResponseError):
+                raise refusal(node, command, answer)
+        return answers
 
     def _weigh(self, node: Node, keys: Sequence[bytes]) -> list[Weighed]:
         kinds = (

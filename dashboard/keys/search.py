@@ -12,9 +12,11 @@ from dashboard.caches import service as caches
 from dashboard.caching.policy import prefix_from_text
 from dashboard.errors import InvalidInput
 from dashboard.fleet import scan
+from dashboard.fleet.abilities import server_of
 from dashboard.fleet.errors import Cause, FleetError
 from dashboard.fleet.listing import Listed, Lister
 from dashboard.fleet.registry import Connection, Node
+from dashboard.fleet.values import TYPES
 from dashboard.keys.types import PAGE_KEYS, TTL_FILTERS, KeyPage, KeyRow, Search
 from dashboard.keyspace import service as keyspace
 from dashboard.monitoring import service as monitoring
@@ -29,8 +31,8 @@ LONGEST: Final = 4_096
 MOST_ASTERISKS: Final = 8
 """In one pattern: before Redis 7.2.6 the time to match is the key's length to the power of their number."""
 _FEWEST: Final = 100
-_MOST: Final = 1_000
-"""Keys that one SCAN looks at."""
+_MOST: Final = 500
+"""Keys that one SCAN looks at: a server does it in less than a millisecond."""
 _GLOB: Final = re.compile(r"[*?\[]")
 _SPECIAL: Final = re.compile(rb"[*?\[\\]")
 _TYPE: Final = re.compile(r"[\x21-\x7e]{1,64}")
@@ -158,7 +160,7 @@ class Walk:
             node = nodes[number]
             burst, count = self._burst(node, place, count)
             found.update((each.key, each) for each in self._kept(node, burst.keys))
-            if self._match is None:
+            if self._match is None and self._wanted.type is None:
                 looked_at += len(burst.keys)
             else:
                 looked_at += scan.looked_at(place, burst.cursor, count, totals[node.id])
@@ -169,7 +171,7 @@ class Walk:
             is_spent = looked_at >= MOST_LOOKED_AT or self._monotonic() >= until
             if is_over or is_spent or len(found) >= PAGE_KEYS:
                 break
-            # As many as the page still lacks, at the rate so far; never more than a server does in a millisecond.
+            # As many as the page still lacks, at the rate so far.
             needed = (PAGE_KEYS - len(found)) * max(looked_at, 1) // max(len(found), 1)
             count = max(_FEWEST, min(_MOST, needed, 2 * count))
         return KeyPage(
@@ -183,14 +185,18 @@ class Walk:
         )
 
     def _exact(self, key: bytes) -> tuple[KeyRow, ...]:
-        found = self.lister.find(key)
-        return () if found is None or not self._fits(found) or not self._below(key) else self._rows([found])
+        found = self.lister.find(key) if self._below(key) else None
+        if found is None or not self._fits(found.ttl_ms):
+            return ()
+        return self._rows([found]) if self._wanted.type in (None, found.type) else ()
 
     def _burst(self, node: Node, place: int, count: int) -> tuple[scan.Burst, int]:
         """One SCAN; a shorter one where the keys are so long that their names don't fit."""
+        is_free = self._wanted.type in TYPES and server_of(node).has_free_types
+        type = self._wanted.type if is_free else None
         while True:
             try:
-                return scan.scan(node, place, count=count, match=self._match), count
+                return scan.scan(node, place, count=count, match=self._match, type=type), count
             except FleetError as error:
                 if error.problem.cause is not Cause.TOO_LARGE or count == 1:
                     raise
@@ -199,12 +205,11 @@ class Walk:
     def _kept(self, node: Node, keys: Iterable[bytes]) -> list[Listed]:
         """Those that the filters let through; filters that need nothing of the server go first."""
         named = [key for key in keys if self._below(key)]
-        return [found for found in self.lister.look(node, named) if self._fits(found)]
+        fits = None if self._ttl is None else self._fits
+        return self.lister.look(node, named, type=self._wanted.type, fits=fits)
 
-    def _fits(self, found: Listed) -> bool:
-        if self._wanted.type is not None and found.type != self._wanted.type:
-            return False
-        return self._ttl is None or self._ttl.holds(None if found.ttl_ms is None else found.ttl_ms / 1000)
+    def _fits(self, ttl_ms: int | None) -> bool:
+        return self._ttl is None or self._ttl.holds(None if ttl_ms is None else ttl_ms / 1000)
 
     def _rows(self, found: Sequence[Listed]) -> tuple[KeyRow, ...]:
         weighed = self.lister.weigh([each.key for each in found])

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import redis
@@ -17,6 +18,7 @@ from dashboard.keys import search as searching
 from dashboard.keys import service
 from dashboard.keys.search import Walk, read_search
 from dashboard.keys.types import PAGE_KEYS, KeyPage, KeyRow, Search
+from dashboard.keyspace import service as keyspace
 from dashboard.work import Runtime
 from tests.support.browsing import at_work, begin_polling, cache_at, lookups, noted_lookups, one_of_each
 from tests.support.clusters import Servers, make_cluster, servers
@@ -254,6 +256,18 @@ def test_a_search_tells_the_poller_what_it_looked_up(runtime: Runtime, valkey_ur
             assert len(service.search(work, cache.id, read_search("product:")).rows) == 50
         after = lookups(client)
     assert noted_lookups(runtime, cache) == (after[0] - before[0], after[1] - before[1])
+
+
+def test_a_path_of_the_tree_goes_by_the_caches_delimiters(runtime: Runtime, valkey_url: str) -> None:
+    cache = cache_at(runtime, valkey_url)
+    with redis.Redis.from_url(valkey_url) as client:
+        client.mset({"a/1": 1, "a/1/x": 1, "a:1": 1})
+    with at_work(runtime, Role.ADMIN) as work:
+        before = keyspace.limits(work, cache.id)
+        keyspace.set_limits(work, cache.id, replace(before, delimiters="/"))
+    with at_work(runtime, Role.VIEWER) as work:
+        found = service.search(work, cache.id, read_search(under=("a/", "{id}")))
+    assert [row.key for row in found.rows] == [b"a/1"]
 
 
 def test_a_server_that_is_away_is_said(runtime: Runtime) -> None:

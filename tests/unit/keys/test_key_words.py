@@ -5,7 +5,7 @@ import pytest
 from dashboard.caching import tags, wire
 from dashboard.caching.policy import RowMapping
 from dashboard.errors import InvalidInput
-from dashboard.fleet.abilities import read_server
+from dashboard.fleet.abilities import Server, read_server
 from dashboard.keys.library import read_header, role_of
 from dashboard.keys.rowkeys import MOST_ROWS, identifier, rows_of
 from dashboard.keys.search import MOST_ASTERISKS, below, read_search
@@ -192,18 +192,20 @@ def test_rows_of_a_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("info", "no_touch", "field_ttls", "lfu"),
+    ("info", "no_touch", "field_ttls", "free_types", "lfu"),
     [
-        (b"redis_version:7.0.15\r\nmaxmemory_policy:allkeys-lru\r\n", False, False, False),
-        (b"redis_version:7.2.4\r\nmaxmemory_policy:allkeys-lfu\r\n", True, False, True),
-        (b"redis_version:7.4.1\r\n", True, True, False),
-        (b"redis_version:7.2.4\r\nvalkey_version:8.1.0\r\n", True, False, False),
-        (b"redis_version:7.2.4\r\nvalkey_version:9.0.1\r\n", True, True, False),
-        (b"redis_version:8.0.0\r\n", True, True, False),
-        (b"redis_version:strange\r\n", False, False, False),
-        (b"", False, False, False),
+        (b"redis_version:7.0.15\r\nmaxmemory_policy:allkeys-lru\r\n", False, False, False, False),
+        (b"redis_version:7.2.4\r\nmaxmemory_policy:allkeys-lfu\r\n", True, False, False, True),
+        (b"redis_version:7.4.1\r\n", True, True, False, False),
+        (b"redis_version:7.2.4\r\nvalkey_version:7.2.8\r\n", True, False, False, False),
+        (b"redis_version:7.2.4\r\nvalkey_version:8.1.0\r\n", True, False, True, False),
+        (b"redis_version:7.2.4\r\nvalkey_version:9.0.1\r\n", True, True, True, False),
+        (b"redis_version:8.0.0\r\n", True, True, True, False),
+        (b"redis_version:strange\r\n", False, False, False, False),
+        (b"", False, False, False, False),
     ],
 )
-def test_what_a_server_can_do(info: bytes, no_touch: bool, field_ttls: bool, lfu: bool) -> None:
-    server = read_server(info)
-    assert (server.has_no_touch, server.has_field_ttls, server.is_lfu) == (no_touch, field_ttls, lfu)
+def test_what_a_server_can_do(
+    info: bytes, no_touch: bool, field_ttls: bool, free_types: bool, lfu: bool
+) -> None:
+    assert read_server(info) == Server(no_touch, field_ttls, free_types, lfu)
