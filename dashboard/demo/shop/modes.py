@@ -7,7 +7,7 @@ somebody listens, for the strip below a page.
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
@@ -16,15 +16,19 @@ import redis
 
 from dashboard.caching import Cache, PolicyDocument
 from dashboard.demo.shop.store import ShopStore
-from dashboard.demo.shop.types import MODES, Touch
+from dashboard.demo.shop.types import MODES, DatabaseAway, Touch
 
 NAIVE_TTL_S: Final = 300
 """One TTL for everything, as the plain recipe has it."""
 FOLLOW_EVERY_S: Final = 1.0
 TIMEOUT_S: Final = 1.0
+LOOK_TIMEOUT_S: Final = 0.25
 
 Load = Callable[[], Any]
+LoadMany = Callable[[list[str]], Mapping[str, Any]]
 Then = Callable[[Mapping[str, Any]], None]
+AWAY_WHY: Final = "The cache does not answer."
+KEPT_MISS_WHY: Final = "It was not there. Whoever else wants it now waits for this one load."
 touches: ContextVar[list[Touch] | None] = ContextVar("touches", default=None)
 """Where reads are noted, while somebody listens."""
 
@@ -34,6 +38,10 @@ class Shelf(Protocol):
 
     def read(self, key: str, load: Load) -> Any:
         """The cached value, or what ``load`` returns, which may then be cached. JSON's types; None: there is none."""
+        ...
+
+    def read_many(self, keys: Sequence[str], load: LoadMany) -> dict[str, Any]:
+        """The same for several keys: ``load`` gets those that are missing, and leaves out what there is not."""
         ...
 
     def drop(self, *keys: str) -> None:
@@ -57,20 +65,32 @@ class Shelf(Protocol):
 
 
 class Off:
-    """Every read is one of the database."""
+    """Every read is one of the database.
+
+    Args:
+        drop: tells the cache of writes all the same: it must not be wrong when it is switched on again.
+    """
+
+    def __init__(self, drop: Callable[..., None]) -> None:
+        self.drop = drop
 
     def read(self, key: str, load: Load) -> Any:
         """Load it."""
-        value, load_ms = _timed(load)
-        _note(key, "not cached", 0.0, load_ms, "Caching is off.")
-        return value
+        return direct(key, load, "Caching is off.")
 
-    def drop(self, *keys: str) -> None:
-        """Nothing is kept."""
+    def read_many(self, keys: Sequence[str], load: LoadMany) -> dict[str, Any]:
+        """Load them."""
+        names = list(dict.fromkeys(keys))
+        values, load_ms = _timed(lambda: load(names))
+        found = {name: values.get(name) for name in names}
+        _note_many(found, set(), "not cached", 0.0, load_ms, "Caching is off.")
+        return found
 
     def write(self, key: str, commit: Callable[[Then], Any]) -> Any:
         """Change the database."""
-        return commit(lambda value: None)
+        done = commit(lambda value: None)
+        self.drop(key)
+        return done
 
     def close(self) -> None:
         """Nothing is open."""
@@ -93,32 +113,50 @@ class Naive:
     def read(self, key: str, load: Load) -> Any:
         """Cache-aside as it is usually written down."""
         began = time.perf_counter()
-        raw = None
         try:
             raw = self._client.get(key)
         except redis.RedisError:
+            asked_ms = _since(began)
             value, load_ms = _timed(load)
-            _note(
-                key,
-                "away",
-                (time.perf_counter() - began) * 1000 - load_ms,
-                load_ms,
-                "The cache does not answer.",
-            )
+            _note(key, "away", asked_ms, load_ms, AWAY_WHY, value)
             return value
         if raw is not None:
-            try:
+            with suppress(ValueError):  # another mode's mark: it is replaced
                 value = json.loads(raw)
-            except ValueError:
-                pass  # another mode's: it is replaced
-            else:
-                _note(key, "hit", (time.perf_counter() - began) * 1000, 0.0, "")
+                _note(key, "hit", _since(began), 0.0, "", value)
                 return value
         value, load_ms = _timed(load)
         with suppress(redis.RedisError):
             self._client.setex(key, self._ttl_s, json.dumps(value))
-        _note(key, "loaded", (time.perf_counter() - began) * 1000 - load_ms, load_ms, "It was not there.")
+        _note(key, "loaded", _since(began) - load_ms, load_ms, "It was not there.", value)
         return value
+
+    def read_many(self, keys: Sequence[str], load: LoadMany) -> dict[str, Any]:
+        """MGET, load what is missing, and a SETEX for each of it."""
+        began = time.perf_counter()
+        names = list(dict.fromkeys(keys))
+        found: dict[str, Any] = {}
+        missed, why = "loaded", "It was not there."
+        try:
+            raws = self._client.mget(names) if names else []
+        except redis.RedisError:
+            raws, missed, why = [], "away", AWAY_WHY
+        for name, raw in zip(names, raws, strict=False):
+            if raw is not None:
+                with suppress(ValueError):
+                    found[name] = json.loads(raw)
+        hits, load_ms = set(found), 0.0
+        missing = [name for name in names if name not in found]
+        if missing:
+            values, load_ms = _timed(lambda: load(missing))
+            found |= {name: values.get(name) for name in missing}
+            if missed == "loaded":
+                with suppress(redis.RedisError), self._client.pipeline(transaction=False) as pipe:
+                    for name in missing:
+                        pipe.setex(name, self._ttl_s, json.dumps(found[name]))
+                    pipe.execute()
+        _note_many(found, hits, missed, _since(began) - load_ms, load_ms, why)
+        return {name: found[name] for name in names}
 
     def drop(self, *keys: str) -> None:
         """DEL; one that gets lost is lost."""
@@ -162,18 +200,32 @@ class Kept:
             return value
 
         value = self.cache.get_or_load(key, timed)
-        took_ms = (time.perf_counter() - began) * 1000
+        took_ms = _since(began)
         if loads:
-            _note(
-                key,
-                "loaded",
-                max(0.0, took_ms - sum(loads)),
-                sum(loads),
-                "It was not there; others would wait.",
-            )
+            load_ms = sum(loads)
+            _note(key, "loaded", max(0.0, took_ms - load_ms), load_ms, KEPT_MISS_WHY, value)
         else:
-            _note(key, "hit", took_ms, 0.0, "")
+            _note(key, "hit", took_ms, 0.0, "", value)
         return value
+
+    def read_many(self, keys: Sequence[str], load: LoadMany) -> dict[str, Any]:
+        """One look for all of them, and one load of what is missing."""
+        began = time.perf_counter()
+        loads: list[float] = []
+        missed: set[str] = set()
+
+        def timed(missing: list[str]) -> Mapping[str, Any]:
+            missed.update(missing)
+            values: Mapping[str, Any]
+            values, load_ms = _timed(lambda: load(missing))
+            loads.append(load_ms)
+            return values
+
+        found: dict[str, Any] = self.cache.get_or_load_many(keys, timed)
+        load_ms = sum(loads)
+        cache_ms = max(0.0, _since(began) - load_ms)
+        _note_many(found, found.keys() - missed, "loaded", cache_ms, load_ms, KEPT_MISS_WHY)
+        return found
 
     def drop(self, *keys: str) -> None:
         """Invalidate; no load that began before can bring the old value back."""
@@ -216,7 +268,17 @@ class Modes:
     ) -> None:
         self._store = store
         self.kept = Kept(url, name, document)
-        self._shelves: dict[str, Shelf] = {"off": Off(), "naive": Naive(url), "cachewarden": self.kept}
+        self._shelves: dict[str, Shelf] = {
+            "off": Off(self.kept.drop),
+            "naive": Naive(url),
+            "cachewarden": self.kept,
+        }
+        self._looker = redis.Redis.from_url(
+            url,
+            socket_timeout=LOOK_TIMEOUT_S,
+            socket_connect_timeout=LOOK_TIMEOUT_S,
+            client_name="demo-store-strip",
+        )
         self._fixed = fixed
         self._lock = threading.Lock()
         self._current = fixed or MODES[-1]
@@ -232,7 +294,8 @@ class Modes:
                 if is_due:
                     self._asked_at = now
             if is_due:
-                self._current = self._store.mode()
+                with suppress(DatabaseAway):  # the pages that are cached can still be had
+                    self._current = self._store.mode()
         return self._current
 
     @property
@@ -252,10 +315,38 @@ class Modes:
         with self._lock:
             self._current, self._asked_at = mode, time.monotonic()
 
+    def lives(self, keys: Sequence[str]) -> list[float | None] | None:
+        """What each key has left to live, in seconds, without a read that would be counted as the shop's.
+
+        Returns:
+            In the order of the keys; None for one that is not there or lives forever. None for all: the cache
+            does not answer.
+        """
+        try:
+            with self._looker.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.pttl(key)
+                return [None if left < 0 else left / 1000 for left in pipe.execute()]
+        except redis.RedisError:
+            return None
+
     def close(self) -> None:
         """Close everything."""
+        self._looker.close()
         for shelf in self._shelves.values():
             shelf.close()
+
+
+def direct(name: str, load: Load, why: str) -> Any:
+    """Read from the database what is not to be cached, and note it for the strip.
+
+    Args:
+        name: the key, or what stands in its place: a name without a colon.
+        why: in a sentence.
+    """
+    value, load_ms = _timed(load)
+    _note(name, "not cached", 0.0, load_ms, why, value)
+    return value
 
 
 def _timed(load: Load) -> tuple[Any, float]:
@@ -264,7 +355,26 @@ def _timed(load: Load) -> tuple[Any, float]:
     return load(), (time.perf_counter() - began) * 1000
 
 
-def _note(key: str, result: str, cache_ms: float, load_ms: float, why: str) -> None:
+def _since(began: float) -> float:
+    """Milliseconds."""
+    return (time.perf_counter() - began) * 1000
+
+
+def _note(key: str, result: str, cache_ms: float, load_ms: float, why: str, value: Any) -> None:
     heard = touches.get()
     if heard is not None:
-        heard.append(Touch(key, result, cache_ms, load_ms, why=why))
+        heard.append(Touch(key, result, cache_ms, load_ms, why, value))
+
+
+def _note_many(
+    found: Mapping[str, Any], hits: Set[str], missed: str, cache_ms: float, load_ms: float, why: str
+) -> None:
+    heard = touches.get()
+    if heard is None or not found:
+        return
+    each_ms, misses = cache_ms / len(found), len(found) - len(hits)
+    for key, value in found.items():
+        if key in hits:
+            heard.append(Touch(key, "hit", each_ms, 0.0, "", value, len(found)))
+        else:
+            heard.append(Touch(key, missed, each_ms, load_ms / misses, why, value, len(found)))

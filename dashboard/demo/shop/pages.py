@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dashboard.demo.shop.modes import Modes, Then
-from dashboard.demo.shop.store import ShopStore
-from dashboard.demo.shop.types import Paid, Unknown
+from dashboard.demo.shop.modes import Modes, Then, direct
+from dashboard.demo.shop.store import DEAREST_CENTS, PER_PAGE, ShopStore
+from dashboard.demo.shop.types import Paid, ShopError, Unknown
 
 Json = dict[str, Any]
 SITE: Final = "config:site"
@@ -16,6 +16,13 @@ FRONT: Final = "home:front"
 NEWS: Final = "news:front"
 MOST_PAGES: Final = 400
 LONGEST_SEARCH: Final = 100
+LARGEST_NUMBER: Final = 2**31 - 1
+MOST_STOCK: Final = 100_000
+MOST_IMPORTED: Final = 500
+TOP_UPS: Final = (5_000, 10_000, 20_000)
+"""What can be put into a wallet at once, in cents."""
+IMPORT: Final = "the price import"
+EDITOR: Final = "the editor"
 
 
 def product_key(number: int) -> str:
@@ -75,6 +82,11 @@ class Visitor:
     balance_cents: int | None = None
     in_cart: int = 0
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is such a session."""
+        return bool(self.token)
+
 
 @dataclass(frozen=True, slots=True)
 class ProductPage:
@@ -87,32 +99,54 @@ class ProductPage:
 
 
 @dataclass(frozen=True, slots=True)
+class HomePage:
+    """What sells best, what is on sale, and the news."""
+
+    bestsellers: Sequence[Json]
+    sale: Sequence[Json]
+    news: Sequence[Json]
+
+
+@dataclass(frozen=True, slots=True)
 class ListPage:
-    """A page of a category, or of what was found."""
+    """A page of a category, or of what was found.
+
+    Args:
+        parent: of a subcategory: its parent's slug and name.
+        words: that were searched for.
+    """
 
     title: str
-    found: Json
+    cards: Sequence[Json]
+    total: int
+    page: int
     slug: str = ""
+    parent: tuple[str, str] | None = None
     words: str = ""
-    per_page: int = 24
 
     @property
     def pages(self) -> int:
         """How many pages there are."""
-        return max(1, -(-int(self.found["total"]) // self.per_page))
+        return min(MOST_PAGES, max(1, -(-self.total // PER_PAGE)))
 
 
 @dataclass(frozen=True, slots=True)
 class CartPage:
-    """A cart; prices and stock straight from the database.
+    """A cart; prices and stock straight from the database, names from the cache.
 
     Args:
+        lines: each with its ``product``.
         changed: lines whose price is not what the customer saw.
     """
 
     lines: Sequence[Json]
     delivery_cents: int
     changed: Sequence[Json] = field(default_factory=tuple)
+
+    @property
+    def pieces(self) -> int:
+        """Of everything."""
+        return sum(int(line["pieces"]) for line in self.lines)
 
     @property
     def total_cents(self) -> int:
@@ -148,10 +182,19 @@ class Shop:
         found: Json = self.modes.shelf.read(SITE, self.store.site)
         return found
 
-    def home(self) -> tuple[Json, Sequence[Json]]:
-        """(bestsellers and sale, news)."""
+    def home(self) -> HomePage:
+        """The home page."""
         shelf = self.modes.shelf
-        return shelf.read(FRONT, self.store.front), shelf.read(NEWS, self.store.news)
+        front = shelf.read(FRONT, self.store.front)
+        news = shelf.read(NEWS, self.store.news)
+        cards = self._cards([*front["bestsellers"], *front["sale"]])
+        sold = {each["id"] for each in front["bestsellers"]}
+        on_sale = {each["id"] for each in front["sale"]}
+        return HomePage(
+            [card for card in cards if card["id"] in sold],
+            [card for card in cards if card["id"] in on_sale and card["is_sale"]],
+            news,
+        )
 
     def category(self, slug: str, page: int) -> ListPage:
         """One page of a category.
@@ -161,11 +204,22 @@ class Shop:
         """
         if not 1 <= page <= MOST_PAGES or len(slug) > 60:
             raise Unknown("There is no such page.")
-        if slug not in {each["slug"] for each in self.site()["categories"]}:
-            # What nobody made up gets no key of its own.
+        categories = {each["id"]: each for each in self.site()["categories"]}
+        if slug not in {each["slug"] for each in categories.values()}:
+            # What somebody made up gets no key of its own.
             raise Unknown("There is no such category.")
         found = self.modes.shelf.read(category_key(slug, page), lambda: self.store.category(slug, page))
-        return ListPage(found["name"], found, slug=slug)
+        if page > 1 and not found["products"]:
+            raise Unknown("There is no such page.")
+        parent = categories.get(found["parent_id"])
+        return ListPage(
+            found["name"],
+            self._cards(found["products"]),
+            found["total"],
+            page,
+            slug,
+            (parent["slug"], parent["name"]) if parent else None,
+        )
 
     def search(self, words: str, page: int) -> ListPage:
         """What a search finds.
@@ -173,11 +227,13 @@ class Shop:
         Raises:
             Unknown: there is no such page.
         """
-        words = " ".join(words.split())[:LONGEST_SEARCH].lower()
+        words = search_words(words)
         if not 1 <= page <= MOST_PAGES:
             raise Unknown("There is no such page.")
+        if not words:
+            return ListPage("Search", (), 0, page)
         found = self.modes.shelf.read(search_key(words, page), lambda: self.store.search(words, page))
-        return ListPage(f"“{words}”", found, words=words)
+        return ListPage(f"“{words}”", self._cards(found["products"]), found["total"], page, words=words)
 
     def product(self, number: int) -> ProductPage:
         """A product's page.
@@ -186,13 +242,11 @@ class Shop:
             Unknown: there is no such product.
         """
         shelf = self.modes.shelf
-        product = shelf.read(product_key(number), lambda: self.store.product(number))
-        if product is None:
-            raise Unknown("There is no such product.")
+        product = self._product(number)
         reviews = shelf.read(reviews_key(number), lambda: self.store.reviews(number))
         related = shelf.read(related_key(number), lambda: self.store.related(number))
         stock = shelf.read(stock_key(number), lambda: self.store.stock(number))
-        return ProductPage(product, reviews, related, int(stock["pieces"]) if stock else 0)
+        return ProductPage(product, reviews, self._cards(related), int(stock["pieces"]) if stock else 0)
 
     def visitor(self, token: str) -> Visitor:
         """Who has this session; a stranger for one that does not exist."""
@@ -202,8 +256,7 @@ class Shop:
         found = shelf.read(session_key(token), lambda: self.store.session(token))
         if found is None:
             return Visitor()
-        in_cart = sum(int(line["pieces"]) for line in self.store.cart(token))
-        customer = found["customer_id"]
+        customer, in_cart = found["customer_id"], int(found["in_cart"])
         if customer is None:
             return Visitor(token, in_cart=in_cart)
         return Visitor(token, customer, found["name"], self.balance(customer), in_cart)
@@ -214,10 +267,32 @@ class Shop:
         return None if wallet is None else int(wallet["balance_cents"])
 
     def cart(self, visitor: Visitor) -> CartPage:
-        """A cart as it is, never from the cache."""
-        lines = self.store.cart(visitor.token) if visitor.token else ()
+        """A cart as it is, at the prices that the database has."""
+        why = "Prices and stock straight from the database."
+        rows = direct("cart", lambda: self.store.cart(visitor.token), why) if visitor.is_known else ()
+        products = self._products([row["product_id"] for row in rows])
+        lines = [
+            {**row, "product": products[row["product_id"]]} for row in rows if row["product_id"] in products
+        ]
         changed = [line for line in lines if line["price_cents"] != line["seen_cents"]]
         return CartPage(lines, int(self.site()["delivery_cents"]), changed)
+
+    def order(self, visitor: Visitor, number: int) -> Json:
+        """An order of the customer's own, with its lines.
+
+        Raises:
+            Unknown: there is none.
+        """
+        customer = visitor.customer
+        found: Json | None = None
+        if customer is not None and number <= LARGEST_NUMBER:
+            why = "An order never changes; nobody reads it twice."
+            found = direct("order", lambda: self.store.order(number, customer), why)
+        if found is None:
+            raise Unknown("There is no such order.")
+        products = self._products([line["product_id"] for line in found["lines"]])
+        lines = [{**line, "product": products.get(line["product_id"])} for line in found["lines"]]
+        return {**found, "lines": lines}
 
     # --- buying -------------------------------------------------------------------------------------------------
 
@@ -237,19 +312,38 @@ class Shop:
         self.store.close_session(token)
         self.modes.shelf.drop(session_key(token))
 
-    def put_in_cart(self, token: str, number: int, pieces: int) -> None:
-        """Add to a cart, at the price that the product's page shows.
+    def put_in_cart(self, token: str, number: int, pieces: int, seen_cents: int | None = None) -> None:
+        """Add to a cart.
+
+        Args:
+            seen_cents: the price that the customer saw; None: what the product's page shows now.
 
         Raises:
             Unknown: there is no such product or session.
         """
-        product = self.modes.shelf.read(product_key(number), lambda: self.store.product(number))
-        if product is None:
-            raise Unknown("There is no such product.")
-        self.store.put_in_cart(token, number, pieces, int(product["price_cents"]))
+        product = self._product(number)
+        self.store.put_in_cart(
+            token, number, pieces, int(product["price_cents"]) if seen_cents is None else seen_cents
+        )
+        self.modes.shelf.drop(session_key(token))
 
-    def pay(self, visitor: Visitor, order_key: str) -> Paid:
+    def set_pieces(self, token: str, number: int, pieces: int) -> None:
+        """Have so many pieces of what is in a cart; none: take it out."""
+        if pieces < 1:
+            self.store.take_out(token, number)
+        else:
+            self.store.set_pieces(token, number, pieces)
+        self.modes.shelf.drop(session_key(token))
+
+    def accept_price(self, token: str, number: int, cents: int) -> None:
+        """The customer keeps it at the price he was shown now."""
+        self.store.accept_price(token, number, cents)
+
+    def pay(self, visitor: Visitor, order_key: str, expected_cents: int | None = None) -> Paid:
         """Pay a cart from the wallet: once, however often the button is pressed.
+
+        Args:
+            expected_cents: what the button said; None: whatever it is.
 
         Raises:
             Unknown: nobody is signed in, or the cart is empty.
@@ -261,10 +355,16 @@ class Shop:
         shelf = self.modes.shelf
         paid: Paid = shelf.write(
             wallet_key(customer),
-            lambda then: self.store.pay(visitor.token, customer, order_key, then=then),
+            lambda then: self.store.pay(
+                visitor.token,
+                customer,
+                _owned(customer, order_key),
+                expected_cents=expected_cents,
+                then=then,
+            ),
         )
         if paid.products:
-            shelf.drop(*(stock_key(number) for number in paid.products))
+            shelf.drop(session_key(visitor.token), *(stock_key(number) for number in paid.products))
         return paid
 
     def top_up(self, customer: int, cents: int, key: str) -> int:
@@ -275,7 +375,7 @@ class Shop:
         """
 
         def commit(then: Then) -> Mapping[str, Any]:
-            return self.store.book(customer, cents, key, then=then)
+            return self.store.book(customer, cents, _owned(customer, key), then=then)
 
         wallet = self.modes.shelf.write(wallet_key(customer), commit)
         return int(wallet["balance_cents"])
@@ -296,8 +396,13 @@ class Shop:
 
         Raises:
             Unknown: there is no such product.
+            ShopError: no such price or stock.
         """
-        row = self.store.row(number)
+        if cents is not None and not 1 <= cents <= DEAREST_CENTS:
+            raise ShopError(f"A price is between 0.01 and {DEAREST_CENTS // 100:,} euros.")
+        if pieces is not None and not 0 <= pieces <= MOST_STOCK:
+            raise ShopError(f"Stock is between 0 and {MOST_STOCK:,} pieces.")
+        row = self.store.row(number) if number <= LARGEST_NUMBER else None
         if row is None:
             raise Unknown("There is no such product.")
         if cents is not None:
@@ -307,3 +412,72 @@ class Shop:
         if tells_cache:
             self.modes.shelf.drop(product_key(number), stock_key(number))
         return row
+
+    def raise_prices(self, numbers: Sequence[int], percent: int, *, tells_cache: bool) -> Sequence[int]:
+        """Change the prices of several products, as an import of prices does at night.
+
+        Args:
+            percent: below 0 to lower them.
+            tells_cache: invalidate what shows them; an import usually forgets.
+
+        Returns:
+            The products whose price is another now.
+
+        Raises:
+            ShopError: too many, or too much.
+        """
+        if len(numbers) > MOST_IMPORTED:
+            raise ShopError(f"At most {MOST_IMPORTED} products at once.")
+        if not -90 <= percent <= 200:
+            raise ShopError("Prices change by -90% to 200%.")
+        changed = self.store.raise_prices(
+            [each for each in numbers if each <= LARGEST_NUMBER], percent, IMPORT
+        )
+        if tells_cache and changed:
+            self.modes.shelf.drop(*map(product_key, changed))
+        return changed
+
+    # --- helpers ------------------------------------------------------------------------------------------------
+
+    def _product(self, number: int) -> Json:
+        """One product.
+
+        Raises:
+            Unknown: there is none.
+        """
+        # What can't be a product's number gets no key of its own.
+        is_possible = 1 <= number <= LARGEST_NUMBER
+        shelf = self.modes.shelf
+        found = shelf.read(product_key(number), lambda: self.store.product(number)) if is_possible else None
+        if found is None:
+            raise Unknown("There is no such product.")
+        product: Json = found
+        return product
+
+    def _products(self, numbers: Sequence[int]) -> Mapping[int, Json]:
+        """Several, by their numbers; with one look at the cache."""
+        if not numbers:
+            return {}
+
+        def load(keys: list[str]) -> Mapping[str, Json]:
+            found = self.store.products([int(key.rpartition(":")[2]) for key in keys])
+            return {product_key(number): product for number, product in found.items()}
+
+        found = self.modes.shelf.read_many([product_key(number) for number in numbers], load)
+        return {product["id"]: product for product in found.values() if product is not None}
+
+    def _cards(self, cards: Sequence[Json]) -> Sequence[Json]:
+        """Stars from a list, name and price from the products' own keys: a list must not know old prices."""
+        products = self._products([card["id"] for card in cards])
+        return [{**products[card["id"]], **card} for card in cards if card["id"] in products]
+
+
+def search_words(text: str) -> str:
+    """What is searched for, of what was typed: anything that PostgreSQL can be asked."""
+    sound = text.replace("\0", " ").encode("utf-8", "replace").decode()
+    return " ".join(sound.split())[:LONGEST_SEARCH].strip().lower()
+
+
+def _owned(customer: int, key: str) -> str:
+    """A key that no other customer can have used."""
+    return f"{customer}:{key}"

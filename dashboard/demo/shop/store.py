@@ -4,17 +4,19 @@ Nothing here knows of a cache. Money is in cents.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from dashboard.demo.shop.schema import SCHEMA
 from dashboard.demo.shop.types import (
     MODES,
+    DatabaseAway,
     NotEnough,
     OutOfStock,
     Paid,
@@ -29,13 +31,16 @@ SHOWN_REVIEWS: Final = 5
 BESTSELLER_DAYS: Final = 14
 MOST_PIECES: Final = 99
 DELIVERY_CENTS: Final = 390
+SHOWN_ENTRIES: Final = 10
+DEAREST_CENTS: Final = 10_000_00
+CONNECT_TIMEOUT_S: Final = 5
 
 Json = dict[str, Any]
 spent: ContextVar[list[float] | None] = ContextVar("spent", default=None)
 """Milliseconds of each query, while somebody listens."""
 
 _CARD: Final = """
-    p.id, p.name, p.price_cents, p.drawing, p.colour, p.is_sale,
+    p.id,
     (SELECT round(avg(r.stars), 1)::float8 FROM review r WHERE r.product_id = p.id) AS stars,
     (SELECT count(*) FROM review r WHERE r.product_id = p.id) AS reviews
 """
@@ -49,6 +54,8 @@ class ShopStore:
         schema: where the tables are.
         latency_s: what each statement takes longer, to imitate a database that is far away.
         connections: at most so many at once.
+
+    Every method raises ``DatabaseAway`` when PostgreSQL can't be reached.
     """
 
     def __init__(
@@ -60,7 +67,11 @@ class ShopStore:
             max_overflow=0,
             pool_pre_ping=True,
             pool_timeout=30,
-            connect_args={"options": f"-c search_path={schema}", "application_name": "demo-store"},
+            connect_args={
+                "options": f"-c search_path={schema}",
+                "application_name": "demo-store",
+                "connect_timeout": CONNECT_TIMEOUT_S,
+            },
         )
         self.latency_s = latency_s
 
@@ -99,7 +110,7 @@ class ShopStore:
         )
 
     def category(self, slug: str, page: int) -> Json | None:
-        """One page of a category and what is below it, the best rated first; None: there is no such category."""
+        """One page of a category and what is below it; None: there is no such category."""
         found = self._all("SELECT id, slug, name, parent_id FROM category WHERE slug = :slug", slug=slug)
         if not found:
             return None
@@ -108,9 +119,9 @@ class ShopStore:
             if slug == "sale"
             else "p.category_id IN (SELECT c.id FROM category c WHERE c.id = :id OR c.parent_id = :id)"
         )
+        # What a card shows of price and name is the product's own to know.
         products = self._all(
-            f"""SELECT {_CARD}, i.pieces FROM product p JOIN inventory i ON i.product_id = p.id WHERE {where}
-            ORDER BY p.id LIMIT :most OFFSET :skipped""",
+            f"SELECT {_CARD} FROM product p WHERE {where} ORDER BY p.id LIMIT :most OFFSET :skipped",
             id=found[0]["id"],
             most=PER_PAGE,
             skipped=(page - 1) * PER_PAGE,
@@ -120,15 +131,20 @@ class ShopStore:
 
     def product(self, number: int) -> Json | None:
         """What its page says of a product, its price too; None: there is none."""
+        return self.products([number]).get(number)
+
+    def products(self, numbers: Sequence[int]) -> Mapping[int, Json]:
+        """The same of several, by their numbers; those that there are."""
         rows = self._all(
             """SELECT p.id, p.sku, p.name, p.text, p.drawing, p.colour, p.price_cents, p.specs, p.is_sale,
                 c.slug AS category_slug, c.name AS category, parent.name AS parent, parent.slug AS parent_slug,
-                extract(epoch FROM p.changed_at)::float8 AS changed_at
+                extract(epoch FROM p.changed_at)::float8 AS changed_at,
+                extract(epoch FROM clock_timestamp())::float8 AS read_at
             FROM product p JOIN category c ON c.id = p.category_id JOIN category parent ON parent.id = c.parent_id
-            WHERE p.id = :id""",
-            id=number,
+            WHERE p.id = ANY(:ids)""",
+            ids=list(numbers),
         )
-        return rows[0] if rows else None
+        return {row["id"]: row for row in rows}
 
     def reviews(self, number: int) -> Json:
         """Stars and the most helpful reviews of a product."""
@@ -180,7 +196,7 @@ class ShopStore:
         where = " AND ".join(f"(p.name ILIKE :w{n} OR p.text ILIKE :w{n})" for n in range(len(wanted)))
         values = {f"w{n}": word for n, word in enumerate(wanted)}
         products = self._all(
-            f"""SELECT {_CARD}, i.pieces FROM product p JOIN inventory i ON i.product_id = p.id WHERE {where}
+            f"""SELECT {_CARD} FROM product p WHERE {where}
             ORDER BY (p.name ILIKE :w0) DESC, p.id LIMIT :most OFFSET :skipped""",
             most=PER_PAGE,
             skipped=(page - 1) * PER_PAGE,
@@ -195,10 +211,11 @@ class ShopStore:
         return rows[0] if rows else None
 
     def session(self, token: str) -> Json | None:
-        """Whose session it is; None: there is none."""
+        """Whose session it is and how much is in its cart; None: there is none."""
         rows = self._all(
-            """SELECT s.customer_id, c.name FROM session s LEFT JOIN customer c ON c.id = s.customer_id
-            WHERE s.token = :token""",
+            """SELECT s.customer_id, c.name,
+                (SELECT coalesce(sum(l.pieces), 0) FROM cart_line l WHERE l.token = s.token)::int AS in_cart
+            FROM session s LEFT JOIN customer c ON c.id = s.customer_id WHERE s.token = :token""",
             token=token,
         )
         return rows[0] if rows else None
@@ -207,6 +224,7 @@ class ShopStore:
         """Price and stock of a product as they are now, and who changed the price when."""
         rows = self._all(
             """SELECT p.id, p.name, p.price_cents, i.pieces, extract(epoch FROM p.changed_at)::float8 AS changed_at,
+                extract(epoch FROM i.changed_at)::float8 AS stock_changed_at,
                 (SELECT by FROM price_change h WHERE h.product_id = p.id ORDER BY h.at DESC, h.id DESC LIMIT 1) AS by
             FROM product p JOIN inventory i ON i.product_id = p.id WHERE p.id = :id""",
             id=number,
@@ -216,12 +234,45 @@ class ShopStore:
     def cart(self, token: str) -> Sequence[Json]:
         """What is in a cart, with the price the customer saw and the one it has now."""
         return self._all(
-            """SELECT l.product_id, l.pieces, l.seen_cents, p.price_cents, p.name, p.drawing, p.colour, p.sku,
-                i.pieces AS in_stock, extract(epoch FROM p.changed_at)::float8 AS changed_at
+            """SELECT l.product_id, l.pieces, l.seen_cents, p.price_cents, i.pieces AS in_stock,
+                extract(epoch FROM p.changed_at)::float8 AS changed_at
             FROM cart_line l JOIN product p ON p.id = l.product_id JOIN inventory i ON i.product_id = p.id
             WHERE l.token = :token ORDER BY l.added_at, l.product_id""",
             token=token,
         )
+
+    def customers(self, most: int) -> Sequence[Json]:
+        """The first customers and what they have: those that a visitor may choose from."""
+        return self._all(
+            """SELECT c.id, c.name, w.balance_cents FROM customer c JOIN wallet w ON w.customer_id = c.id
+            ORDER BY c.id LIMIT :most""",
+            most=most,
+        )
+
+    def entries(self, customer: int) -> Sequence[Json]:
+        """What was put into a wallet and taken from it last; ``order`` is the number of what was paid with it."""
+        return self._all(
+            """SELECT e.cents, extract(epoch FROM e.at)::float8 AS at, o.id AS "order"
+            FROM wallet_entry e LEFT JOIN orders o ON o.order_key = e.order_key
+            WHERE e.customer_id = :id ORDER BY e.id DESC LIMIT :most""",
+            id=customer,
+            most=SHOWN_ENTRIES,
+        )
+
+    def order(self, number: int, customer: int) -> Json | None:
+        """A customer's order with its lines; None: he has none of this number."""
+        rows = self._all(
+            "SELECT id, total_cents FROM orders WHERE id = :id AND customer_id = :customer",
+            id=number,
+            customer=customer,
+        )
+        if not rows:
+            return None
+        lines = self._all(
+            "SELECT product_id, pieces, cents FROM order_line WHERE order_id = :id ORDER BY product_id",
+            id=number,
+        )
+        return {**rows[0], "lines": lines}
 
     # --- changing -----------------------------------------------------------------------------------------------
 
@@ -277,26 +328,45 @@ class ShopStore:
             product=product,
         )
 
-    def accept_prices(self, token: str) -> None:
-        """The customer saw what the things in the cart cost now."""
+    def set_pieces(self, token: str, product: int, pieces: int) -> None:
+        """Have so many pieces of a product in a cart that has some."""
         self._do(
-            """UPDATE cart_line l SET seen_cents = p.price_cents FROM product p
-            WHERE p.id = l.product_id AND l.token = :token""",
+            """UPDATE cart_line SET pieces = greatest(1, least(:pieces, :most))
+            WHERE token = :token AND product_id = :product""",
             token=token,
+            product=product,
+            pieces=pieces,
+            most=MOST_PIECES,
+        )
+
+    def accept_price(self, token: str, product: int, cents: int) -> None:
+        """The customer has seen that a product in the cart costs this now."""
+        self._do(
+            "UPDATE cart_line SET seen_cents = :cents WHERE token = :token AND product_id = :product",
+            token=token,
+            product=product,
+            cents=cents,
         )
 
     def pay(
-        self, token: str, customer: int, order_key: str, *, then: Callable[[Json], None] = lambda wallet: None
+        self,
+        token: str,
+        customer: int,
+        order_key: str,
+        *,
+        expected_cents: int | None = None,
+        then: Callable[[Json], None] = lambda wallet: None,
     ) -> Paid:
         """Order what is in the cart and take it from the wallet: once, however often it is asked for.
 
         Args:
             order_key: the same for the same press of the button.
+            expected_cents: what the button said; None: whatever it is.
             then: as of ``book``; not called when it was paid before.
 
         Raises:
             Unknown: the cart is empty, or there is no such customer.
-            PriceChanged: something costs other than the customer saw.
+            PriceChanged: something costs other than the customer saw, or the cart is another.
             OutOfStock: there is less of something than wanted.
             NotEnough: the wallet does not hold that much.
         """
@@ -334,6 +404,8 @@ class ShopStore:
             if short is not None:
                 raise OutOfStock(f"Only {short['in_stock']} of {short['name']} left.")
             total = DELIVERY_CENTS + sum(line["pieces"] * line["price_cents"] for line in lines)
+            if expected_cents is not None and total != expected_cents:
+                raise PriceChanged("The cart changed since this page was made.")
             if wallet["balance_cents"] < total:
                 raise NotEnough("The wallet does not hold that much.")
             order = _first(
@@ -430,6 +502,32 @@ class ShopStore:
         assert found is not None
         return found
 
+    def raise_prices(self, products: Sequence[int], percent: int, by: str) -> Sequence[int]:
+        """Change several prices at once, in steps of ten cents, in the database only.
+
+        Args:
+            percent: below 0 to lower them.
+
+        Returns:
+            The products whose price is another now.
+        """
+        rows = self._changed(
+            """WITH old AS (
+                SELECT id, price_cents AS cents,
+                    least(:dearest, greatest(10, 10 * round(price_cents * (100 + :percent) / 1000.0)))::int AS wanted
+                FROM product WHERE id = ANY(:ids) ORDER BY id FOR UPDATE),
+            new AS (
+                UPDATE product p SET price_cents = old.wanted, changed_at = now() FROM old
+                WHERE p.id = old.id AND old.wanted <> old.cents RETURNING p.id, old.cents, p.price_cents)
+            INSERT INTO price_change (product_id, old_cents, new_cents, by)
+            SELECT id, cents, price_cents, :by FROM new RETURNING product_id""",
+            ids=list(products),
+            percent=percent,
+            dearest=DEAREST_CENTS,
+            by=by,
+        )
+        return sorted(row["product_id"] for row in rows)
+
     def set_stock(self, product: int, pieces: int) -> Json:
         """Change what is in stock, in the database only; see ``set_price``."""
         with self._timed(), self._engine.begin() as connection:
@@ -466,6 +564,8 @@ class ShopStore:
             time.sleep(self.latency_s)
         try:
             yield
+        except (OperationalError, InterfaceError, NoConnection) as error:
+            raise DatabaseAway("The store's database does not answer.") from error
         finally:
             heard = spent.get()
             if heard is not None:
@@ -477,6 +577,10 @@ class ShopStore:
 
     def _one(self, statement: str, **values: Any) -> Json:
         return self._all(statement, **values)[0]
+
+    def _changed(self, statement: str, **values: Any) -> list[Json]:
+        with self._timed(), self._engine.begin() as connection:
+            return _rows(connection, statement, **values)
 
     def _do(self, statement: str, **values: Any) -> None:
         with self._timed(), self._engine.begin() as connection:

@@ -1,7 +1,7 @@
 """Words of the shop."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 MODES: Final = ("off", "naive", "cachewarden")
 """How the shop caches; the last one unless told otherwise."""
@@ -25,6 +25,10 @@ class OutOfStock(ShopError):
 
 class NotEnough(ShopError):
     """The wallet does not hold that much."""
+
+
+class DatabaseAway(ShopError):
+    """PostgreSQL does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +55,18 @@ class Touch:
     """One read of the cache on behalf of a page.
 
     Args:
-        result: "hit", "loaded", "waited", "not cached", "old" or "away".
-        cache_ms, load_ms: of the cache's part, and of the loader's.
-        ttl_s: left; None: not known, or none.
-        tier: label of the policy's tier; empty in other modes.
+        key: of the cache; of what never goes there, a name without a colon.
+        result: "hit", "loaded", "not cached" or "away".
+        cache_ms, load_ms: of the cache's part, and of the loader's; of one of many, its share.
         why: in a sentence, for the strip below the page.
+        value: what was read.
+        of: how many keys were asked for together.
     """
 
     key: str
     result: str
     cache_ms: float
     load_ms: float
-    ttl_s: float | None = None
-    tier: str = ""
     why: str = ""
+    value: Any = None
+    of: int = 1
