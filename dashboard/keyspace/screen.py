@@ -45,7 +45,7 @@ def relative(estimate: Estimate | None) -> str:
     """Half of an interval in per cent of its value; empty when there is none."""
     if estimate is None or not estimate.error or estimate.value <= 0:
         return ""
-    return f"\xb1{percent(min(1.0, estimate.error / estimate.value))}"
+    return f"\xb1{percent(min(1.0, max(0.001, estimate.error / estimate.value)))}"
 
 
 def done(scan: Scan) -> str:
