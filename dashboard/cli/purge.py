@@ -318,7 +318,11 @@ def _chosen_when(given: dict[str, Any]) -> dict[str, Any]:
     if sum((given["spread"] is not None, given["at"] is not None, given.get("now", False))) > 1:
         raise click.UsageError("Only one of --spread, --at and --now: it runs from now, or begins then.")
     if given["at"] is not None:
-        return {"when": When.AT, "over_s": 0, "at": _moment(given["at"])}
+        at = _moment(given["at"])
+        if at <= datetime.now(UTC):
+            # Said before anything is counted for nothing.
+            raise click.UsageError(f"--at: {output.moment(at)} is over. Name a time that is still to come.")
+        return {"when": When.AT, "over_s": 0, "at": at}
     if given["spread"] is not None:
         return {"when": When.OVER, "over_s": given["spread"], "at": None}
     return {"when": When.NOW, "over_s": 0, "at": None} if given.get("now") else {}

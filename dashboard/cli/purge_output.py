@@ -7,7 +7,18 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from dashboard.fleet.text import display
-from dashboard.invalidation.types import Friction, Limits, Preview, Purge, Schedule, SelectBy, State
+from dashboard.invalidation import service
+from dashboard.invalidation.types import (
+    Action,
+    Friction,
+    Limits,
+    Plan,
+    Preview,
+    Purge,
+    Schedule,
+    SelectBy,
+    State,
+)
 from dashboard.web.formats import byte_size, duration, number, percent
 
 _SLOWED: Final = {
@@ -21,8 +32,12 @@ BEGINS: Final = "is about to begin"
 _TABLE: Final = ("NUMBER", "STATE", "ACTION", "KEYS", "STARTED", "BY", "WHAT")
 
 
-def preview_lines(preview: Preview) -> Iterator[str]:
-    """What a purge would touch, one thing a line."""
+def preview_lines(preview: Preview, action: Action | None = None) -> Iterator[str]:
+    """What a purge would touch, one thing a line.
+
+    Args:
+        action: what it does to them, where that is to be said when it is not what it is called.
+    """
     error = f", give or take {preview.keys_error:,}" if preview.keys_error else ""
     of = f" of {preview.keyspace:,} in the cache" if preview.keyspace else ""
     yield f"{'About ' if error else ''}{keys(preview.keys)}{error}{of}."
@@ -38,6 +53,8 @@ def preview_lines(preview: Preview) -> Iterator[str]:
     if preview.by_policy:
         parts = (f"{name or 'other keys'} {percent(share)}" for name, share in preview.by_policy.items())
         yield f"By policy: {', '.join(parts)}."
+    if action is Action.SOFT and preview.without_grace:
+        yield f"{percent(preview.without_grace)} of them can't be served stale by their policy: those are removed."
 
 
 def progress_line(purge: Purge, before: Sequence[int] = ()) -> str:
@@ -55,6 +72,8 @@ def progress_line(purge: Purge, before: Sequence[int] = ()) -> str:
     if purge.state is State.PAUSED:
         return f"paused at {keys(progress.touched)}"
     parts = [done_text(purge)]
+    if purge.share is not None:
+        parts.append(f"{int(purge.share * 100)}% of the keys looked at")
     if progress.keys_per_s:
         parts.append(f"{number(progress.keys_per_s)} keys/s")
     if progress.waits_for:
@@ -80,6 +99,11 @@ def done_text(purge: Purge) -> str:
     return f"{purge.progress.touched:,} of {about}{keys(purge.preview.keys)}"
 
 
+def only_text(plan: Plan) -> str:
+    """The filters; empty: there are none."""
+    return ", ".join(service.filter_words(plan.selection.filters, duration))
+
+
 def result_line(purge: Purge) -> str:
     """How it ended, or where it stands."""
     progress = purge.progress
@@ -99,11 +123,13 @@ def shown_lines(purge: Purge, cache_name: str, before: Sequence[int] = ()) -> It
     plan = purge.plan
     yield f"Purge {purge.number} of {cache_name}: {purge.state}"
     yield f"What:      {plan.selection.target}"
+    if only := only_text(plan):
+        yield f"Only:      {only}"
     if plan.selection.by in (SelectBy.IDS, SelectBy.ROWS):
         yield f"Keys:      {', '.join(plan.selection.templates)}, {plan.selection.count:,} identifiers"
     yield f"Action:    {plan.action}"
     if purge.preview is not None:
-        for line in preview_lines(purge.preview):
+        for line in preview_lines(purge.preview, plan.action):
             yield f"Preview:   {line}"
     if counting := counting_line(purge):
         yield f"Counting:  {counting}"

@@ -15,7 +15,7 @@ from dashboard.cli import purge_output as output
 from dashboard.cli.acting import fields_said, unit
 from dashboard.errors import Conflict, InvalidInput, Refused, StoreUnavailable
 from dashboard.invalidation import service
-from dashboard.invalidation.types import Friction, Plan, Purge, SelectBy, State, When
+from dashboard.invalidation.types import Friction, Plan, Purge, State
 from dashboard.monitoring import service as monitoring
 from dashboard.work import Runtime, UnitOfWork
 
@@ -169,7 +169,9 @@ class Steps:
             self.end(found, Code.FAILED, found.problem or output.result_line(found))
         assert found.preview is not None
         self._teller.result(f"Purge {found.number} of {self._cache_name}: {found.plan.selection.target}")
-        for line in output.preview_lines(found.preview):
+        if only := output.only_text(found.plan):
+            self._teller.result(f"Only {only}.")
+        for line in output.preview_lines(found.preview, found.plan.action):
             self._teller.result(line)
         return found
 
@@ -219,7 +221,10 @@ class Steps:
                 found = self._until(purge, has_stopped, show)
         except _Late as late:
             problem = f"Purge {purge.number} is not over after the time that --timeout allows."
-            self.end(late.found, Code.UNFINISHED, problem, self._standing.words)
+            way_out = self._standing.words
+            if late.found.state is State.PAUSED:
+                way_out = f"It is paused. To go on: cachewarden purge resume {purge.number}"
+            self.end(late.found, Code.UNFINISHED, problem, way_out)
         if found.state is State.DONE:
             self._teller.result(output.result_line(found))
             self.leave(found, Code.DONE)
@@ -341,10 +346,9 @@ def waits_for(work: UnitOfWork, purge: Purge) -> list[int]:
 
 
 def is_empty(purge: Purge, plan: Plan) -> bool:
-    """Whether there is nothing to do: a purge for later, and of a tag, is worth its while without a key."""
+    """Whether there is nothing to do."""
     assert purge.preview is not None
-    found = purge.preview.keys + purge.preview.keys_error
-    return found == 0 and plan.when is not When.AT and plan.selection.by is not SelectBy.TAG
+    return purge.started_at is None and service.is_empty(plan, purge.preview)
 
 
 class _Way(Protocol):

@@ -9,9 +9,9 @@ from dashboard.audit import service as audit
 from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
 from dashboard.errors import Conflict, NotFound
-from dashboard.invalidation import states, store
+from dashboard.invalidation import selection, states, store
 from dashboard.invalidation.states import Verb
-from dashboard.invalidation.types import Limits, Preview, Purge, When
+from dashboard.invalidation.types import Limits, Plan, Preview, Purge, When
 from dashboard.jobs import service as jobs
 from dashboard.work import UnitOfWork
 
@@ -32,7 +32,7 @@ def lock(work: UnitOfWork, number: int, revision: int) -> tuple[Purge, Cache]:
         raise gone(number)
     if purge.revision != revision:
         raise Conflict(
-            f"Purge {number} is {states.WORDS[purge.state]} now.",
+            f"By now purge {number} is {states.WORDS[purge.state]}.",
             what_to_do="It changed since this page was opened; look at it again.",
         )
     return purge, caches.get_cache(work, purge.cache_id)
@@ -155,6 +155,16 @@ def add_run_job(work: UnitOfWork, purge: Purge, cache: Cache, limits: Limits) ->
 def lane(cache_id: int) -> str:
     """Purges of one cache run side by side as its limits allow."""
     return f"cache {cache_id}"
+
+
+def asked(plan: Plan) -> Mapping[str, object]:
+    """What an audit entry tells of what was asked for."""
+    only = selection.filter_words(plan.selection.filters)
+    return {
+        "target": plan.selection.target,
+        **({"only": ", ".join(only)} if only else {}),
+        "action": plan.action.value,
+    }
 
 
 def touched(purge: Purge) -> Mapping[str, object]:

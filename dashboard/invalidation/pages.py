@@ -72,17 +72,23 @@ def purges_page(
     require(work.actor, Role.VIEWER)
     cache = caches.get_cache(work, cache_id)
     frame, allowed = _frame(work, cache), limits.limits(work, cache_id)
-    here = [purge for purge in purges.active_purges(work) if purge.cache_id == cache_id]
+    here = _here(work, cache_id)
     draft = None if number is None else purges.get_purge(work, number, cache_id)
     if draft is not None and draft.state not in (State.DRAFT, State.PREVIEWED):
         draft = None  # approved meanwhile: it stands among those under way, or in the history
     if draft is not None:
         typed = forms.shown_purge(draft, _items(work, draft))
     typed = typed or TypedPurge()
-    jobs = tuple(screen.job_view(purge, allowed, frame) for purge in here if not screen.is_coming(purge))
+    jobs = tuple(
+        screen.job_view(purge, allowed, frame, here)
+        for purge in here
+        if not screen.is_coming(purge) and (draft is None or purge.number != draft.number)
+    )
     view, approval = None, None
     if draft is not None and draft.state is State.PREVIEWED:
         view, approval = _steps(work, cache, frame, allowed, draft, None)
+        if draft.started_at is None and purges.is_empty(draft.plan, view.preview):
+            approval = None
     return PurgesScreen(
         frame=frame,
         notices=_notices(work, cache),
@@ -116,7 +122,7 @@ def is_unchanged(work: UnitOfWork, cache_id: int, seen: str) -> bool:
     """
     require(work.actor, Role.VIEWER)
     caches.get_cache(work, cache_id)
-    here = [purge for purge in purges.active_purges(work) if purge.cache_id == cache_id]
+    here = _here(work, cache_id)
     return not here and seen == _seen(work, cache_id, here)
 
 
@@ -126,9 +132,15 @@ def refused_page(
     *,
     errors: Mapping[str, str],
     problem: str = "",
+    lost_file: str = "",
 ) -> PurgesScreen:
-    """The page with a first step that was refused, as it was typed."""
-    return replace(page, typed=typed, types=forms.types(typed.type), errors=dict(errors), problem=problem)
+    """The page with a first step that was refused, as it was typed.
+
+    Args:
+        lost_file: name of the file that came with it.
+    """
+    types = forms.types(typed.type)
+    return replace(page, typed=typed, types=types, errors=dict(errors), problem=problem, lost_file=lost_file)
 
 
 def refused_approval(
@@ -141,7 +153,7 @@ def refused_approval(
 ) -> PurgesScreen:
     """The page with a last step that was refused or is to be drawn anew, as it was typed."""
     draft = page.draft
-    if draft is None or draft.state is not State.PREVIEWED:
+    if draft is None or draft.state is not State.PREVIEWED or page.approval is None:
         return replace(page, problem=problem)
     cache = caches.get_cache(work, draft.cache_id)
     view, approval = _steps(work, cache, page.frame, page.limits, draft, typed)
@@ -172,7 +184,7 @@ def purge_page(work: UnitOfWork, cache_id: int, number: int, *, problem: str = "
         frame=frame,
         notices=_notices(work, cache),
         purge=purge,
-        job=screen.job_view(purge, allowed, frame),
+        job=screen.job_view(purge, allowed, frame, _here(work, cache_id)),
         target=purge.plan.selection.target,
         chosen_by=screen.chosen_by(purge.plan),
         how=screen.how(purge.plan, purge.source),
@@ -249,6 +261,12 @@ def kept_items(work: UnitOfWork, cache_id: int, number: int) -> Iterator[bytes]:
 
 
 # --- parts ------------------------------------------------------------------------------------------------------
+
+
+def _here(work: UnitOfWork, cache_id: int) -> list[Purge]:
+    """What is under way in a cache: what was approved, and what began and waits for another approval."""
+    active = [purge for purge in purges.active_purges(work) if purge.cache_id == cache_id]
+    return sorted([*active, *store.list_reopened(work.session, cache_id)], key=lambda purge: purge.number)
 
 
 def _seen(work: UnitOfWork, cache_id: int, here: Sequence[Purge]) -> str:
@@ -346,13 +364,15 @@ def _steps(
         amount, unit = forms.shown_over(suggested)
         typed = TypedApproval(over_s=amount, over_unit=unit, reason=purge.reason)
     view = screen.preview_view(purge, frame, cost, missing, load_s)
+    kind, warning = screen.warning(purge)
     approval = ApprovalView(
         typed=typed,
         friction=purges.friction_of(work, purge, _chosen(purge, typed)),
         errors={},
         problem="",
         button=screen.button(purge, typed),
-        warning=screen.WARNINGS[purge.plan.action],
+        warning=warning,
+        warning_kind=kind,
     )
     return view, approval
 
@@ -413,6 +433,7 @@ def _once(purge: Purge, job: JobView, frame: Frame) -> ScheduleRow:
     return ScheduleRow(
         title=f"{day[:1].upper()}{day[1:]} UTC",
         target=purge.plan.selection.target,
+        only=", ".join(screen.filters(purge.plan)),
         keys_text=_about(purge.preview),
         reason=purge.reason,
         by=purge.by,
@@ -432,10 +453,12 @@ def _again(schedule: Schedule, frame: Frame) -> ScheduleRow:
         word = screen.state_word(schedule.last_state)
         last, href = f"Purge {schedule.last_purge}: {word}", f"{frame.base}/{schedule.last_purge}"
     if schedule.last_note and schedule.last_at is not None:
-        last, href = f"Missed {_day(schedule.last_at, frame)}: {schedule.last_note}", ""
+        last = f"Missed {_day(schedule.last_at, frame)}: {schedule.last_note}"
+        href = "" if schedule.last_state is None or schedule.last_state.is_over else href
     return ScheduleRow(
         title=title,
         target=schedule.plan.selection.target,
+        only=", ".join(screen.filters(schedule.plan)),
         keys_text=_about(schedule.preview),
         reason=schedule.reason,
         by=schedule.by,
@@ -464,6 +487,7 @@ def _history(
         cache_id,
         text=text,
         states=screen.FOUND_BY[state],
+        only_approved=not state,
         before=before,
         limit=HISTORY_SIZE + 1,
     )

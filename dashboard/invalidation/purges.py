@@ -23,6 +23,7 @@ from dashboard.invalidation.types import (
     Preview,
     Purge,
     PurgeMark,
+    SelectBy,
     State,
     When,
 )
@@ -94,7 +95,7 @@ def create(
         work,
         "invalidation:purge:create",
         f"purge {number}",
-        after={"state": State.DRAFT.value, "target": plan.selection.target, "action": plan.action.value},
+        after={"state": State.DRAFT.value, **changing.asked(plan)},
         reason=_reason(reason),
         cache_name=cache.name,
     )
@@ -125,6 +126,7 @@ def list_purges(
     states: Sequence[State] = (),
     before: int | None = None,
     limit: int = PAGE_SIZE,
+    only_approved: bool = False,
 ) -> list[Purge]:
     """Purges of a cache, newest first.
 
@@ -132,10 +134,17 @@ def list_purges(
         text: in the target, the person or the reason.
         states: only those; empty: all.
         before: only numbers below, for paging.
+        only_approved: only those that were ever let run.
     """
     access.require(work.actor, Role.VIEWER)
     return store.list_purges(
-        work.session, cache_id, words=text.replace("\x00", ""), states=states, before=before, limit=limit
+        work.session,
+        cache_id,
+        words=text.replace("\x00", ""),
+        states=states,
+        before=before,
+        limit=limit,
+        only_approved=only_approved,
     )
 
 
@@ -218,8 +227,7 @@ def approve(
     # What is in the journal may be touched already, or be among what was counted.
     cap = purge.progress.touched + store.open_keys(work.session, number) + preview.cap
     tells = {
-        "target": plan.selection.target,
-        "action": plan.action.value,
+        **changing.asked(plan),
         "when": plan.when.value,
         "keys": preview.keys,
         "at most": cap,
@@ -357,6 +365,10 @@ def confirmed(
             what_to_do="Count again: the keys may be others by now.",
         )
     check_plan(work, plan)
+    if purge.started_at is None and is_empty(plan, preview):
+        raise Refused(
+            "Nothing matched when it was counted: there is nothing to do.", what_to_do="Count again."
+        )
     wanted = _wanted(work, cache, plan, preview)
     reason = _reason(reason) or purge.reason
     fields = {}
@@ -372,6 +384,14 @@ def confirmed(
     if confirmed_keys not in (None, preview.keys):
         raise Conflict(f"It would touch {preview.keys:,} keys, and another number was confirmed.")
     return plan, preview, reason
+
+
+def is_empty(plan: Plan, preview: Preview) -> bool:
+    """Whether there is nothing to do. A purge for later may find keys then; a tag that goes as a whole makes values
+    count as missing that its index does not name."""
+    selection = plan.selection
+    is_retired = selection.by is SelectBy.TAG and plan.action is Action.DELETE and selection.filters.is_empty
+    return preview.keys + preview.keys_error == 0 and plan.when is not When.AT and not is_retired
 
 
 def check_plan(work: UnitOfWork, plan: Plan) -> None:

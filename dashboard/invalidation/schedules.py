@@ -88,8 +88,7 @@ def create_schedule(
         after={
             "from": f"purge {number}",
             "cron": cron.canonical(line),
-            "target": plan.selection.target,
-            "action": plan.action.value,
+            **changing.asked(plan),
             "at most": preview.cap,
         },
         reason=reason,

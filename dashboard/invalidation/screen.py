@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Final
 
 from dashboard.audit.types import TrailEntry
-from dashboard.caching.policy import RESERVED, prefix_from_text, prefix_to_text
+from dashboard.caching.policy import RESERVED, prefix_from_text
 from dashboard.caching.tags import MAX_MEMBERS
 from dashboard.errors import InvalidInput
-from dashboard.invalidation.forms import TypedApproval, TypedLimits, TypedPurge, parse_when
+from dashboard.invalidation.forms import TypedApproval, TypedLimits, TypedPurge, key_line, parse_when
 from dashboard.invalidation.impact import Impact
-from dashboard.invalidation.selection import literal_head
+from dashboard.invalidation.selection import filter_words, literal_head
 from dashboard.invalidation.trail import MOST
 from dashboard.invalidation.types import (
     Action,
@@ -48,7 +48,7 @@ ACTIONS: Final = (
     (Action.DELETE, "Delete", "Removed with UNLINK."),
     (
         Action.SPREAD,
-        "Spread",
+        "Let expire",
         "Each key expires at a random moment of a window, never later than it would have.",
     ),
     (Action.SOFT, "Expire softly", "Stale from now on: served while one reader loads the new value."),
@@ -64,7 +64,7 @@ STATES: Final = (
 )
 """Of the history's filter. Most drafts were only a look: they stand in it for who asks."""
 FOUND_BY: Final[Mapping[str, tuple[State, ...]]] = {
-    "": (State.WAITING, State.RUNNING, State.PAUSED, State.DONE, State.CANCELLED, State.FAILED),
+    "": (),
     "all": (),
     "running": (State.WAITING, State.RUNNING, State.PAUSED),
     "done": (State.DONE,),
@@ -83,6 +83,13 @@ _SLOWED: Final = {
     "limit": "As fast as this cache's limits allow.",
     "spread": "",
 }
+_DEEDS: Final = {
+    Action.DELETE: ("remove", "removed"),
+    Action.SPREAD: ("let expire", "set to expire"),
+    Action.SOFT: ("make stale", "made stale or removed"),
+    Action.POLICY: ("give their policy’s TTL", "given their policy’s TTL"),
+}
+"""What is to be done to keys, and what was."""
 _BADGES: Final[Mapping[State, tuple[str, str, str]]] = {
     State.DRAFT: ("Counting", "acc", "loader-circle"),
     State.PREVIEWED: ("Not approved", "", "circle-dashed"),
@@ -151,8 +158,9 @@ class JobView:
     """How a purge is getting on.
 
     Args:
-        share: 0..1 of the keys to look at; None: not known.
-        done_text: "5,160 of 8,190 keys".
+        only: the filters in words; empty: none.
+        share: 0..1 of the keys to look at; None: not known, or it has not begun.
+        done_text: "5,160 of about 8,190 keys removed".
         left_text: "45 s left"; may be empty.
         said: what to read out at the start, each quarter and the end.
         notes: sentences on what holds it up, most important first.
@@ -164,6 +172,7 @@ class JobView:
     word: str
     badge: str
     icon: str
+    only: str
     share: float | None
     done_text: str
     left_text: str
@@ -181,11 +190,12 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A number in a preview: its label, itself in words, a line below."""
+    """A number in a preview: its label, itself in words, a line below; kind "warn": it is not as it should be."""
 
     label: str
     value: str
     note: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +261,7 @@ class ApprovalView:
 
     Args:
         button: "Remove 11,962 keys".
-        warning: what can't be undone.
+        warning: what can't be undone; warning_kind: "warn" where that is not what the action's name says.
     """
 
     typed: TypedApproval
@@ -260,6 +270,7 @@ class ApprovalView:
     problem: str
     button: str
     warning: str
+    warning_kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +279,7 @@ class HistoryRow:
 
     purge: Purge
     target: str
+    only: str
     chosen_by: str
     keys_text: str
     how: str
@@ -303,11 +315,13 @@ class ScheduleRow:
     """A purge to come: by a schedule, or once at its time.
 
     Args:
+        only: the filters in words.
         schedule: None for a single one; ``job`` then.
     """
 
     title: str
     target: str
+    only: str
     keys_text: str
     reason: str
     by: str
@@ -323,6 +337,7 @@ class PurgesScreen:
 
     Args:
         typed, errors, problem: the first step, and why it was refused.
+        lost_file: name of the file that was chosen for it, which no browser keeps.
         draft: the purge of the second step; None before one was counted. ``count``: how that gets on, while it does.
         seen: the purges under way, the newest and the schedules when the page was made; the live round compares.
         mappings: names of the mappings for rows, with their templates.
@@ -347,6 +362,7 @@ class PurgesScreen:
     approval: ApprovalView | None = None
     errors: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
+    lost_file: str = ""
     is_news: bool = False
     last_scan: str = ""
 
@@ -423,7 +439,7 @@ def action(plan: Plan) -> str:
         case Action.DELETE:
             return "Delete"
         case Action.SPREAD:
-            return f"Spread over {duration(plan.window_s)}"
+            return f"Let expire within {duration(plan.window_s)}"
         case Action.SOFT:
             return "Expire softly"
         case Action.POLICY:
@@ -432,23 +448,7 @@ def action(plan: Plan) -> str:
 
 def filters(plan: Plan) -> tuple[str, ...]:
     """The filters, each in words."""
-    chosen = plan.selection.filters
-    found = []
-    if chosen.type:
-        found.append(f"type {chosen.type}")
-    if chosen.without_ttl:
-        found.append("without TTL")
-    if chosen.ttl_min_s is not None:
-        found.append(f"TTL at least {duration(chosen.ttl_min_s)}")
-    if chosen.ttl_max_s is not None:
-        found.append(f"TTL at most {duration(chosen.ttl_max_s)}")
-    if chosen.idle_min_s is not None:
-        found.append(f"idle for {duration(chosen.idle_min_s)}")
-    if chosen.size_min_bytes is not None:
-        found.append(f"at least {chosen.size_min_bytes:,} bytes")
-    if chosen.size_max_bytes is not None:
-        found.append(f"at most {chosen.size_max_bytes:,} bytes")
-    return tuple(found)
+    return filter_words(plan.selection.filters, duration)
 
 
 def count_text(preview: Preview) -> str:
@@ -467,8 +467,12 @@ def keys(count: int) -> str:
 # --- a purge under way ------------------------------------------------------------------------------------------
 
 
-def job_view(purge: Purge, limits: Limits, frame: Frame) -> JobView:
-    """How a purge is getting on."""
+def job_view(purge: Purge, limits: Limits, frame: Frame, others: Sequence[Purge] = ()) -> JobView:
+    """How a purge is getting on.
+
+    Args:
+        others: those under way in the same cache, which it may wait for.
+    """
     progress, preview = purge.progress, purge.preview
     word, badge, icon = _BADGES[purge.state]
     if purge.state is State.DRAFT and purge.problem:
@@ -477,14 +481,19 @@ def job_view(purge: Purge, limits: Limits, frame: Frame) -> JobView:
         word = {"pause": "Pausing", "cancel": "Cancelling"}[purge.wish]
     expected = preview.keys if preview else 0
     is_estimate = bool(preview and preview.keys_error)
-    share = purge.share
+    is_queued = purge.state is State.WAITING and not purge.progress.scanned
+    share = None if is_queued else purge.share
     left_s = _left_s(purge, share) if purge.state is State.RUNNING else None
     notes = [each for each in (purge.problem, progress.waits_for) if each]
+    if before := waits_for(purge, others, limits):
+        notes.append(f"Waits for {before} to end: this cache allows {limits.at_a_time} at a time.")
     if purge.state is State.RUNNING and not progress.waits_for and _SLOWED.get(progress.slowed_by):
         notes.append(_SLOWED[progress.slowed_by])
     if purge.state is State.RUNNING and progress.passes:
         notes.append("The nodes changed meanwhile, so all of them are looked at once more.")
-    of = f" of {'about ' if is_estimate else ''}{expected:,} keys" if expected else " keys"
+    about = "about " if is_estimate else ""
+    of = f" of {about}{keys(expected)}" if expected else " keys"
+    deed = _DEEDS[purge.plan.action]
     left = max(0, expected - progress.touched - progress.skipped)
     rate_label, rate_text = _rate(purge)
     return JobView(
@@ -493,8 +502,11 @@ def job_view(purge: Purge, limits: Limits, frame: Frame) -> JobView:
         word=word,
         badge=badge,
         icon=icon,
+        only=", ".join(filters(purge.plan)),
         share=share,
-        done_text=f"{progress.touched:,}{of}",
+        done_text=f"{about}{keys(expected)} to {deed[0]}"
+        if is_queued
+        else f"{progress.touched:,}{of} {deed[1]}",
         left_text="" if left_s is None else f"{duration(left_s)} left",
         said=_said(purge, share),
         rate_label=rate_label,
@@ -505,8 +517,26 @@ def job_view(purge: Purge, limits: Limits, frame: Frame) -> JobView:
         budget_per_s=limits.database_budget_qps,
         notes=tuple(notes),
         verbs=_verbs(purge) if frame.may_purge else (),
-        keeps_text=f"Cancel keeps the {keys(left)} left." if purge.state.is_active and expected else "",
+        keeps_text=_keeps(purge, left) if purge.state.is_active and expected else "",
     )
+
+
+def _keeps(purge: Purge, left: int) -> str:
+    # There are more than were counted: how many is not known.
+    return "Cancel keeps what is left." if purge.needs_count else f"Cancel keeps the {keys(left)} left."
+
+
+def waits_for(purge: Purge, others: Sequence[Purge], limits: Limits) -> str:
+    """The purges whose end this one waits for, "purge 7, 9"; empty: it waits for none.
+
+    Args:
+        others: those under way in the same cache.
+    """
+    running = [each.number for each in others if each.state is State.RUNNING and each.number != purge.number]
+    is_queued = purge.state is State.WAITING and not is_coming(purge)
+    if not is_queued or len(running) < limits.at_a_time:
+        return ""
+    return f"purge {', '.join(map(str, running))}"
 
 
 def _left_s(purge: Purge, share: float | None) -> float | None:
@@ -563,7 +593,7 @@ def _drawn(trail: Sequence[Point]) -> tuple[Drawn, ...]:
 
 def _said(purge: Purge, share: float | None) -> str:
     if purge.state is State.RUNNING and share is not None:
-        return f"Purge {purge.number}: {int(share * 4) * 25} per cent done."
+        return f"Purge {purge.number}: {int(share * 4) * 25} per cent of the keys looked at."
     return f"Purge {purge.number} is {_BADGES[purge.state][0].lower()}."
 
 
@@ -608,6 +638,8 @@ def preview_view(
         remarks.append(
             f"{percent(preview.without_grace)} of these keys have a policy without a time to be served stale:"
             " those are removed."
+            if _softens(preview)
+            else "No policy of these keys lets them be served stale: all of them are removed."
         )
     selection = purge.plan.selection
     is_retired = purge.plan.action is Action.DELETE and selection.filters.is_empty
@@ -653,7 +685,7 @@ def preview_view(
         cost=cost,
         cost_missing=cost_missing,
         sample=tuple(
-            SampleRow(prefix_to_text(key.key), key.type, key.ttl_s, key.size_bytes, key.policy)
+            SampleRow(key_line(key.key), key.type, key.ttl_s, key.size_bytes, key.policy)
             for key in preview.sample
         ),
         ttl=_ttl(preview),
@@ -685,6 +717,8 @@ def _most_text(plan: Plan, preview: Preview) -> str:
 def _missing(plan: Plan, preview: Preview) -> str:
     if preview.named is not None:
         gone = max(0, preview.named - preview.keys)
+        if not preview.named:
+            return "none is known with this tag" if plan.selection.by is SelectBy.TAG else "none is named"
         if not gone:
             return "all that are named"
         what = "keys" if plan.selection.by is SelectBy.KEYS else "named keys"
@@ -715,7 +749,8 @@ def _ratio(cost: CostView | None, frame: Frame) -> Fact:
     if cost is None or cost.impact.spread.lowest_hit_ratio is None:
         return Fact(label, "n/a", "not known")
     note = f"{percent(cost.impact.load.hit_ratio)} now, target {percent(frame.target_ratio)}"
-    return Fact(label, percent(cost.impact.spread.lowest_hit_ratio), note)
+    lowest = cost.impact.spread.lowest_hit_ratio
+    return Fact(label, percent(lowest), note, "warn" if lowest < frame.target_ratio else "")
 
 
 def _reads(plan: Plan, preview: Preview, cost: CostView | None, load_s: float | None) -> Fact:
@@ -783,8 +818,8 @@ def button(purge: Purge, typed: TypedApproval) -> str:
     most = f"up to {count}"
     words = {
         Action.DELETE: f"Remove {count}",
-        Action.SPREAD: f"Let {most} expire",
-        Action.SOFT: f"Mark {most} stale",
+        Action.SPREAD: f"Let {most} expire within {duration(purge.plan.window_s)}",
+        Action.SOFT: _soft_words(preview, count, most),
         Action.POLICY: f"Apply the policy to {most}",
     }[purge.plan.action]
     try:
@@ -798,11 +833,37 @@ def button(purge: Purge, typed: TypedApproval) -> str:
         When.AT.value: "at its time",
         When.CRON.value: f"on a schedule, {over}",
     }[typed.when]
-    # "Let 100 keys expire over 2 m" would be the window's length.
+    if purge.plan.action is Action.SPREAD and plan.when is When.OVER:
+        # One length is each key's, the other that of the work.
+        when = when.replace("over", "set over")
     return f"{words}, {when}" if purge.plan.action is Action.SPREAD else f"{words} {when}"
 
 
-WARNINGS: Final = {
+def _softens(preview: Preview) -> bool:
+    """Whether any key may be served stale at all."""
+    return preview.without_grace < 0.9995
+
+
+def _soft_words(preview: Preview, count: str, most: str) -> str:
+    if not _softens(preview):
+        return f"Remove {count}"
+    return f"Mark stale or remove {most}" if preview.without_grace else f"Mark {most} stale"
+
+
+def warning(purge: Purge) -> tuple[str, str]:
+    """(kind, text) of what can't be undone; kind "warn": it is not what the action's name says."""
+    preview = purge.preview
+    if purge.plan.action is not Action.SOFT or preview is None or not preview.without_grace:
+        return "", _WARNINGS[purge.plan.action]
+    if not _softens(preview):
+        return (
+            "warn",
+            f"No policy lets these keys be served stale: they are removed. {_WARNINGS[Action.DELETE]}",
+        )
+    return "warn", f"{percent(preview.without_grace)} of the keys are removed. {_WARNINGS[Action.SOFT]}"
+
+
+_WARNINGS: Final = {
     Action.DELETE: "No undo. Each key reloads from the database on its next read.",
     Action.SPREAD: "No undo. Each key reloads from the database on its first read after it expired.",
     Action.SOFT: "No undo. Each key is loaded anew by its next reader, while others get the old value.",
@@ -829,6 +890,7 @@ def history_row(purge: Purge) -> HistoryRow:
     return HistoryRow(
         purge=purge,
         target=purge.plan.selection.target,
+        only=", ".join(filters(purge.plan)),
         chosen_by=chosen_by(purge.plan),
         keys_text=keys_text,
         how=_what_and_when(purge),

@@ -6,6 +6,7 @@ Whatever is written by hand is written as policies write prefixes: UTF-8 as it i
 """
 
 import codecs
+import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
@@ -42,6 +43,10 @@ _QUOTED: Final = {
     for quote in "\"'"
 }
 _BARE: Final = re.compile(r"[^\s,;]+")
+_HEADING: Final = re.compile(r"(?:\w+[_ .-])?(?:id|ids|uuid|guid|key|sku|slug|identifier)", re.IGNORECASE)
+_LOOKED_AT_LINES: Final = 50
+_LOOKED_AT_CHARS: Final = 65_536
+"""Of a file, to tell a table."""
 _RANGE: Final = re.compile(r"(\d{1,18})(?:-|\.\.)(\d{1,18})")
 
 
@@ -104,7 +109,8 @@ def parse_ids(parts: Iterable[str]) -> Iterator[tuple[bytes, ...]]:
             total += 1
             if total > MOST_IDS:
                 raise _invalid(
-                    "ids", f"That are more than {MOST_IDS:,} identifiers; a prefix or a tag fits better."
+                    "ids",
+                    f"There are more than {MOST_IDS:,} identifiers in it; a prefix or a tag fits better.",
                 )
             chunk[name] = None
             if len(chunk) >= CHUNK:
@@ -119,8 +125,12 @@ def parse_ids(parts: Iterable[str]) -> Iterator[tuple[bytes, ...]]:
 def decode_upload(pieces: Iterable[bytes], field: str = "ids") -> Iterator[str]:
     """The text of an uploaded file, piece by piece.
 
+    Args:
+        field: "ids": identifiers stand in one column.
+
     Raises:
-        InvalidInput: it is no UTF-8.
+        InvalidInput: it is no UTF-8; or a table, or a column with its heading, whose words would all be taken for
+            identifiers.
     """
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     is_first = True
@@ -128,8 +138,11 @@ def decode_upload(pieces: Iterable[bytes], field: str = "ids") -> Iterator[str]:
         for piece in pieces:
             if is_first and piece[:2] in (b"\xff\xfe", b"\xfe\xff"):
                 raise _invalid(field, "The file is UTF-16; save it as UTF-8, or as CSV UTF-8.")
+            text = decoder.decode(piece)
+            if is_first and piece and field == "ids":
+                _check_column(text, field)
             is_first = is_first and not piece
-            yield decoder.decode(piece)
+            yield text
         yield decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         raise _invalid(field, "The file is no UTF-8 text; save it as UTF-8, or as CSV UTF-8.") from None
@@ -292,7 +305,56 @@ def expander(selection: Selection) -> Callable[[Sequence[bytes]], list[bytes]]:
     return lambda items: [item.join(parts) for item in items for parts in templates]
 
 
+def filter_words(filters: Filters, seconds: Callable[[float], str] = "{:,} s".format) -> tuple[str, ...]:
+    """The filters, each in words.
+
+    Args:
+        seconds: writes a length of time.
+    """
+    found = []
+    if filters.type:
+        found.append(f"type {filters.type}")
+    if filters.without_ttl:
+        found.append("without TTL")
+    if filters.ttl_min_s is not None:
+        found.append(f"TTL at least {seconds(filters.ttl_min_s)}")
+    if filters.ttl_max_s is not None:
+        found.append(f"TTL at most {seconds(filters.ttl_max_s)}")
+    if filters.idle_min_s is not None:
+        found.append(f"idle for {seconds(filters.idle_min_s)}")
+    if filters.size_min_bytes is not None:
+        found.append(f"at least {filters.size_min_bytes:,} bytes")
+    if filters.size_max_bytes is not None:
+        found.append(f"at most {filters.size_max_bytes:,} bytes")
+    return tuple(found)
+
+
 # --- below: how the lists are read --------------------------------------------------------------------------
+
+
+def _check_column(text: str, field: str) -> None:
+    """Refuse what begins as a table does, or as a column under its heading; what stands in quotes is meant so."""
+    lines = [line for line in text[:_LOOKED_AT_CHARS].splitlines() if line.strip()][:_LOOKED_AT_LINES]
+    if len(lines) < 2:
+        return
+    for separator in "\t;,":
+        # Lines that were wrapped at any place have no such regularity.
+        widths = {len(row) for row in csv.reader(lines[:-1], delimiter=separator)}
+        if len(widths) == 1 and (width := widths.pop()) > 1:
+            raise _invalid(
+                field,
+                f"The file has {width} columns. Leave only that of the identifiers; where all of them are"
+                " identifiers, put each on a line of its own.",
+            )
+    first, others = lines[0].strip(), [line.strip() for line in lines[1:]]
+    is_heading = _HEADING.fullmatch(first) is not None and not any(map(_HEADING.fullmatch, others))
+    is_word = not any(map(str.isdigit, first)) and all(each.rstrip(",;").isdigit() for each in others)
+    if first[0] not in _QUOTED and (is_heading or is_word):
+        raise _invalid(
+            field,
+            f"The first line, {first[:40]}, looks like a heading. Leave it out; if it is an identifier, put it in"
+            " quotes.",
+        )
 
 
 def _key(line: str, number: int) -> bytes:

@@ -12,6 +12,7 @@ from dashboard.invalidation.purges import (
     create,
     friction_of,
     get_purge,
+    is_empty,
     list_purges,
     marks,
     pause,
@@ -29,7 +30,7 @@ from dashboard.invalidation.schedules import (
     remove_schedule,
     resume_schedule,
 )
-from dashboard.invalidation.selection import decode_upload, parse_ids, read_keys
+from dashboard.invalidation.selection import decode_upload, filter_words, parse_ids, read_keys
 
 __all__ = [
     "STALE_AFTER",
@@ -39,8 +40,10 @@ __all__ = [
     "create",
     "create_schedule",
     "decode_upload",
+    "filter_words",
     "friction_of",
     "get_purge",
+    "is_empty",
     "limits",
     "list_purges",
     "list_schedules",

@@ -108,8 +108,9 @@ class TagSource:
         """See Source."""
         ((node, _),) = self._router.split([self._key])
         burst = scan.scan_members(node, self._key, cursor, count=count)
-        keys = self._allowed(key for key in burst.keys if key != tags.VERSION)
-        return Step(keys, burst.cursor or None, len(burst.keys), [], burst.took_s)
+        # The library keeps the tag's version among them: that is no key.
+        found = [key for key in burst.keys if key != tags.VERSION]
+        return Step(self._allowed(found), burst.cursor or None, len(found), [], burst.took_s)
 
 
 class ListSource:

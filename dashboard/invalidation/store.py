@@ -41,6 +41,10 @@ _LARGEST: Final = 2**63
 # --- purges ------------------------------------------------------------------------------------------------------
 
 
+_BEGAN = or_(PurgeRow.started_at.is_not(None), PurgeRow.schedule_id.is_not(None))
+"""Whatever its approval is now."""
+
+
 def insert_purge(
     session: Session,
     *,
@@ -93,6 +97,7 @@ def list_purges(
     states: Sequence[State],
     before: int | None,
     limit: int,
+    only_approved: bool = False,
 ) -> list[Purge]:
     """Purges of a cache, newest first.
 
@@ -100,8 +105,11 @@ def list_purges(
         words: in the target, the person or the reason, in upper or lower case; empty: whichever.
         states: empty: all.
         before: only numbers below.
+        only_approved: only those that were ever let run.
     """
     query = select(PurgeRow).where(PurgeRow.cache_id == cache_id)
+    if only_approved:
+        query = query.where(or_(PurgeRow.approved_at.is_not(None), _BEGAN))
     if words:
         query = query.where(
             or_(
@@ -128,6 +136,13 @@ def list_under_way(session: Session) -> list[tuple[State, When]]:
 def list_active(session: Session) -> list[Purge]:
     """Approved purges of all caches that are not over, oldest first."""
     query = select(PurgeRow).where(PurgeRow.state.in_(_ACTIVE)).order_by(PurgeRow.id)
+    return [_purge(row) for row in session.scalars(query, execution_options=_ANEW)]
+
+
+def list_reopened(session: Session, cache_id: int) -> list[Purge]:
+    """Purges of a cache that were let run once and are counted again: they wait for another approval."""
+    states = (State.DRAFT.value, State.PREVIEWED.value)
+    query = select(PurgeRow).where(PurgeRow.cache_id == cache_id, PurgeRow.state.in_(states), _BEGAN)
     return [_purge(row) for row in session.scalars(query, execution_options=_ANEW)]
 
 

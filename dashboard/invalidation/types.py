@@ -388,19 +388,18 @@ class Purge:
 
     @property
     def share(self) -> float | None:
-        """How much of the way is behind it, 0..1; None: not known."""
+        """Of the keys to look at, how many were, 0..1; None: not known."""
         progress = self.progress
         if self.state is State.DONE:
             return 1.0
         if self.state is State.WAITING and not progress.scanned:
             return 0.0
-        # Keys that go by themselves are never touched, those looked at first may hold few: the larger is nearer.
-        known = []
+        # Not of those to touch: they may lie anywhere, and some go by themselves.
         if progress.expected_scans:
-            known.append(progress.scanned / progress.expected_scans)
+            return min(ALMOST, progress.scanned / progress.expected_scans)
         if self.preview is not None and self.preview.keys:
-            known.append((progress.touched + progress.skipped) / self.preview.keys)
-        return min(ALMOST, max(known)) if known else None
+            return min(ALMOST, (progress.touched + progress.skipped) / self.preview.keys)
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,14 @@ def preview(cache_id: int) -> Response:
         with open_work() as work:
             typed = _typed(work, cache_id)
             errors, problem = _said(error)
-            shown = pages.refused_page(_page(work, cache_id, None), typed, errors=errors, problem=problem)
+            file = request.files.get("file")
+            shown = pages.refused_page(
+                _page(work, cache_id, None),
+                typed,
+                errors=errors,
+                problem=problem,
+                lost_file=(file.filename or "") if file else "",
+            )
         return render(_PAGE, shown, status=error.status)
     return redirect_to(f"{_base(cache_id)}?purge={made.number}#preview")
 

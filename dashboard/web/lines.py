@@ -64,7 +64,7 @@ def line_plot(
         top = max(top, limit)
     if high is None:
         top = max(top * 1.04, low + 1.0)
-        step = nice((top - low) / _LEVELS)
+        step = max(1.0, nice((top - low) / _LEVELS))  # levels are written as whole numbers
         high = low + step * math.ceil((top - low) / step - 1e-9)
     else:
         step = (high - low) / 2

@@ -50,6 +50,11 @@
   // focus: to what is wrong in a refused form; and after a swap that took the focused element away, to the new part's heading
   const wrong = where => (where.querySelector?.('[aria-invalid="true"]') || where.querySelector?.('[data-focus]'))?.focus();
   wrong(document); let held = null;
+  // a form led to a part of the page: there its answer is
+  on('load', () => setTimeout(() => {
+    const led = document.activeElement === document.body && $(':target')?.querySelector('h1, h2, h3');
+    if (led) { led.tabIndex = -1; led.focus({ preventScroll: true }); }
+  }), window);
   on('htmx:before:swap', e => { held = e.detail.tasks.map(t => t.target).find(t => t instanceof Element && t.contains(document.activeElement) && t !== document.body) || null; if (held) held = held.id || null; });
   on('htmx:after:swap', e => {
     const part = held && document.getElementById(held); held = null;

@@ -242,6 +242,21 @@ def test_what_it_waits_for_is_said(shop: Shop) -> None:
     assert "waits for" not in waited.stderr
 
 
+def test_a_paused_one_is_not_said_to_go_on(shop: Shop) -> None:
+    paused = in_state(shop.runtime, shop.cache_id, State.PAUSED)
+    waited = shop.run("show", str(paused.number), "--wait", "--timeout", "0")
+    assert (
+        waited.exit_code == 4
+        and f"It is paused. To go on: cachewarden purge resume {paused.number}\n" in waited.stderr
+    )
+    assert "goes on" not in waited.stderr
+
+
+def test_a_time_that_is_over_is_said_before_anything_is_counted(shop: Shop) -> None:
+    done = shop.run("--prefix", "product:", "--at", "2020-01-01", "--yes")
+    assert done.exit_code == 2 and "still to come" in done.stderr and shop.purges() == []
+
+
 def test_an_error_is_said_once(shop: Shop) -> None:
     refused = shop.run("--template", "product:{ID}", "--ids", "1")
     assert refused.exit_code == 2

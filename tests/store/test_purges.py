@@ -542,7 +542,7 @@ def test_what_every_page_asks_is_little(runtime: Runtime, cache: Cache) -> None:
         connection = work.session.connection()
         event.listen(connection, "before_cursor_execute", lambda *said: asked.append(said[2]))
         # One waits for its turn, one runs; one is paused, and one waits for its time.
-        assert service.under_way(work) == "2 running"
+        assert service.under_way(work) == "1 running, 1 waiting"
     (statement,) = (each for each in asked if "FROM purge" in each)
     assert "preview" not in statement and "progress" not in statement
 

@@ -13,7 +13,18 @@ from dashboard.cli import main
 from dashboard.cli import purge_output as output
 from dashboard.cli.purging import Lines, Teller
 from dashboard.errors import NotFound
-from dashboard.invalidation.types import Plan, Preview, Progress, Purge, SelectBy, Selection, State, When
+from dashboard.invalidation.types import (
+    Action,
+    Filters,
+    Plan,
+    Preview,
+    Progress,
+    Purge,
+    SelectBy,
+    Selection,
+    State,
+    When,
+)
 
 AT = datetime(2026, 3, 4, 12, tzinfo=UTC)
 PREVIEW = Preview(AT, 200_000, keyspace=400_000, size_bytes=12 << 20, used_memory_bytes=48 << 20)
@@ -56,21 +67,30 @@ def test_a_preview(preview: Preview, lines: list[str]) -> None:
     assert list(output.preview_lines(preview)) == lines
 
 
+def test_what_a_soft_purge_removes_and_which_keys_a_filter_leaves() -> None:
+    (_, line) = output.preview_lines(Preview(AT, 3, without_grace=1.0), Action.SOFT)
+    assert line.startswith("100% of them") and "are removed" in line
+    assert list(output.preview_lines(Preview(AT, 3, without_grace=1.0), Action.DELETE)) == ["3 keys."]
+    chosen = replace(PURGE.plan.selection, filters=Filters(type="hash", ttl_max_s=300))
+    made = replace(PURGE, plan=replace(PURGE.plan, selection=chosen))
+    assert "Only:      type hash, TTL at most 5 m" in output.shown_lines(made, "shop")
+
+
 @pytest.mark.parametrize(
     ("purge", "line"),
     [
-        (PURGE, "50,000 of 200,000 keys, 9,876 keys/s"),
+        (PURGE, "50,000 of 200,000 keys, 25% of the keys looked at, 9,876 keys/s"),
         (
             replace(PURGE, progress=replace(PURGE.progress, slowed_by="probe")),
-            "50,000 of 200,000 keys, 9,876 keys/s, slowed down for other clients",
+            "50,000 of 200,000 keys, 25% of the keys looked at, 9,876 keys/s, slowed down for other clients",
         ),
         (
             replace(PURGE, progress=Progress(touched=5, waits_for="127.0.0.1:1 is away.", slowed_by="probe")),
-            "5 of 200,000 keys, 127.0.0.1:1 is away.",
+            "5 of 200,000 keys, 0% of the keys looked at, 127.0.0.1:1 is away.",
         ),
         (
             replace(PURGE, progress=replace(PURGE.progress, keys_per_s=0.0, slowed_by="spread")),
-            "50,000 of 200,000 keys",
+            "50,000 of 200,000 keys, 25% of the keys looked at",
         ),
         (replace(PURGE, state=State.PAUSED), "paused at 50,000 keys"),
         (replace(PURGE, state=State.WAITING), "is about to begin"),

@@ -13,12 +13,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 
 from dashboard.access import Role
-from dashboard.errors import CacheUnavailable
+from dashboard.errors import CacheUnavailable, Refused
 from dashboard.invalidation import screen, service, store
 from dashboard.invalidation import selection as selections
 from dashboard.invalidation.engine import Segment
 from dashboard.invalidation.states import Verb
-from dashboard.invalidation.types import Progress, Purge, SelectBy, State, When
+from dashboard.invalidation.types import Filters, Progress, Purge, SelectBy, State, When
 from dashboard.web.addresses import key_to_text
 from dashboard.work import Runtime
 from tests.conftest import FixedClock
@@ -110,7 +110,8 @@ def test_a_viewer_sees_all_and_can_do_nothing(viewer: FlaskClient, runtime: Runt
 
 def test_a_read_only_cache_says_so_and_keeps_what_was_typed(operator: FlaskClient, runtime: Runtime) -> None:
     cache = add_cache(runtime, read_only=True)
-    assert "Read-only." in shown(operator, base(cache.id))
+    page = shown(operator, base(cache.id))
+    assert "Read-only." in page and "<textarea" not in page
     answer = preview(operator, cache.id, {"by": "prefix", "prefix": "product:"})
     page = answer.get_data(as_text=True)
     assert answer.status_code == 409 and "is read-only" in page and 'value="product:"' in page
@@ -267,15 +268,17 @@ def test_history_in_pages_and_filtered(viewer: FlaskClient, runtime: Runtime) ->
     cache = add_cache(runtime)
     for number in range(25):
         purges.draft(runtime, cache.id, purges.plan(f"page{number}:"))
-    # What was only looked at is there for who asks.
+    # What was only looked at is there for who asks; so is what was thrown away without an approval.
+    thrown = purges.in_state(runtime, cache.id, State.CANCELLED)
     assert "page7:*" not in shown(viewer, base(cache.id))
+    assert f'/{thrown.number}">' not in shown(viewer, base(cache.id))
     page = shown(viewer, f"{base(cache.id)}?state=all")
     numbers = [int(each) for each in re.findall(rf'class="k" href="{base(cache.id)}/(\d+)"', page)]
     assert len(numbers) == 20 and numbers == sorted(numbers, reverse=True)
     more = re.search(r'href="([^"]*)" rel="next"', page)
     assert more is not None
     rest = shown(viewer, more[1].replace("&amp;", "&").partition("#")[0])
-    assert len(re.findall(rf'class="k" href="{base(cache.id)}/(\d+)"', rest)) == 5 and "Newest" in rest
+    assert len(re.findall(rf'class="k" href="{base(cache.id)}/(\d+)"', rest)) == 6 and "Newest" in rest
     found = shown(viewer, f"{base(cache.id)}?q=page7&state=open")
     assert "page7:*" in found and "page8:*" not in found and 'value="page7"' in found
     none = shown(viewer, f"{base(cache.id)}?state=done&q=%25_%27%22")
@@ -354,7 +357,7 @@ def test_a_preview_makes_a_draft_with_an_audit_entry(operator: FlaskClient, runt
 
 def test_a_file_of_identifiers_is_taken(operator: FlaskClient, runtime: Runtime) -> None:
     cache = add_cache(runtime)
-    body = b"id\n" + b"\n".join(b"%d" % number for number in range(20_000))
+    body = b"\n".join(b"%d" % number for number in range(20_001))
     data = {"by": "ids", "template": "product:{id}", "file": (io.BytesIO(body), "ids.csv")}
     assert preview(operator, cache.id, data).status_code == 303
     (draft,) = made(runtime, cache.id)
@@ -382,6 +385,27 @@ def test_kept_keys_are_no_identifiers_nor_the_other_way_round(
         assert preview(operator, cache.id, data).status_code == 422
     assert len(made(runtime, cache.id)) == 2
     assert preview(operator, cache.id, {"by": "keys", "list_of": str(listed.number)}).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"id;name\n1;Lamp\n2;Desk\n", "The file has 2 columns."),
+        (b'1,Lamp\n2,"Desk, large"\n3,Chair', "The file has 2 columns."),
+        (b"product_id\n1\n2\n3\n", "The first line, product_id, looks like a heading."),
+    ],
+)
+def test_a_table_is_no_list_of_identifiers(
+    operator: FlaskClient, runtime: Runtime, body: bytes, words: str
+) -> None:
+    """All its words would be taken for identifiers. The form says, too, that the file has to be chosen anew."""
+    cache = add_cache(runtime)
+    data = {"by": "ids", "template": "product:{id}", "file": (io.BytesIO(body), "of <them>.csv")}
+    answer = preview(operator, cache.id, data)
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == 422 and words in page
+    assert "Choose the file again: of &lt;them&gt;.csv was not kept." in page
+    assert made(runtime, cache.id) == []
 
 
 @pytest.mark.parametrize(
@@ -438,3 +462,53 @@ def test_a_long_count_says_how_far_it_is(operator: FlaskClient, runtime: Runtime
         with as_cli(runtime) as work:
             store.change_purge(work.session, purge.number, **values)
         assert said in operator.get(path).get_data(as_text=True)
+
+
+def test_filters_are_seen_wherever_a_purge_is(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    chosen = replace(purges.AT_ONCE.selection, filters=Filters(type="hash", ttl_max_s=300))
+    purge = purges.counted(runtime, cache.id, replace(purges.AT_ONCE, selection=chosen))
+    with as_cli(runtime) as work:
+        service.approve(work, purge.number, revision=purge.revision, confirmed_keys=100)
+    page = shown(operator, base(cache.id))
+    assert page.count("nly type hash, TTL at most 5 m") == 2  # under way, and in the history
+    with as_cli(runtime) as work:
+        query = "SELECT count(*) FROM audit_entry WHERE after->>'only' = 'type hash, TTL at most 300 s'"
+        assert work.session.scalar(text(query)) == 2
+
+
+def test_one_that_waits_for_its_turn_says_for_what(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    running = purges.in_state(runtime, cache.id, State.RUNNING)
+    waiting = purges.in_state(runtime, cache.id, State.WAITING)
+    said = f"Waits for purge {running.number} to end: this cache allows 1 at a time."
+    for path in (base(cache.id), f"{base(cache.id)}/{waiting.number}"):
+        assert said in shown(operator, path)
+    assert "<progress" not in shown(operator, f"{base(cache.id)}/{waiting.number}")
+
+
+def test_one_that_began_and_is_counted_again_stays_in_sight(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    running = purges.in_state(runtime, cache.id, State.RUNNING)
+    paused = purges.move(runtime, running.number, Verb.PAUSE, needs_count=True, problem="Too many.")
+    assert "Cancel keeps what is left." in shown(operator, base(cache.id))
+    with as_cli(runtime) as work:
+        service.recount(work, paused.number, revision=paused.revision)
+    purges.move(runtime, paused.number, Verb.PREVIEW, preview=purges.preview(runtime.clock.now()))
+    page = shown(operator, base(cache.id))
+    assert f'href="{base(cache.id)}?purge={paused.number}#preview">Go on with this purge' in page
+    assert f'<a class="k" href="{base(cache.id)}/{paused.number}">' in page  # in the history of approved ones
+
+
+def test_an_empty_selection_leaves_nothing_to_approve(operator: FlaskClient, runtime: Runtime) -> None:
+    cache = add_cache(runtime)
+    empty = purges.counted(runtime, cache.id, keys=0)
+    page = shown(operator, f"{base(cache.id)}?purge={empty.number}")
+    assert "there is nothing to do" in page and 'id="approve-form"' not in page
+    with as_cli(runtime) as work, pytest.raises(Refused, match="nothing to do"):
+        service.approve(work, empty.number, revision=empty.revision, confirmed_keys=0)
+    # A tag makes values count as missing that its index does not name.
+    tag = purges.counted(runtime, cache.id, purges.plan("sale", SelectBy.TAG), keys=0, named=0)
+    assert 'id="approve-form"' in shown(operator, f"{base(cache.id)}?purge={tag.number}")
+    with as_cli(runtime) as work:
+        service.approve(work, tag.number, revision=tag.revision, confirmed_keys=0)

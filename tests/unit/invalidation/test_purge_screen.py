@@ -17,6 +17,7 @@ from dashboard.invalidation.types import (
     Preview,
     Progress,
     Purge,
+    SampleKey,
     SelectBy,
     Selection,
     State,
@@ -52,7 +53,7 @@ def view(made: Purge, frame: screen.Frame = FRAME) -> screen.JobView:
 def test_a_running_purge() -> None:
     shown = view(running(loads_per_s=349.0, hit_ratio=0.912))
     assert shown.share == pytest.approx(0.63, abs=1e-3)
-    assert (shown.done_text, shown.left_text) == ("5,160 of 8,190 keys", "45 s left")
+    assert (shown.done_text, shown.left_text) == ("5,160 of 8,190 keys removed", "45 s left")
     assert (shown.rate_text, shown.loads_text, shown.ratio_text) == ("68 keys/s", "349 reads/s", "91.2%")
     assert [verb.name for verb in shown.verbs] == ["pause", "cancel"]
     assert shown.keeps_text == "Cancel keeps the 3,030 keys left." and "50 per cent" in shown.said
@@ -61,6 +62,38 @@ def test_a_running_purge() -> None:
 def test_it_is_read_out_at_each_quarter_only() -> None:
     said = {view(running(scanned=scanned, touched=0)).said for scanned in range(0, 10_000, 7)}
     assert len(said) == 4
+
+
+def test_the_share_is_of_the_keys_looked_at() -> None:
+    """Those to remove may lie anywhere: it is none of them."""
+    made = running(touched=3042, scanned=2700)
+    shown = view(replace(made, preview=preview(NOW, keys=22_523, keys_error=90)))
+    assert (shown.share, shown.done_text) == (0.27, "3,042 of about 22,523 keys removed")
+    assert shown.said == "Purge 12: 25 per cent of the keys looked at."
+
+
+def test_one_that_waits_for_its_turn_says_for_what() -> None:
+    queued = replace(running(touched=0, scanned=0, expected_scans=0), state=State.WAITING, number=12)
+    others = (replace(running(), number=11), queued)
+    shown = screen.job_view(queued, Limits(), FRAME, others)
+    assert shown.notes == ("Waits for purge 11 to end: this cache allows 1 at a time.",)
+    assert shown.share is None and shown.done_text == "8,190 keys to remove"
+    assert screen.job_view(queued, Limits(at_a_time=2), FRAME, others).notes == ()
+    assert screen.job_view(queued, Limits(), FRAME, (queued,)).notes == ()
+
+
+def test_filters_are_said_wherever_it_stands() -> None:
+    chosen = replace(
+        plan("p:"), selection=replace(plan("p:").selection, filters=Filters(type="hash", ttl_max_s=300))
+    )
+    made = replace(running(), plan=chosen)
+    assert view(made).only == screen.history_row(made).only == "type hash, TTL at most 5 m"
+
+
+def test_one_that_would_go_beyond_does_not_say_how_much_is_left() -> None:
+    made = replace(running(touched=0), state=State.PAUSED, needs_count=True, problem="Too many.")
+    assert view(made).keeps_text == "Cancel keeps what is left."
+    assert view(replace(made, needs_count=False)).keeps_text == "Cancel keeps the 8,190 keys left."
 
 
 def test_a_spread_is_over_when_its_time_is() -> None:
@@ -117,7 +150,7 @@ def test_a_pause_stays_a_gap_in_the_chart() -> None:
 
 def test_unknown_numbers_are_not_made_up() -> None:
     shown = view(replace(running(expected_scans=0, touched=0, scanned=0, keys_per_s=0), preview=None))
-    assert shown.share is None and shown.left_text == "" and shown.done_text == "0 keys"
+    assert shown.share is None and shown.left_text == "" and shown.done_text == "0 keys removed"
     assert (shown.loads_text, shown.ratio_text) == ("n/a", "n/a")
 
 
@@ -203,6 +236,25 @@ def test_named_keys_are_counted_over_all_templates() -> None:
     assert one.note == "1 of the named keys is not cached"
 
 
+def test_what_is_not_as_it_should_be_is_marked() -> None:
+    low = shown(preview(NOW, keys=2_000_000)).facts[2]
+    assert low.label == "Hit ratio, lowest" and low.kind == "warn"
+    assert shown(preview(NOW, keys=11_962)).facts[2].kind == ""
+
+
+def test_a_tag_that_nobody_knows() -> None:
+    found = shown(preview(NOW, keys=0, named=0))
+    assert found.facts[0].note == "none is named"
+    made = purge(plan("sale", SelectBy.TAG), preview=preview(NOW, keys=0, named=0))
+    view = screen.preview_view(made, FRAME, None, "", None)
+    assert view.facts[0].note == "none is known with this tag"
+
+
+def test_a_sample_shows_spaces_as_they_are_typed() -> None:
+    found = preview(NOW, sample=(SampleKey(b"sp ", "string", None, None, ""),))
+    assert shown(found).sample[0].key == "sp\\x20"
+
+
 def test_an_estimate_says_its_error() -> None:
     found = shown(preview(NOW, keys=1_234_567, keys_error=34_567, scanned=2_000_000, keyspace=90_000_000))
     assert found.keys_text == "about 1,230,000 ± 30,000" and "95 % interval" in found.remarks[0]
@@ -214,8 +266,15 @@ def test_a_preview_of_nothing_and_of_what_has_no_grace() -> None:
     soft = shown(preview(NOW, keys=10, without_grace=0.25), Action.SOFT)
     assert (
         soft.remarks[0].startswith("25% of these keys")
-        and screen.button(soft.purge, NOW_CHOSEN) == "Mark up to 10 keys stale now"
+        and screen.button(soft.purge, NOW_CHOSEN) == "Mark stale or remove up to 10 keys now"
     )
+    assert screen.warning(soft.purge)[0] == "warn" and "25%" in screen.warning(soft.purge)[1]
+    none = shown(preview(NOW, keys=10, without_grace=1.0), Action.SOFT)
+    assert screen.button(none.purge, NOW_CHOSEN) == "Remove 10 keys now"
+    assert "all of them are removed" in none.remarks[0] and screen.warning(none.purge)[0] == "warn"
+    all_stale = shown(preview(NOW, keys=10), Action.SOFT)
+    assert screen.button(all_stale.purge, NOW_CHOSEN) == "Mark up to 10 keys stale now"
+    assert screen.warning(all_stale.purge)[0] == "" and not all_stale.remarks
     assert screen.button(shown(preview(NOW, keys=1)).purge, NOW_CHOSEN) == "Remove 1 key now"
 
 
@@ -232,8 +291,12 @@ def test_a_preview_of_nothing_and_of_what_has_no_grace() -> None:
 )
 def test_the_last_button_says_when(typed: TypedApproval, words: str) -> None:
     assert screen.button(shown(preview(NOW)).purge, typed) == words
-    spread = screen.button(shown(preview(NOW), Action.SPREAD).purge, TypedApproval("over", "40", "m"))
-    assert spread == "Let up to 100 keys expire, over 40 m"
+    made = purge(plan("p:", action=Action.SPREAD, window_s=60), preview=preview(NOW))
+    assert screen.button(made, NOW_CHOSEN) == "Let up to 100 keys expire within 1 m, now"
+    spread = screen.button(made, TypedApproval("over", "40", "m"))
+    assert spread == "Let up to 100 keys expire within 1 m, set over 40 m"
+    nightly = screen.button(made, TypedApproval("cron", "90", "s", cron="0 4 * * *"))
+    assert nightly == "Let up to 100 keys expire within 1 m, on a schedule, set over 1 m 30 s"
 
 
 def test_what_may_be_less_says_so() -> None:
@@ -311,4 +374,5 @@ def test_bytes_that_are_no_text_are_shown_as_they_are_typed() -> None:
 def test_every_way_and_action_has_words(by: SelectBy) -> None:
     assert screen.chosen_by(plan("x", by))
     for action in Action:
-        assert screen.action(plan("x", by, action=action, window_s=60)) and screen.WARNINGS[action]
+        assert screen.action(plan("x", by, action=action, window_s=60))
+        assert screen.warning(purge(plan("x", by, action=action)))[1].startswith("No undo.")

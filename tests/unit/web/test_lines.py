@@ -42,6 +42,12 @@ def test_a_given_scale_holds() -> None:
     assert points(plot.paths[0])[0][2] == BOX  # below the scale: at its edge
 
 
+def test_levels_are_written_as_whole_numbers() -> None:
+    for top in (0.0, 0.4, 1.0, 2.0, 3.5):
+        levels = [level for _, level in line_plot([0, 60], [[0.0, top]]).levels]
+        assert len({round(level) for level in levels}) == len(levels)
+
+
 def test_nothing_measured_is_an_empty_plot() -> None:
     assert line_plot([], [[]]).paths == ("",)
     assert line_plot([5], [[None]]).paths == ("",)
