@@ -1,7 +1,6 @@
 """Headers, cookies and the same-origin check."""
 
 from datetime import timedelta
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import BadRequest
@@ -9,13 +8,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from dashboard.config import Settings
 from dashboard.errors import Forbidden, Unauthenticated
+from dashboard.web import headers
 from dashboard.web.context import bearer_token, is_api
 
-_CSP = (
-    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self';"
-    " frame-ancestors 'none'"
-)
-_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 _OWN_NAMES = ("127.0.0.1", "localhost")
 _LARGEST_FORM_BYTES = 1024 * 1024
@@ -44,26 +39,15 @@ def install(app: Flask, settings: Settings) -> None:
 
 
 def check_origin() -> None:
-    """Refuse unsafe requests that another site made the browser send.
-
-    Browsers set ``Sec-Fetch-Site`` themselves and scripts can't forge it; ``Origin`` serves browsers that
-    do not send it (plain HTTP on another host than localhost). A request with neither is refused.
+    """Refuse unsafe requests that another site made the browser send; one that does not say is refused too.
 
     Raises:
         Forbidden: the request is not from our own pages.
         Unauthenticated: it is a program's, which has neither a session nor a token.
     """
     # No browser adds a token by itself, and with one no session counts.
-    if request.method in _SAFE_METHODS or bearer_token() is not None:
+    if request.method in headers.SAFE_METHODS or bearer_token() is not None or headers.is_from_own_page():
         return
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        if site == "same-origin":
-            return
-    else:
-        origin = urlsplit(request.headers.get("Origin", ""))
-        if origin.netloc and (origin.scheme, origin.netloc) == (request.scheme, request.host):
-            return
     if is_api() and current_app.config["SESSION_COOKIE_NAME"] not in request.cookies:
         raise Unauthenticated(
             "Nobody is signed in."
@@ -88,16 +72,7 @@ def check_text() -> None:
 
 
 def _headers(response: Response) -> Response:
-    set_default = response.headers.setdefault
-    set_default("Content-Security-Policy", _CSP)
-    set_default("X-Content-Type-Options", "nosniff")
-    set_default("Referrer-Policy", "same-origin")
-    set_default("Cross-Origin-Opener-Policy", "same-origin")
-    set_default("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
-    if request.is_secure:
-        set_default("Strict-Transport-Security", "max-age=31536000")
-    if "Cache-Control" not in response.headers:
-        response.headers["Cache-Control"] = "no-store"
+    headers.protect(response)
     if response.mimetype == "text/html":
         response.vary.update(("HX-Request", "HX-Request-Type"))
     return response
