@@ -306,6 +306,30 @@ def test_a_string_of_half_a_gigabyte_opens_at_once() -> None:
         fleet.close()
 
 
+@pytest.mark.parametrize("type", ["hash", "set", "zset", "list"])
+def test_a_large_collection_takes_no_more_than_a_small_one(
+    cache: Connection, client: redis.Redis, type: str
+) -> None:
+    """Counted in calls, not in time: one of ten million members would take as many."""
+    add = {
+        "hash": lambda names: client.hset("k", mapping=dict.fromkeys(names, "v")),
+        "set": lambda names: client.sadd("k", *names),
+        "zset": lambda names: client.zadd("k", dict.fromkeys(names, 1)),
+        "list": lambda names: client.rpush("k", *names),
+    }
+    for start in range(0, 100_000, 10_000):
+        add[type]([f"member-{number}" for number in range(start, start + 10_000)])
+    reader = KeyReader(cache, b"k")
+    client.config_resetstat()
+    facts = reader.facts()
+    assert facts is not None
+    part = reader.part(facts, "", 100)
+    assert part.length == 100_000 and 100 <= len(part.members) < 300 and part.next
+    calls = {name: found["calls"] for name, found in client.info("commandstats").items()}
+    reads = {"hash": "hscan", "set": "sscan", "zset": "zrange", "list": "lrange"}
+    assert calls[f"cmdstat_{reads[type]}"] <= 8 and sum(calls.values()) < 50
+
+
 def test_members_that_are_too_large_are_left_where_they_are() -> None:
     big = 40 * 1024 * 1024
     with redis_server() as port, redis.Redis(port=port) as client:
