@@ -1,0 +1,400 @@
+"""Visitors of the shop: when they come, what they look at, what they buy. Open loop.
+
+Everything is decided beforehand from a seed: visits arrive at random (Poisson), and each is a walk through some pages
+with pauses between them. Nobody waits for the shop: when it is slow its queue grows, and every page's time counts from
+the moment it was wanted (so a slow shop can't hide by being asked less, "coordinated omission").
+
+``plan`` is pure. ``drive`` asks a shop over HTTP, with so many connections and so long at most;
+``python -m dashboard.demo.load`` does so in a process of its own and prints what it measured as JSON.
+"""
+
+import argparse
+import http.client
+import json
+import math
+import queue
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Final
+from urllib.parse import quote, urlencode, urlsplit
+
+from dashboard.demo.shop.catalogue import Popularity, categories
+
+THINK_S: Final = 1.5
+"""Mean pause between two pages of a visit."""
+PAGES: Final = 5
+"""Mean number of pages of a visit."""
+MOST_PAGES: Final = 12
+MOST_CONNECTIONS: Final = 64
+WAITS_S: Final = 10.0
+"""A page that takes longer has failed."""
+MOST_EVENTS: Final = 400_000
+SEARCHES: Final = (
+    "kettle",
+    "espresso",
+    "tea tin",
+    "hand grinder",
+    "cup",
+    "amber",
+    "travel mug",
+    "scale timer",
+)
+BUYS: Final = 0.04
+"""Of all visits, those that end with an order."""
+
+
+class Page(StrEnum):
+    """What can be looked at, and done."""
+
+    HOME = "home"
+    CATEGORY = "category"
+    SEARCH = "search"
+    PRODUCT = "product"
+    BUY = "buy"
+    """Sign in, put the last product into the cart, pay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One page that is wanted.
+
+    Args:
+        at_s: seconds after the beginning.
+        visit: number of the visit it belongs to.
+        product: of PRODUCT and BUY.
+        text: category's slug, or words to search for.
+        list_page: of a category.
+    """
+
+    at_s: float
+    visit: int
+    page: Page
+    product: int = 0
+    text: str = ""
+    list_page: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """Marketing has sent a letter: so many times the visits, most of them for a few products.
+
+    Args:
+        from_s, until_s: seconds after the beginning.
+        times: how many times the usual visits.
+        products: numbers of those in the letter.
+        share: of the visits in that time that came because of it.
+    """
+
+    from_s: float
+    until_s: float
+    times: float
+    products: Sequence[int]
+    share: float = 0.8
+
+
+def plan(
+    pages_per_s: float,
+    seconds: float,
+    *,
+    products: int,
+    seed: int = 42,
+    campaign: Campaign | None = None,
+    exponent: float = 1.02,
+) -> list[Event]:
+    """Who wants what, when; in the order of time.
+
+    Args:
+        pages_per_s: on average, outside a campaign.
+        seconds: visits begin within so long; their last pages may come later and are left out.
+        products: how many there are; number 1 is the most popular (Zipf's law with ``exponent``).
+
+    Raises:
+        ValueError: that would be more than MOST_EVENTS pages.
+    """
+    most = pages_per_s * seconds * (campaign.times if campaign else 1.0)
+    if most > MOST_EVENTS:
+        raise ValueError(f"{most:,.0f} pages are more than {MOST_EVENTS:,}")
+    chance, popular = random.Random(f"load {seed}"), Popularity(products, exponent)
+    slugs = [each.slug for each in categories()]
+    fastest = pages_per_s / PAGES * (campaign.times if campaign else 1.0)
+    events: list[Event] = []
+    at, visit = 0.0, 0
+    while fastest > 0:
+        at += chance.expovariate(fastest)
+        if at >= seconds:
+            break
+        in_campaign = campaign is not None and campaign.from_s <= at < campaign.until_s
+        # Arrivals are drawn at the fastest rate, and thinned out where it is not.
+        if campaign is not None and not in_campaign and chance.random() >= 1 / campaign.times:
+            continue
+        visit += 1
+        wanted = campaign.products if in_campaign and campaign and chance.random() < campaign.share else ()
+        events.extend(
+            each for each in _walk(chance, visit, at, popular, slugs, wanted) if each.at_s < seconds
+        )
+    events.sort(key=lambda event: event.at_s)
+    return events
+
+
+def _walk(
+    chance: random.Random,
+    visit: int,
+    at: float,
+    popular: Popularity,
+    slugs: Sequence[str],
+    wanted: Sequence[int],
+) -> Iterator[Event]:
+    """The pages of one visit."""
+    pages = min(MOST_PAGES, 1 + int(chance.expovariate(1 / (PAGES - 0.5))))
+    last = 0
+    for number in range(pages):
+        if number:
+            at += chance.expovariate(1 / THINK_S)
+        drawn = chance.random()
+        if wanted and (number == 0 or drawn < 0.5):
+            last = chance.choice(wanted)
+            yield Event(at, visit, Page.PRODUCT, product=last)
+        elif drawn < 0.58:
+            last = popular.pick(chance.random())
+            yield Event(at, visit, Page.PRODUCT, product=last)
+        elif drawn < 0.82:
+            # Few go beyond the first page.
+            yield Event(
+                at, visit, Page.CATEGORY, text=chance.choice(slugs), list_page=1 + int(chance.expovariate(2))
+            )
+        elif drawn < 0.92:
+            yield Event(at, visit, Page.HOME)
+        else:
+            yield Event(at, visit, Page.SEARCH, text=chance.choice(SEARCHES))
+    if last and chance.random() < BUYS:
+        yield Event(at + chance.expovariate(1 / THINK_S), visit, Page.BUY, product=last)
+
+
+# --- over HTTP --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a page.
+
+    Args:
+        at_s: when it was wanted.
+        took_s: from then to the last byte.
+        server_s: from the moment it was asked for to the last byte.
+        ok: it was answered as it should, in time.
+    """
+
+    at_s: float
+    page: Page
+    took_s: float
+    server_s: float
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What visitors saw.
+
+    Args:
+        wanted, answered, failed: pages. Those that nobody got to in time have failed.
+        p50_s, p95_s, p99_s: of all pages that were answered, from the moment they were wanted; None of none.
+        product_p95_s: of product pages.
+        per_s: (second, pages answered, failed, p95 of that second).
+    """
+
+    wanted: int
+    answered: int
+    failed: int
+    p50_s: float | None
+    p95_s: float | None
+    p99_s: float | None
+    product_p95_s: float | None
+    per_s: Sequence[tuple[int, int, int, float]]
+
+
+def drive(
+    url: str,
+    events: Sequence[Event],
+    *,
+    connections: int = MOST_CONNECTIONS,
+    customers: int = 1,
+    stop: Callable[[], bool] = lambda: False,
+) -> list[Outcome]:
+    """Ask a shop for all these pages, each when it is wanted.
+
+    Args:
+        url: http://127.0.0.1:port; another host is refused.
+        customers: who can sign in: numbers from 1.
+        stop: asked often; True ends it early.
+
+    Raises:
+        ValueError: the shop is not on this machine.
+    """
+    address = urlsplit(url)
+    if address.hostname not in ("127.0.0.1", "::1", "localhost"):
+        raise ValueError("visitors are sent to this machine only")
+    waiting: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+    outcomes: list[Outcome] = []
+    lock = threading.Lock()
+    began = time.perf_counter() + 0.05
+
+    def visit_all() -> None:
+        visitor = _Visitor(address.hostname or "", address.port or 80, customers)
+        while (event := waiting.get()) is not None:
+            asked = time.perf_counter()
+            late = asked - began - event.at_s
+            ok = late < WAITS_S and not stop() and visitor.visit(event)
+            done = time.perf_counter()
+            outcome = Outcome(event.at_s, event.page, done - began - event.at_s, done - asked, ok)
+            with lock:
+                outcomes.append(outcome)
+        visitor.close()
+
+    threads = [
+        threading.Thread(target=visit_all, name="visitor", daemon=True)
+        for _ in range(max(1, min(connections, MOST_CONNECTIONS)))
+    ]
+    for thread in threads:
+        thread.start()
+    for event in events:
+        while (early := began + event.at_s - time.perf_counter()) > 0 and not stop():
+            time.sleep(min(early, 0.2))
+        if stop():
+            break
+        waiting.put(event)
+    for _ in threads:
+        waiting.put(None)
+    for thread in threads:
+        thread.join(WAITS_S * 2)
+    return outcomes
+
+
+def measure(outcomes: Sequence[Outcome], *, wanted: int | None = None, from_s: float = 0.0) -> Measured:
+    """Put outcomes together; those wanted before ``from_s`` are left out, as a shop's first seconds may be."""
+    counted = [each for each in outcomes if each.at_s >= from_s]
+    good = sorted(each.took_s for each in counted if each.ok)
+    products = sorted(each.took_s for each in counted if each.ok and each.page is Page.PRODUCT)
+    seconds: dict[int, list[Outcome]] = {}
+    for each in counted:
+        seconds.setdefault(int(each.at_s), []).append(each)
+    return Measured(
+        wanted=len(counted) if wanted is None else wanted,
+        answered=len(good),
+        failed=(len(counted) if wanted is None else wanted) - len(good),
+        p50_s=quantile(good, 0.5),
+        p95_s=quantile(good, 0.95),
+        p99_s=quantile(good, 0.99),
+        product_p95_s=quantile(products, 0.95),
+        per_s=[
+            (
+                second,
+                sum(each.ok for each in found),
+                sum(not each.ok for each in found),
+                quantile(sorted(each.took_s for each in found), 0.95) or 0.0,
+            )
+            for second, found in sorted(seconds.items())
+        ],
+    )
+
+
+def quantile(ordered: Sequence[float], share: float) -> float | None:
+    """The value that ``share`` of these (sorted) do not exceed; None of none."""
+    return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else None
+
+
+class _Visitor:
+    """One connection, and whoever uses it."""
+
+    def __init__(self, host: str, port: int, customers: int) -> None:
+        self._connection = http.client.HTTPConnection(host, port, timeout=WAITS_S)
+        self._customers = customers
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def visit(self, event: Event) -> bool:
+        try:
+            if event.page is Page.BUY:
+                return self._buy(event)
+            return self._ask("GET", _path(event)) == 200
+        except (OSError, http.client.HTTPException):
+            self._connection.close()
+            return False
+
+    def _buy(self, event: Event) -> bool:
+        # One session for each order: what visitors share is the connection only.
+        who = 1 + event.visit % self._customers
+        cookie: dict[str, str] = {}
+        if self._ask("POST", "/sign-in", {"customer": str(who)}, cookie) != 303:
+            return False
+        if self._ask("POST", "/cart", {"product": str(event.product), "pieces": "1"}, cookie) != 303:
+            return False
+        key = f"visit-{event.visit}-{int(event.at_s * 1000)}"
+        # Sold out, or an empty wallet, is an answer, too.
+        return self._ask("POST", "/checkout", {"order_key": key}, cookie) in (200, 303, 409, 422)
+
+    def _ask(
+        self, method: str, path: str, form: dict[str, str] | None = None, cookie: dict[str, str] | None = None
+    ) -> int:
+        headers = {"X-Shop-Traffic": "1", "Sec-Fetch-Site": "same-origin"}
+        body = None
+        if form is not None:
+            body = urlencode(form)
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        if cookie:
+            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookie.items())
+        self._connection.request(method, path, body=body, headers=headers)
+        answer = self._connection.getresponse()
+        answer.read()
+        if cookie is not None:
+            for line in answer.headers.get_all("Set-Cookie") or ():
+                name, _, value = line.partition(";")[0].partition("=")
+                cookie[name.strip()] = value.strip()
+        return answer.status
+
+
+def _path(event: Event) -> str:
+    match event.page:
+        case Page.PRODUCT:
+            return f"/product/{event.product}"
+        case Page.CATEGORY:
+            return f"/category/{quote(event.text)}?page={event.list_page}"
+        case Page.SEARCH:
+            return f"/search?{urlencode({'q': event.text})}"
+        case _:
+            return "/"
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Drive a shop and print what was measured. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m dashboard.demo.load", description=__doc__)
+    add = parser.add_argument
+    add("--url", required=True)
+    add("--pages-per-s", type=float, required=True)
+    add("--seconds", type=float, required=True)
+    add("--products", type=int, required=True)
+    add("--customers", type=int, default=1)
+    add("--seed", type=int, default=42)
+    add("--connections", type=int, default=MOST_CONNECTIONS)
+    add("--from-s", type=float, default=0.0, help="pages wanted before are not counted")
+    add("--campaign", help="from,until,times,products as in 10,40,5,1-20")
+    args = parser.parse_args(given)
+    campaign = None
+    if args.campaign:
+        begin, end, times, which = args.campaign.split(",")
+        first, _, last = which.partition("-")
+        campaign = Campaign(float(begin), float(end), float(times), range(int(first), int(last or first) + 1))
+    events = plan(args.pages_per_s, args.seconds, products=args.products, seed=args.seed, campaign=campaign)
+    outcomes = drive(args.url, events, connections=args.connections, customers=args.customers)
+    counted = sum(event.at_s >= args.from_s for event in events)
+    sys.stdout.write(json.dumps(asdict(measure(outcomes, wanted=counted, from_s=args.from_s))) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
