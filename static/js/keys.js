@@ -27,6 +27,16 @@
     } else if (key === ' ' && at.matches('a.k')) { const box = at.closest('tr').querySelector('input'); if (box && !box.disabled) { e.preventDefault(); box.click(); } }
   });
 
+  // What was typed into a value's form goes only with a yes. A form that came back refused counts as typed.
+  let sent = false;
+  const dirty = () => !sent && [...id('edit-form')?.elements || []].some(f => 'unsaved' in f.dataset || f.matches('textarea, input:not([type=hidden], [type=checkbox])') && f.value !== f.defaultValue);
+  document.addEventListener('click', e => {
+    const a = e.target.closest('a[href]');
+    if (a && !a.download && !e.ctrlKey && !e.metaKey && !e.shiftKey && dirty()) { if (confirm('What you typed is not saved yet. Throw it away?')) sent = true; else { e.preventDefault(); e.stopImmediatePropagation(); } }
+  }, true);
+  on('submit', e => { if (e.target.method === 'post') sent = true; });
+  addEventListener('beforeunload', e => { if (dirty()) e.preventDefault(); });
+
   // ticks
   const boxes = () => [...document.querySelectorAll('#ticked tbody input')];
   function count() {
@@ -46,7 +56,7 @@
     if (open === undefined && (at === document.body || at.id === 'keys-detail-h') && seen(last) && last.isConnected) last.focus();
   }
   const fresh = () => { mark(); count(); const row = document.querySelector('tr[aria-selected]'); row?.scrollIntoView({ block: 'nearest' }); document.querySelector('.tree [aria-current]')?.scrollIntoView({ block: 'nearest' }); const form = id('edit-form'); if (form && !form.contains(document.activeElement)) (form.querySelector('[aria-invalid], textarea, input:not([type=hidden])'))?.focus(); };
-  on('htmx:after:swap', fresh); fresh();
+  on('htmx:after:swap', () => { sent = false; fresh(); }); fresh();
 
   // A TTL counts down by the second; at its end the key is read again.
   const ends = new WeakMap(), two = n => String(n).padStart(2, '0');
