@@ -85,8 +85,7 @@ class Automatic:
 
         def note(lookups: Sequence[ProbeLookups]) -> None:
             with unit_of_work(self._runtime, ACTOR) as work:
-                if caches.find_cache(work, cache.id) is not None:
-                    monitoring.record_probe_lookups(work, cache.id, lookups)
+                _note(work, cache.id, lookups)
 
         try:
             with unit_of_work(self._runtime, ACTOR) as work:
@@ -272,7 +271,7 @@ class _Journal:
         with unit_of_work(self._runtime, ACTOR) as work:
             jobs.let_go_soon(work)
             store.commit_soon(work.session)
-            monitoring.record_probe_lookups(work, self._begun.cache.id, lookups)
+            _note(work, self._begun.cache.id, lookups)
 
     def tell(self, progress: ScanProgress) -> None:
         """Show how far it is, once a second.
@@ -293,6 +292,12 @@ class _Journal:
                 jobs.fence(work, self._control.job)
         except StoreUnavailable:
             return  # the next checkpoint waits for PostgreSQL
+
+
+def _note(work: UnitOfWork, cache_id: int, lookups: Sequence[ProbeLookups]) -> None:
+    # It may have been removed meanwhile, with its hit ratio.
+    if caches.find_cache(work, cache_id) is not None:
+        monitoring.record_probe_lookups(work, cache_id, lookups)
 
 
 def _lock(work: UnitOfWork, control: Control) -> Scan:

@@ -166,14 +166,19 @@ def test_a_url_that_can_not_be_decrypted_fails_the_scan(
 
 
 def test_a_removed_cache_takes_its_scan_along(
-    live_runtime: Runtime, cache: Cache, raw: redis.Redis, worker: None
+    live_runtime: Runtime, cache: Cache, raw: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     with as_cli(live_runtime) as work:
         service.set_limits(work, cache.id, ScanLimits(keys_per_s=20))
     scan = start(live_runtime, cache)
+    runner = Runner(live_runtime, jobs.handlers(live_runtime))
+    runner.start()
     wait_until(lambda: get(live_runtime, scan).progress.looked_at > 0, "it has begun")
     with as_cli(live_runtime) as work:
         caches.delete_cache(work, cache.id)
+    wait_until(lambda: runner.running == 0, "the worker lets go of it")
+    runner.stop()
+    assert [record.message for record in caplog.records if record.exc_info] == []
     for table in ("keyspace_scan", "keyspace_limits", "keyspace_snapshot", "keyspace_checkpoint", "job"):
         assert value(live_runtime.database, f"SELECT count(*) FROM {table}") == 0
 
