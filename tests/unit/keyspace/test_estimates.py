@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from dashboard.keyspace.types import Estimate, Kind, Snapshot
-from tests.unit.keyspace.test_collector import Row, collected, find, shot
+from tests.support.collected import Row, collected, find, shot
 
 KEYSPACE = 20_000
 LOOKED_AT = 1_000
