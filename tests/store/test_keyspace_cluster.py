@@ -52,7 +52,7 @@ def keys(cluster: Servers) -> Counter[bytes]:
     client = RedisCluster(
         startup_nodes=[ClusterNode("127.0.0.1", port) for port in cluster.processes],  # type: ignore[no-untyped-call]
         protocol=2,
-        socket_timeout=2,
+        socket_timeout=20,
     )
     for port in primaries_of(cluster):
         with redis.Redis(port=port) as node:
