@@ -17,6 +17,7 @@ _COMMANDS = {
     "health": ("dashboard.cli.health", "health"),
     "policies": ("dashboard.cli.policies", "policies"),
     "purge": ("dashboard.cli.purge", "purge"),
+    "scan": ("dashboard.cli.scan", "scan"),
     "user": ("dashboard.cli.users", "user"),
     "web": ("dashboard.cli.serve", "web"),
     "worker": ("dashboard.cli.serve", "worker"),
