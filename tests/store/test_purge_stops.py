@@ -127,19 +127,20 @@ def test_a_tag_is_purged_on_a_full_server_that_evicts_nothing(raw: redis.Redis, 
 def test_beyond_its_approval_it_ends_what_it_began_and_an_exact_approval_is_enough(
     raw: redis.Redis, cache: Connection
 ) -> None:
-    fill(raw, 15_000)
+    fill(raw, 30_000)
+    # With the library, acting takes longer than finding: some of what was begun waits for its turn.
+    raw.set("cachewarden:policies", "{}")
     journal = MemoryJournal()
     with pytest.raises(engine.Exceeded, match="more keys than were approved"):
-        purge(cache, Plan(BY_PREFIX), cap=12_010, journal=journal, limits=SOME_AT_A_TIME)
+        purge(cache, Plan(BY_PREFIX), cap=24_010, journal=journal)
     # Nothing is left half-way: who cancels now is told exactly what was done.
     assert not journal.segments
     left = len(list(raw.scan_iter("product:*", count=1000)))
-    assert 0 < journal.progress.touched == 15_000 - left <= 12_010
+    assert 0 < journal.progress.touched == 30_000 - left <= 24_010
     again = preview(cache, BY_PREFIX)
     assert again.keys == left
-    cap = journal.progress.touched + again.cap
-    done = purge(cache, Plan(BY_PREFIX), cap=cap, journal=journal, limits=SOME_AT_A_TIME)
-    assert done.touched == 15_000 and not list(raw.scan_iter("product:*", count=1000))
+    done = purge(cache, Plan(BY_PREFIX), cap=journal.progress.touched + again.cap, journal=journal)
+    assert done.touched == 30_000 and not list(raw.scan_iter("product:*", count=1000))
 
 
 def test_however_many_claim_at_once_no_more_are_begun_than_approved() -> None:
