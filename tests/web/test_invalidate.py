@@ -149,18 +149,18 @@ def test_a_wrong_question_is_refused(operator: FlaskClient, runtime: Runtime, qu
 def test_what_runs_is_said_on_every_page(viewer: FlaskClient, runtime: Runtime) -> None:
     cache = add_cache(runtime)
     purges.in_state(runtime, cache.id, State.PAUSED)
-    assert 'id="nav-running">1 paused</span>' in shown(viewer, "/audit")
+    assert 'id="nav-running">1\u00a0paused</span>' in shown(viewer, "/audit")
     waiting = purges.in_state(runtime, cache.id, State.WAITING)
-    assert 'id="nav-running">1 waiting, 1 paused</span>' in shown(viewer, "/audit")
+    assert 'id="nav-running">1\u00a0waiting, 1\u00a0paused</span>' in shown(viewer, "/audit")
     purges.move(runtime, waiting.number, Verb.CANCEL)
     purges.in_state(runtime, cache.id, State.RUNNING)
     purges.in_state(runtime, cache.id, State.WAITING)
     for path in ("/audit", "/caches", f"/caches/{cache.id}/overview", f"/caches/{cache.id}/policies"):
-        assert 'id="nav-running">1 running, 1 waiting</span>' in shown(viewer, path)
+        assert 'id="nav-running">1\u00a0running, 1\u00a0waiting</span>' in shown(viewer, path)
     # A page that asks by itself brings it anew.
     for path in ("/caches", f"/caches/{cache.id}/overview", f"{base(cache.id)}/live"):
         part = shown(viewer, path, headers=ROUND)
-        assert 'id="nav-running" hx-swap-oob="outerMorph">1 running, 1 waiting</span>' in part
+        assert 'id="nav-running" hx-swap-oob="outerMorph">1\u00a0running, 1\u00a0waiting</span>' in part
 
 
 def test_a_page_where_nothing_happens_hears_of_what_others_begin(
