@@ -80,6 +80,15 @@ class Settings(BaseSettings):
         description="When set, /metrics asks for it as a bearer token. Unset: /metrics answers only on"
         " loopback addresses.",
     )
+    lab: bool = Field(
+        default=False,
+        description="Offer the scenario lab. Its runs load the worker's machine and start servers of their own"
+        " there, which need the extra embedded. The same for web and worker.",
+    )
+    shop_url: str | None = Field(
+        default=None,
+        description="Address of the demo store, http:// or https://, for the navigation. Unset: no entry.",
+    )
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod
@@ -87,6 +96,14 @@ class Settings(BaseSettings):
         return (
             [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         )
+
+    @field_validator("shop_url")
+    @classmethod
+    def _web_only(cls, value: str | None) -> str | None:
+        # It becomes a link: nothing that runs may stand in it.
+        if value and value.partition(":")[0].lower() not in ("http", "https"):
+            raise ValueError("takes an address that begins with http:// or https://")
+        return value or None
 
     @field_validator("database_url")
     @classmethod

@@ -10,7 +10,7 @@ from dashboard.invalidation import service as invalidation
 from dashboard.monitoring import service as monitoring
 from dashboard.monitoring.types import StatusKind
 from dashboard.overview.types import WORST_FIRST
-from dashboard.web.context import find_actor, open_work
+from dashboard.web.context import find_actor, open_work, runtime
 
 _CACHE_PAGES = {
     "overview.overview": "overview",
@@ -37,6 +37,7 @@ _SECTIONS = {
     "connections": "caches",
     "audit": "audit",
     "settings": "settings",
+    "lab": "lab",
 }
 
 
@@ -68,6 +69,8 @@ class Chrome:
         cache: the one this page is about.
         watched: where the navigation leads: this cache, or the first by name.
         running: purges under way, of all caches, in words; empty: none.
+        has_lab: the scenario lab is offered.
+        shop_url: of the demo store; None: there is none.
     """
 
     user_name: str = ""
@@ -78,6 +81,8 @@ class Chrome:
     watched: CacheLink | None = None
     running: str = ""
     section: str = ""
+    has_lab: bool = False
+    shop_url: str | None = None
 
 
 def build() -> Chrome:
@@ -102,6 +107,8 @@ def build() -> Chrome:
         watched=cache or next(iter(links), None),
         running=running,
         section=_section(),
+        has_lab=runtime().settings.lab,
+        shop_url=runtime().settings.shop_url,
     )
 
 

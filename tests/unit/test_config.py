@@ -28,6 +28,8 @@ def test_the_secret_key_is_required() -> None:
         ("CACHEWARDEN_HIT_RATIO_TARGET", "80", "less than 1"),
         ("CACHEWARDEN_LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
         ("CACHEWARDEN_SECURE_COOKIES", "maybe", "boolean"),
+        ("CACHEWARDEN_LAB", "perhaps", "boolean"),
+        ("CACHEWARDEN_SHOP_URL", "javascript:alert(1)", "http:// or https://"),
     ],
 )
 def test_a_wrong_value_is_named(
