@@ -115,12 +115,6 @@ def list_scans(
     return store.list_scans(work.session, cache_id, before=before, limit=limit)
 
 
-def under_way(work: UnitOfWork) -> int:
-    """How many scans of all caches are not over."""
-    require(work.actor, Role.VIEWER)
-    return store.count_open(work.session)
-
-
 def end(
     work: UnitOfWork,
     scan: Scan,

@@ -4,7 +4,7 @@ from dashboard.keyspace.limits import limits, set_limits
 from dashboard.keyspace.looks import take_sample
 from dashboard.keyspace.names import FOLDED, OTHER, pattern_of
 from dashboard.keyspace.panel import panel
-from dashboard.keyspace.scans import cancel_scan, find_scan, get_scan, list_scans, start_scan, under_way
+from dashboard.keyspace.scans import cancel_scan, find_scan, get_scan, list_scans, start_scan
 from dashboard.keyspace.snapshots import (
     get_snapshot,
     growth,
@@ -33,5 +33,4 @@ __all__ = [
     "set_limits",
     "start_scan",
     "take_sample",
-    "under_way",
 ]

@@ -190,12 +190,6 @@ def list_scans(session: Session, cache_id: int, *, before: int | None = None, li
     return [_scan(row) for row in found]
 
 
-def count_open(session: Session) -> int:
-    """Scans of all caches that are not over."""
-    query = select(func.count()).select_from(KeyspaceScanRow).where(KeyspaceScanRow.state.in_(_OPEN))
-    return session.execute(query).scalar_one()
-
-
 def change_scan(session: Session, number: int, *, state: State | None = None, **values: Any) -> None:
     """Store what changed of a scan that is locked; a new state raises the revision."""
     if state is not None:
