@@ -11,7 +11,8 @@ from contextlib import ExitStack, closing
 from waitress.server import create_server
 
 from dashboard.demo.policies import DOCUMENT
-from dashboard.demo.shop.app import Links, create_shop
+from dashboard.demo.shop.app import create_shop
+from dashboard.demo.shop.links import Links
 from dashboard.demo.shop.modes import Modes
 from dashboard.demo.shop.pages import Shop
 from dashboard.demo.shop.schema import SCHEMA

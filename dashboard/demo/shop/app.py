@@ -1,29 +1,16 @@
 """The demo's shop as a web application of its own."""
 
-from dataclasses import dataclass
+from flask import Flask, request
+from jinja2 import StrictUndefined
+from werkzeug.exceptions import Forbidden
 
-from flask import Flask
-
-from dashboard.demo.shop import views
+from dashboard.demo.shop import views, words
+from dashboard.demo.shop.links import NOWHERE, Links
 from dashboard.demo.shop.pages import Shop
+from dashboard.web import headers, params, resources
+from dashboard.web.formats import FILTERS
 
-
-@dataclass(frozen=True, slots=True)
-class Links:
-    """Where the strip below each page leads.
-
-    Args:
-        dashboard_url: of the dashboard, without a slash at its end; empty: there is none, and no links.
-        cache_id: the dashboard's number of the shop's cache.
-        cache_name: what it is called there.
-    """
-
-    dashboard_url: str = ""
-    cache_id: int | None = None
-    cache_name: str = "demo-store"
-
-
-NOWHERE = Links()
+LARGEST_FORM_BYTES = 64 * 1024
 
 
 def create_shop(shop: Shop, links: Links = NOWHERE) -> Flask:
@@ -31,9 +18,25 @@ def create_shop(shop: Shop, links: Links = NOWHERE) -> Flask:
 
     Args:
         shop: stays the caller's to close.
-        links: where the strip leads.
+        links: where the strip below each page leads.
     """
-    app = Flask("dashboard.demo.shop", static_folder=None)
-
-    app.register_blueprint(views.bp)
+    app = Flask("dashboard.demo.shop", static_folder=None, template_folder=str(resources.folder("templates")))
+    app.url_map.strict_slashes = False
+    app.url_map.converters["int"] = params.IdConverter
+    app.config.update(MAX_CONTENT_LENGTH=LARGEST_FORM_BYTES, MAX_FORM_MEMORY_SIZE=LARGEST_FORM_BYTES)
+    app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.trim_blocks = True
+    app.jinja_env.lstrip_blocks = True
+    app.jinja_env.filters.update(FILTERS, euros=words.euros, amount=words.amount, millis=words.millis)
+    app.jinja_env.globals.update(asset=resources.asset)
+    app.before_request(_check_origin)
+    app.after_request(headers.protect)
+    app.register_blueprint(resources.bp)
+    views.install(app, shop, links)
     return app
+
+
+def _check_origin() -> None:
+    """Refuse what another site makes a browser send."""
+    if request.method not in headers.SAFE_METHODS and not headers.is_from_own_page():
+        raise Forbidden("This request did not come from a page of this shop. Open the page and press again.")

@@ -196,15 +196,18 @@ class Shop:
             news,
         )
 
-    def category(self, slug: str, page: int) -> ListPage:
+    def category(self, slug: str, page: int, site: Json | None = None) -> ListPage:
         """One page of a category.
+
+        Args:
+            site: as ``site`` has it, where it was read already.
 
         Raises:
             Unknown: there is no such category, or page.
         """
         if not 1 <= page <= MOST_PAGES or len(slug) > 60:
             raise Unknown("There is no such page.")
-        categories = {each["id"]: each for each in self.site()["categories"]}
+        categories = {each["id"]: each for each in (site or self.site())["categories"]}
         if slug not in {each["slug"] for each in categories.values()}:
             # What somebody made up gets no key of its own.
             raise Unknown("There is no such category.")
@@ -266,8 +269,8 @@ class Shop:
         wallet = self.modes.shelf.read(wallet_key(customer), lambda: self.store.wallet(customer))
         return None if wallet is None else int(wallet["balance_cents"])
 
-    def cart(self, visitor: Visitor) -> CartPage:
-        """A cart as it is, at the prices that the database has."""
+    def cart(self, visitor: Visitor, site: Json | None = None) -> CartPage:
+        """A cart as it is, at the prices that the database has; ``site`` as for ``category``."""
         why = "Prices and stock straight from the database."
         rows = direct("cart", lambda: self.store.cart(visitor.token), why) if visitor.is_known else ()
         products = self._products([row["product_id"] for row in rows])
@@ -275,7 +278,7 @@ class Shop:
             {**row, "product": products[row["product_id"]]} for row in rows if row["product_id"] in products
         ]
         changed = [line for line in lines if line["price_cents"] != line["seen_cents"]]
-        return CartPage(lines, int(self.site()["delivery_cents"]), changed)
+        return CartPage(lines, int((site or self.site())["delivery_cents"]), changed)
 
     def order(self, visitor: Visitor, number: int) -> Json:
         """An order of the customer's own, with its lines.

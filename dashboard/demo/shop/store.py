@@ -185,7 +185,11 @@ class ShopStore:
 
     def stock(self, number: int) -> Json | None:
         """Pieces in stock; None: there is no such product."""
-        rows = self._all("SELECT pieces FROM inventory WHERE product_id = :id", id=number)
+        rows = self._all(
+            """SELECT pieces, extract(epoch FROM clock_timestamp())::float8 AS read_at
+            FROM inventory WHERE product_id = :id""",
+            id=number,
+        )
         return rows[0] if rows else None
 
     def search(self, words: str, page: int) -> Json:
@@ -222,14 +226,18 @@ class ShopStore:
 
     def row(self, number: int) -> Json | None:
         """Price and stock of a product as they are now, and who changed the price when."""
-        rows = self._all(
+        return self.rows([number]).get(number)
+
+    def rows(self, numbers: Sequence[int]) -> Mapping[int, Json]:
+        """The same of several, by their numbers; those that there are."""
+        found = self._all(
             """SELECT p.id, p.name, p.price_cents, i.pieces, extract(epoch FROM p.changed_at)::float8 AS changed_at,
                 extract(epoch FROM i.changed_at)::float8 AS stock_changed_at,
                 (SELECT by FROM price_change h WHERE h.product_id = p.id ORDER BY h.at DESC, h.id DESC LIMIT 1) AS by
-            FROM product p JOIN inventory i ON i.product_id = p.id WHERE p.id = :id""",
-            id=number,
+            FROM product p JOIN inventory i ON i.product_id = p.id WHERE p.id = ANY(:ids)""",
+            ids=list(numbers),
         )
-        return rows[0] if rows else None
+        return {row["id"]: row for row in found}
 
     def cart(self, token: str) -> Sequence[Json]:
         """What is in a cart, with the price the customer saw and the one it has now."""
