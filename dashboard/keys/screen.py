@@ -530,7 +530,9 @@ def list_view(page: KeyPage, place: Place, frame: Frame, *, extra: Sequence[KeyR
         next_href=next_href,
         next_label="Look further" if page.stopped_early else "Next 100",
         first_href=f"{frame.base}?{place.query(cursor='', before=0, found=0)}" if place.cursor else "",
-        stop_href=f"{frame.base}?{place.query(stops=True)}" if next_href and not shown and not place.stops else "",
+        stop_href=f"{frame.base}?{place.query(stops=True)}"
+        if next_href and not shown and not place.stops
+        else "",
         is_whole=not page.cursor and not place.cursor,
     )
 
