@@ -43,13 +43,14 @@ class Links:
         text = base64.urlsafe_b64encode(key.encode("utf-8", "replace")).rstrip(b"=").decode()
         return self._of_cache("keys", key=text)
 
-    def purge(self, key: str) -> str:
-        """The form that removes a key: by its row where it shows one, else by its name."""
-        kind, _, rest = key.partition(":")
-        number = rest.partition(":")[0]
-        if kind in ("product", "inventory") and number.isdigit():
-            return self._of_cache("invalidate", by="rows", mapping=MAPPING, rows=number)
-        return self._of_cache("invalidate", by="keys", keys=key)
+    def purge(self, *keys: str) -> str:
+        """The form that removes keys: by their rows where all show some, else by their names."""
+        rows = [_row(key) for key in keys]
+        if all(rows):
+            return self._of_cache(
+                "invalidate", by="rows", mapping=MAPPING, rows="\n".join(dict.fromkeys(rows))
+            )
+        return self._of_cache("invalidate", by="keys", keys="\n".join(keys))
 
     def _of_cache(self, page: str, **query: str) -> str:
         if not self.dashboard_url or self.cache_id is None:
@@ -59,3 +60,10 @@ class Links:
 
 
 NOWHERE: Final = Links()
+
+
+def _row(key: str) -> str:
+    """Number of the product whose row a key shows; empty: it shows none."""
+    kind, _, rest = key.partition(":")
+    number = rest.partition(":")[0]
+    return number if kind in ("product", "inventory") and number.isdigit() else ""

@@ -15,6 +15,7 @@ from dashboard.web.formats import duration
 
 MANY: Final = 3
 """Keys of one look that get a row each; those of a larger one share rows."""
+MOST_EXPLAINED: Final = 2
 MODES_SHOWN: Final = (
     ("off", "Off", "Every read goes to the database"),
     ("naive", "Naive", "One TTL for all, no lock, no jitter"),
@@ -99,6 +100,21 @@ class Strip:
     now: datetime
     links: Links
     modes: Sequence[tuple[str, str, str]] = MODES_SHOWN
+
+    @property
+    def explained(self) -> Sequence[Old]:
+        """What is old, one by one; nothing when that is much."""
+        return self.olds if len(self.olds) <= MOST_EXPLAINED else ()
+
+    @property
+    def longest_s(self) -> float | None:
+        """How long what is old can mislead yet; None: not known."""
+        return max((old.ttl_s for old in self.olds if old.ttl_s is not None), default=None)
+
+    @property
+    def purge_all_href(self) -> str:
+        """Where the dashboard removes all that is old."""
+        return self.links.purge(*(old.key for old in self.olds))
 
 
 def examine(shop: Shop, links: Links, touches: Sequence[Touch], database_ms: Sequence[float]) -> Strip:

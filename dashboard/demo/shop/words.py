@@ -21,8 +21,10 @@ def amount(cents: int) -> str:
 
 
 def millis(seconds: float) -> str:
-    """What a page took, in the unit that pages are measured in: ``0.8 ms``, ``41 ms``."""
+    """What a page took, in the unit that pages are measured in: ``0.8 ms``, ``41 ms``, ``0 ms``."""
     taken = seconds * 1000
+    if taken < 0.095:
+        return "<0.1 ms" if taken else "0 ms"
     return f"{taken:.1f} ms" if taken < 9.95 else f"{taken:,.0f} ms"
 
 
