@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from dashboard.demo.lab import bench
+from dashboard.demo.lab.series import clipped
 from dashboard.demo.lab.types import Cancelled, Result, Scenario, Void
 from dashboard.demo.shop.schema import SEED
 from dashboard.embedded.process import EmbeddedError
@@ -49,4 +50,4 @@ def run(
     setup: dict[str, str | float] = {"seed": seed, "processors": os.cpu_count() or 0}
     if quick:
         setup["quick"] = "yes"
-    return replace(result, took_s=time.monotonic() - began, setup={**setup, **result.setup})
+    return replace(clipped(result), took_s=time.monotonic() - began, setup={**setup, **result.setup})
