@@ -4,23 +4,27 @@ Everything is decided beforehand from a seed: visits arrive at random (Poisson),
 with pauses between them. Nobody waits for the shop: when it is slow its queue grows, and every page's time counts from
 the moment it was wanted (so a slow shop can't hide by being asked less, "coordinated omission").
 
-``plan`` is pure. ``drive`` asks a shop over HTTP, with so many connections and so long at most;
-``python -m dashboard.demo.load`` does so in a process of its own and prints what it measured as JSON.
+``plan`` is pure. ``drive`` asks a shop over HTTP, with so many connections and so long at most; ``hurry`` finds out how
+many pages a shop can do. ``python -m dashboard.demo.load`` does so in a process of its own and prints what it measured
+as JSON.
 """
 
 import argparse
 import http.client
 import json
 import math
+import os
 import queue
 import random
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Final
+from http import HTTPStatus
+from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from dashboard.demo.shop.catalogue import Popularity, categories
@@ -46,6 +50,13 @@ SEARCHES: Final = (
 )
 BUYS: Final = 0.04
 """Of all visits, those that end with an order."""
+CUSTOMERS: Final = 6
+"""Whom the shop's sign-in page offers: numbers 1 to this."""
+_KEY: Final = re.compile(rb'name="key" value="([\w-]+)"')
+_TOTAL: Final = re.compile(rb'name="total" value="(\d+)"')
+_TOP_UP: Final = re.compile(rb'name="top_up" value="(\d+)"')
+_ANSWERS: Final = (HTTPStatus.SEE_OTHER, HTTPStatus.CONFLICT)
+"""Of a payment: paid, or sold out meanwhile."""
 
 
 class Page(StrEnum):
@@ -185,8 +196,11 @@ class Outcome:
     Args:
         at_s: when it was wanted.
         took_s: from then to the last byte.
-        server_s: from the moment it was asked for to the last byte.
+        server_s: from the moment it was asked for to the last byte; 0: it was never asked for.
         ok: it was answered as it should, in time.
+        reads, hits, loaded: what the page asked its cache for, found there, and had loaded; as the shop says.
+        queries: that it sent to its database.
+        cache_s: time it spent with its cache.
     """
 
     at_s: float
@@ -194,6 +208,42 @@ class Outcome:
     took_s: float
     server_s: float
     ok: bool
+    reads: int = 0
+    hits: int = 0
+    loaded: int = 0
+    queries: int = 0
+    cache_s: float = 0.0
+
+    @property
+    def ended_at_s(self) -> float:
+        """When its last byte was there."""
+        return self.at_s + self.took_s
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether all of it came from the cache."""
+        return self.ok and 0 < self.reads == self.hits
+
+    def to_row(self) -> list[Any]:
+        """For JSON, short."""
+        return [
+            round(self.at_s, 4),
+            str(self.page),
+            round(self.took_s, 6),
+            round(self.server_s, 6),
+            self.ok,
+            self.reads,
+            self.hits,
+            self.loaded,
+            self.queries,
+            round(self.cache_s, 6),
+        ]
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> "Outcome":
+        """What ``to_row`` made."""
+        at_s, page, *rest = row
+        return cls(at_s, Page(page), *rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +272,8 @@ def drive(
     events: Sequence[Event],
     *,
     connections: int = MOST_CONNECTIONS,
-    customers: int = 1,
+    customers: int = CUSTOMERS,
+    begin_in_s: float = 0.05,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[Outcome]:
     """Ask a shop for all these pages, each when it is wanted.
@@ -230,27 +281,30 @@ def drive(
     Args:
         url: http://127.0.0.1:port; another host is refused.
         customers: who can sign in: numbers from 1.
+        begin_in_s: when the first second begins.
         stop: asked often; True ends it early.
 
     Raises:
         ValueError: the shop is not on this machine.
     """
-    address = urlsplit(url)
-    if address.hostname not in ("127.0.0.1", "::1", "localhost"):
-        raise ValueError("visitors are sent to this machine only")
+    host, port = _local(url)
     waiting: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
     outcomes: list[Outcome] = []
     lock = threading.Lock()
-    began = time.perf_counter() + 0.05
+    began = time.perf_counter() + begin_in_s
 
     def visit_all() -> None:
-        visitor = _Visitor(address.hostname or "", address.port or 80, customers)
+        visitor = _Visitor(host, port, customers)
         while (event := waiting.get()) is not None:
             asked = time.perf_counter()
-            late = asked - began - event.at_s
-            ok = late < WAITS_S and not stop() and visitor.visit(event)
+            is_asked = asked - began - event.at_s < WAITS_S and not stop()
+            ok = is_asked and visitor.visit(event)
             done = time.perf_counter()
-            outcome = Outcome(event.at_s, event.page, done - began - event.at_s, done - asked, ok)
+            took_s, server_s = done - began - event.at_s, done - asked if is_asked else 0.0
+            # It was asked for in time, and came too late.
+            ok = ok and took_s < WAITS_S
+            said = visitor.said if is_asked else _Said()
+            outcome = Outcome(event.at_s, event.page, took_s, server_s, ok, *said.row)
             with lock:
                 outcomes.append(outcome)
         visitor.close()
@@ -271,7 +325,59 @@ def drive(
         waiting.put(None)
     for thread in threads:
         thread.join(WAITS_S * 2)
-    return outcomes
+    with lock:
+        return list(outcomes)
+
+
+def hurry(
+    url: str,
+    events: Sequence[Event],
+    seconds: float,
+    *,
+    connections: int = 16,
+    stop: Callable[[], bool] = lambda: False,
+) -> float:
+    """Ask for one page after the other, without a pause: how many a shop can do.
+
+    Args:
+        url: as of ``drive``.
+        events: what is asked for; from the beginning again where that is too few.
+        seconds: how long.
+
+    Returns:
+        Pages per second that were answered.
+
+    Raises:
+        ValueError: the shop is not on this machine, or there is nothing to ask for.
+    """
+    host, port = _local(url)
+    if not events:
+        raise ValueError("nothing to ask for")
+    lock = threading.Lock()
+    asked = answered = 0
+    began = time.perf_counter()
+
+    def visit_all() -> None:
+        nonlocal asked, answered
+        visitor = _Visitor(host, port, CUSTOMERS)
+        while time.perf_counter() - began < seconds and not stop():
+            with lock:
+                event = events[asked % len(events)]
+                asked += 1
+            if visitor.visit(event) and time.perf_counter() - began < seconds:
+                with lock:
+                    answered += 1
+        visitor.close()
+
+    threads = [
+        threading.Thread(target=visit_all, name="visitor", daemon=True)
+        for _ in range(max(1, min(connections, MOST_CONNECTIONS)))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(seconds + WAITS_S)
+    return answered / seconds
 
 
 def measure(outcomes: Sequence[Outcome], *, wanted: int | None = None, from_s: float = 0.0) -> Measured:
@@ -307,55 +413,105 @@ def quantile(ordered: Sequence[float], share: float) -> float | None:
     return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else None
 
 
+def _local(url: str) -> tuple[str, int]:
+    """Host and port."""
+    address = urlsplit(url)
+    if address.hostname not in ("127.0.0.1", "::1", "localhost"):
+        raise ValueError("visitors are sent to this machine only")
+    return address.hostname, address.port or 80
+
+
+class _Said:
+    """What the shop says that a visit's pages cost it."""
+
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(("all", "hit", "loaded", "queries"), 0)
+        self.cache_s = 0.0
+
+    @property
+    def row(self) -> tuple[int, int, int, int, float]:
+        """As ``Outcome`` has it."""
+        counts = self.counts
+        return counts["all"], counts["hit"], counts["loaded"], counts["queries"], self.cache_s
+
+    def add(self, headers: http.client.HTTPMessage) -> None:
+        """One more answer."""
+        for part in headers.get("X-Shop-Reads", "").split(","):
+            name, _, count = part.strip().partition("=")
+            if name in self.counts and count.isdecimal():
+                self.counts[name] += int(count)
+        for part in headers.get("Server-Timing", "").split(","):
+            name, _, duration = part.strip().partition(";dur=")
+            if name == "cache":
+                self.cache_s += float(duration) / 1000
+
+
 class _Visitor:
     """One connection, and whoever uses it."""
 
     def __init__(self, host: str, port: int, customers: int) -> None:
         self._connection = http.client.HTTPConnection(host, port, timeout=WAITS_S)
         self._customers = customers
+        self.said = _Said()
 
     def close(self) -> None:
         self._connection.close()
 
     def visit(self, event: Event) -> bool:
+        """Whether it went as it should."""
+        self.said = _Said()
         try:
             if event.page is Page.BUY:
                 return self._buy(event)
-            return self._ask("GET", _path(event)) == 200
+            status, _ = self._ask("GET", _path(event))
+            # Not every category has so many pages.
+            return status == HTTPStatus.OK or (status == HTTPStatus.NOT_FOUND and event.list_page > 1)
         except (OSError, http.client.HTTPException):
             self._connection.close()
             return False
 
     def _buy(self, event: Event) -> bool:
         # One session for each order: what visitors share is the connection only.
-        who = 1 + event.visit % self._customers
-        cookie: dict[str, str] = {}
-        if self._ask("POST", "/sign-in", {"customer": str(who)}, cookie) != 303:
+        cookies: dict[str, str] = {}
+        who = {"customer": str(1 + event.visit % self._customers)}
+        if self._ask("POST", "/sign-in", who, cookies)[0] != HTTPStatus.SEE_OTHER:
             return False
-        if self._ask("POST", "/cart", {"product": str(event.product), "pieces": "1"}, cookie) != 303:
+        wanted = {"product": str(event.product), "pieces": "1"}
+        if self._ask("POST", "/cart", wanted, cookies)[0] != HTTPStatus.SEE_OTHER:
             return False
-        key = f"visit-{event.visit}-{int(event.at_s * 1000)}"
-        # Sold out, or an empty wallet, is an answer, too.
-        return self._ask("POST", "/checkout", {"order_key": key}, cookie) in (200, 303, 409, 422)
+        status, page = self._ask("GET", "/checkout", None, cookies)
+        fields = {"key": _KEY, "total": _TOTAL, "top_up": _TOP_UP}
+        found = {name: pattern.search(page) for name, pattern in fields.items()}
+        form = {name: match[1].decode() for name, match in found.items() if match is not None}
+        if status != HTTPStatus.OK or len(form) < len(fields):
+            return False
+        # Wallets never run dry: whoever pays puts the money there first.
+        form["pay"] = "top-up"
+        return self._ask("POST", "/checkout", form, cookies)[0] in _ANSWERS
 
     def _ask(
-        self, method: str, path: str, form: dict[str, str] | None = None, cookie: dict[str, str] | None = None
-    ) -> int:
+        self,
+        method: str,
+        path: str,
+        form: dict[str, str] | None = None,
+        cookies: dict[str, str] | None = None,
+    ) -> tuple[int, bytes]:
         headers = {"X-Shop-Traffic": "1", "Sec-Fetch-Site": "same-origin"}
         body = None
         if form is not None:
             body = urlencode(form)
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-        if cookie:
-            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookie.items())
+        if cookies:
+            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
         self._connection.request(method, path, body=body, headers=headers)
         answer = self._connection.getresponse()
-        answer.read()
-        if cookie is not None:
+        page = answer.read()
+        self.said.add(answer.headers)
+        if cookies is not None:
             for line in answer.headers.get_all("Set-Cookie") or ():
                 name, _, value = line.partition(";")[0].partition("=")
-                cookie[name.strip()] = value.strip()
-        return answer.status
+                cookies[name.strip()] = value.strip()
+        return answer.status, page
 
 
 def _path(event: Event) -> str:
@@ -372,28 +528,63 @@ def _path(event: Event) -> str:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Drive a shop and print what was measured. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m dashboard.demo.load", description=__doc__)
-    add = parser.add_argument
-    add("--url", required=True)
-    add("--pages-per-s", type=float, required=True)
-    add("--seconds", type=float, required=True)
-    add("--products", type=int, required=True)
-    add("--customers", type=int, default=1)
-    add("--seed", type=int, default=42)
-    add("--connections", type=int, default=MOST_CONNECTIONS)
-    add("--from-s", type=float, default=0.0, help="pages wanted before are not counted")
-    add("--campaign", help="from,until,times,products as in 10,40,5,1-20")
-    args = parser.parse_args(given)
+    args = _parser().parse_args(given)
     campaign = None
     if args.campaign:
         begin, end, times, which = args.campaign.split(",")
         first, _, last = which.partition("-")
         campaign = Campaign(float(begin), float(end), float(times), range(int(first), int(last or first) + 1))
     events = plan(args.pages_per_s, args.seconds, products=args.products, seed=args.seed, campaign=campaign)
-    outcomes = drive(args.url, events, connections=args.connections, customers=args.customers)
-    counted = sum(event.at_s >= args.from_s for event in events)
-    sys.stdout.write(json.dumps(asdict(measure(outcomes, wanted=counted, from_s=args.from_s))) + "\n")
+    stop = threading.Event()
+    if args.watched:
+        threading.Thread(target=_until_alone, args=(stop,), name="watch", daemon=True).start()
+    found: Any
+    if args.hurry:
+        found = {"pages_per_s": hurry(args.url, events, args.seconds, stop=stop.is_set)}
+    else:
+        begin_in_s = 0.05 if args.begin_at is None else max(0.05, args.begin_at - time.time())
+        outcomes = drive(
+            args.url,
+            events,
+            connections=args.connections,
+            customers=args.customers,
+            begin_in_s=begin_in_s,
+            stop=stop.is_set,
+        )
+        counted = sum(event.at_s >= args.from_s for event in events)
+        found = (
+            {"wanted": counted, "outcomes": [each.to_row() for each in outcomes]}
+            if args.outcomes
+            else asdict(measure(outcomes, wanted=counted, from_s=args.from_s))
+        )
+    sys.stdout.write(json.dumps(found) + "\n")
     return 0
+
+
+def _until_alone(stop: threading.Event) -> None:
+    """Whoever started us holds the other end of our input: when that is closed, nobody waits for us any more."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    stop.set()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dashboard.demo.load", description=__doc__)
+    add = parser.add_argument
+    add("--url", required=True)
+    add("--pages-per-s", type=float, required=True)
+    add("--seconds", type=float, required=True)
+    add("--products", type=int, required=True)
+    add("--customers", type=int, default=CUSTOMERS)
+    add("--seed", type=int, default=42)
+    add("--connections", type=int, default=MOST_CONNECTIONS)
+    add("--from-s", type=float, default=0.0, help="pages wanted before are not counted")
+    add("--campaign", help="from,until,times,products as in 10,40,5,1-20")
+    add("--begin-at", type=float, help="Unix time of the first second; unset: now")
+    add("--hurry", action="store_true", help="one page after the other without a pause: how many it can do")
+    add("--outcomes", action="store_true", help="print what became of each page")
+    add("--watched", action="store_true", help="end when standard input is closed")
+    return parser
 
 
 if __name__ == "__main__":

@@ -328,7 +328,7 @@ def _measured(response: Response) -> Response:
         touches = g.touches
         counts = {kind: sum(each.result == kind for each in touches) for kind in ("hit", "loaded")}
         response.headers["X-Shop-Reads"] = (
-            f"all={len(touches)}, hit={counts['hit']}, loaded={counts['loaded']}"
+            f"all={len(touches)}, hit={counts['hit']}, loaded={counts['loaded']}, queries={len(g.spent)}"
         )
         cache_ms = sum(each.cache_ms for each in touches)
         response.headers["Server-Timing"] = f"cache;dur={cache_ms:.3f}, db;dur={sum(g.spent):.3f}"
