@@ -82,6 +82,7 @@ class Result:
         scenario: its name.
         sides: the one before first, the cure last.
         chart: name of the series that is charted, and its unit: ("Database, queries/s", "per_s").
+        across: what the chart runs along, and its unit, where that is not the time since each side began.
         checks: all must hold; none for a scenario that only shows.
         sentence: what happened, and why, with numbers.
         notes: what to know: a load that was lowered, a machine that was busy.
@@ -99,6 +100,7 @@ class Result:
     void: str = ""
     took_s: float = 0.0
     setup: Mapping[str, str | float] = field(default_factory=dict)
+    across: tuple[str, str] = ("Time", "s")
 
     @property
     def passed(self) -> bool:
@@ -129,6 +131,7 @@ class Result:
             void=data["void"],
             took_s=data["took_s"],
             setup=dict(data["setup"]),
+            across=(data["across"][0], data["across"][1]),
         )
 
 
