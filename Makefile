@@ -34,7 +34,7 @@ format: $(VENV)/.dev ## Format the code and put the imports in order
 	@$(BIN)/ruff format .
 
 .PHONY: bench
-bench: $(VENV)/.dev ## Measure polling, queries, pages, and the library and purges next to others
+bench: $(VENV)/.dev ## Measure polling, queries, pages, and the library, purges and scans next to others
 	@$(PIP) install --editable '.[dashboard,embedded,dev,bench]'
 	@$(BIN)/python -m benchmarks
 
