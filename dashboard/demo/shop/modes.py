@@ -127,7 +127,7 @@ class Naive:
                 return value
         value, load_ms = _timed(load)
         with suppress(redis.RedisError):
-            self._client.setex(key, self._ttl_s, json.dumps(value))
+            self._client.set(key, json.dumps(value), ex=self._ttl_s)
         _note(key, "loaded", _since(began) - load_ms, load_ms, "It was not there.", value)
         return value
 
@@ -153,7 +153,7 @@ class Naive:
             if missed == "loaded":
                 with suppress(redis.RedisError), self._client.pipeline(transaction=False) as pipe:
                     for name in missing:
-                        pipe.setex(name, self._ttl_s, json.dumps(found[name]))
+                        pipe.set(name, json.dumps(found[name]), ex=self._ttl_s)
                     pipe.execute()
         _note_many(found, hits, missed, _since(began) - load_ms, load_ms, why)
         return {name: found[name] for name in names}

@@ -408,9 +408,9 @@ class Shop:
         row = self.store.row(number) if number <= LARGEST_NUMBER else None
         if row is None:
             raise Unknown("There is no such product.")
-        if cents is not None:
+        if cents is not None and cents != row["price_cents"]:
             row = self.store.set_price(number, cents, by)
-        if pieces is not None:
+        if pieces is not None and pieces != row["pieces"]:
             row = self.store.set_stock(number, pieces)
         if tells_cache:
             self.modes.shelf.drop(product_key(number), stock_key(number))

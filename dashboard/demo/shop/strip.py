@@ -112,6 +112,12 @@ class Strip:
         return max((old.ttl_s for old in self.olds if old.ttl_s is not None), default=None)
 
     @property
+    def latest_by(self) -> str:
+        """Who changed a row last."""
+        start = datetime.min.replace(tzinfo=UTC)
+        return max(self.olds, key=lambda old: old.changed_at or start).by
+
+    @property
     def purge_all_href(self) -> str:
         """Where the dashboard removes all that is old."""
         return self.links.purge(*(old.key for old in self.olds))
