@@ -7,10 +7,12 @@ found by the first test that runs it instead of by somebody looking for an entry
 from collections.abc import Mapping
 
 ACTIONS: Mapping[str, str] = {
+    "auth:link:create": "One-time sign-in link made",
     "auth:password:change": "Own password changed",
     "auth:password:reset": "New password given",
     "auth:session:end-all": "Signed out everywhere",
     "auth:session:sign-in": "Signed in",
+    "auth:session:sign-in-by-link": "Signed in by a one-time link",
     "auth:session:sign-out": "Signed out",
     "auth:token:create": "API token made",
     "auth:token:revoke": "API token revoked",

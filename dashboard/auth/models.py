@@ -42,6 +42,18 @@ class TokenRow(Base):
     last_used_at: Mapped[datetime | None]
 
 
+class LinkRow(Base):
+    """A link that signs an account in once. ``session_version`` is the account's when it was made."""
+
+    __tablename__ = "sign_in_link"
+    __table_args__ = (Index("ix_sign_in_link_user_id", "user_id"),)
+
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("user_account.id", ondelete="CASCADE"))
+    session_version: Mapped[int]
+    expires_at: Mapped[datetime]
+
+
 class ThrottleRow(Base):
     """Wrong tries under one key within one window. Keys are keyed hashes: no name or address is kept."""
 

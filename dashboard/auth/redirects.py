@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 HOME = "/"
 _LONGEST = 2000
-_NOT_AGAIN = ("/sign-in", "/sign-out")
+_NOT_AGAIN = ("/sign-in", "/sign-out", "/welcome")
 
 
 def local_path(wanted: str | None) -> str:

@@ -11,18 +11,20 @@ from datetime import timedelta
 from dashboard import __version__
 from dashboard.access import Role, require
 from dashboard.audit import service as audit
-from dashboard.auth import passwords, store, throttle, tokens
+from dashboard.auth import links, passwords, store, throttle, tokens
 from dashboard.auth.tokens import load_token, revoke_token
 from dashboard.auth.types import (
     Ability,
     AccountPage,
     Closed,
+    DeadLink,
     Drawer,
     MadeToken,
     SignedIn,
     SignInPage,
     User,
     UsersPage,
+    WelcomePage,
     WrongPassword,
 )
 from dashboard.errors import Conflict, Forbidden, InvalidInput, NotFound, Refused, Unauthenticated
@@ -32,6 +34,7 @@ __all__ = [
     "abilities",
     "account_page",
     "change_own_password",
+    "create_link",
     "create_token",
     "create_user",
     "disable_user",
@@ -46,10 +49,12 @@ __all__ = [
     "reset_password",
     "revoke_token",
     "sign_in",
+    "sign_in_by_link",
     "sign_in_page",
     "sign_out",
     "update_role",
     "users_page",
+    "welcome_page",
 ]
 
 LONGEST_NAME = 64
@@ -91,6 +96,52 @@ def sign_in(work: UnitOfWork, name: str, password: str) -> SignedIn | WrongPassw
         store.replace_hash(work.session, user.id, known_hash, passwords.hash_password(password))
     store.touch(work.session, user.id, work.now)
     audit.record(_as(work, user), "auth:session:sign-in", user.name)
+    return SignedIn(user)
+
+
+def create_link(work: UnitOfWork, user_id: int) -> str:
+    """Make a link that signs an account in, once, within ``links.LIFETIME``.
+
+    Returns:
+        Its path and query; the token in it can't be shown again.
+
+    Raises:
+        NotFound: there is no such account.
+        Refused: it is disabled.
+        Forbidden: the actor is not the command line's: nobody makes a way into somebody else's account from a page.
+    """
+    require(work.actor, Role.ADMIN)
+    if work.actor.source != "cli":
+        raise Forbidden("Links are made on the command line only.")
+    user = get_user(work, user_id)
+    if user.is_disabled:
+        raise Refused(
+            f"{user.name} is disabled.", what_to_do=f"Enable it first: cachewarden user enable {user.name}"
+        )
+    return links.insert(work, user)
+
+
+def sign_in_by_link(work: UnitOfWork, token: str) -> SignedIn | DeadLink | Closed:
+    """Sign in whom a link is for, and use it up.
+
+    The result is returned and not raised because the count of tries must be committed.
+
+    Args:
+        token: of the link, as it came.
+    """
+    attempt = throttle.begin_link(work)
+    if attempt.wait_s:
+        if attempt.is_first_refusal:
+            _list_failure(work, None, "Too many wrong links", "refused")
+        return Closed(attempt.wait_s)
+    user = links.take(work, token)
+    if user is None:
+        throttle.failed(work)
+        _list_failure(work, None, "A link that was used, has ended, or is none", "failed")
+        return DeadLink()
+    throttle.link_passed(work)
+    store.touch(work.session, user.id, work.now)
+    audit.record(_as(work, user), "auth:session:sign-in-by-link", user.name)
     return SignedIn(user)
 
 
@@ -367,6 +418,25 @@ def sign_in_page(
         next_path=next_path,
         session_hours=work.settings.session_hours,
         tries_left=outcome.tries_left if isinstance(outcome, WrongPassword) else None,
+        wait_s=outcome.wait_s if isinstance(outcome, Closed) else None,
+    )
+
+
+def welcome_page(
+    work: UnitOfWork, host: str, token: str, *, outcome: DeadLink | Closed | None = None
+) -> WelcomePage:
+    """What a one-time link opens: a button, so that whoever only looks at the address does not use it up.
+
+    Args:
+        outcome: of the last try, if there was one.
+    """
+    user = None if outcome is not None else links.find(work, token)
+    return WelcomePage(
+        host=host,
+        version=__version__,
+        name="" if user is None else user.name,
+        token="" if user is None else token,
+        session_hours=work.settings.session_hours,
         wait_s=outcome.wait_s if isinstance(outcome, Closed) else None,
     )
 

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from dashboard.access import Role
-from dashboard.auth.models import EndedSessionRow, ThrottleRow, TokenRow, UserRow
+from dashboard.auth.models import EndedSessionRow, LinkRow, ThrottleRow, TokenRow, UserRow
 from dashboard.auth.types import Token, User
 
 CLEANED_AT_ONCE = 100
@@ -211,6 +211,39 @@ def delete_tokens(session: Session, user_id: int) -> list[str]:
     """Forget all tokens of an account; their names, in order."""
     query = delete(TokenRow).where(TokenRow.user_id == user_id).returning(TokenRow.name)
     return sorted(session.execute(query, execution_options=_PLAIN).scalars())
+
+
+# --- one-time links ------------------------------------------------------------------------------------
+
+
+def insert_link(session: Session, token_hash: bytes, user: User, *, now: datetime, ends: datetime) -> None:
+    """Keep a link, and forget those that have ended."""
+    session.execute(delete(LinkRow).where(LinkRow.expires_at <= now), execution_options=_PLAIN)
+    session.add(
+        LinkRow(token_hash=token_hash, user_id=user.id, session_version=user.session_version, expires_at=ends)
+    )
+    session.flush()
+
+
+def find_link(session: Session, token_hash: bytes, now: datetime) -> User | None:
+    """Whom a link would sign in, or None when it is worth nothing."""
+    query = (
+        select(UserRow)
+        .join(LinkRow, LinkRow.user_id == UserRow.id)
+        .where(
+            LinkRow.token_hash == token_hash,
+            LinkRow.expires_at > now,
+            LinkRow.session_version == UserRow.session_version,
+            UserRow.is_disabled.is_(False),
+        )
+    )
+    return next(iter(_users(session, query)), None)
+
+
+def delete_link(session: Session, token_hash: bytes) -> bool:
+    """Use a link up; of two who try at once one gets True."""
+    query = delete(LinkRow).where(LinkRow.token_hash == token_hash).returning(LinkRow.user_id)
+    return session.execute(query, execution_options=_PLAIN).first() is not None
 
 
 # --- the sign-in throttle -----------------------------------------------------------------------------

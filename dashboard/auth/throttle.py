@@ -65,6 +65,21 @@ def begin(work: UnitOfWork, account: str) -> Try:
     return Try(wait_s=0, tries_left=left, is_first_refusal=False)
 
 
+def begin_link(work: UnitOfWork) -> Try:
+    """Count a try to sign in by a link, among all of the actor's address: a link names no account."""
+    address = store.count_try(
+        work.session, _address_key(work), None, now=work.now, window=WINDOW, limit=ADDRESS_LIMIT
+    )
+    if address.failures > ADDRESS_LIMIT:
+        return _closed(work, address, ADDRESS_LIMIT)
+    return Try(wait_s=0, tries_left=ADDRESS_LIMIT - address.failures, is_first_refusal=False)
+
+
+def link_passed(work: UnitOfWork) -> None:
+    """The link of the try was good: take the count back."""
+    store.take_try_back(work.session, _address_key(work))
+
+
 def passed(work: UnitOfWork, account: str) -> None:
     """The password of the try was right: forget the pair's wrong ones and take the address's count back."""
     store.take_try_back(work.session, _address_key(work))

@@ -89,6 +89,29 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadLink:
+    """A link that was used before, has ended, or never was one; it is not said which."""
+
+
+@dataclass(frozen=True, slots=True)
+class WelcomePage:
+    """What templates/auth/welcome.html shows.
+
+    Args:
+        name: whom the link signs in; empty: nobody.
+        token: of the link; empty where it is worth nothing.
+        wait_s: None: not closed after too many tries.
+    """
+
+    host: str
+    version: str
+    name: str
+    token: str = field(repr=False)
+    session_hours: int
+    wait_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SignInPage:
     """What templates/auth/sign_in.html shows.
 

@@ -63,6 +63,35 @@ def sign_in_submit() -> Response:
     return render("auth/sign_in.html", page, status=422)
 
 
+@bp.get("/welcome")
+@public
+def welcome() -> Response:
+    """What a one-time link opens; looking at it changes nothing."""
+    if context.find_actor() is not None:
+        return redirect_to("/")
+    with open_work() as work:
+        page = service.welcome_page(work, request.host, request.args.get("token", ""))
+    return render("auth/welcome.html", page, status=200 if page.token else 410)
+
+
+@bp.post("/welcome")
+@public
+def welcome_submit() -> Response:
+    """Sign in by a one-time link."""
+    token = request.form.get("token", "")
+    with open_work() as work:
+        outcome = service.sign_in_by_link(work, token)
+    if isinstance(outcome, SignedIn):
+        context.start_session(outcome.user.id, outcome.user.session_version)
+        return redirect_to("/")
+    with open_work() as work:
+        page = service.welcome_page(work, request.host, token, outcome=outcome)
+    response = render("auth/welcome.html", page, status=429 if isinstance(outcome, Closed) else 410)
+    if isinstance(outcome, Closed):
+        response.headers["Retry-After"] = str(outcome.wait_s)
+    return response
+
+
 @bp.post("/sign-out")
 @requires(Role.VIEWER)
 def sign_out() -> Response:

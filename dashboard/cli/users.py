@@ -69,6 +69,17 @@ def enable(name: str) -> None:
     click.echo(f"{changed.name} can sign in again.")
 
 
+@user.command()
+@click.argument("name")
+@click.option("--url", help="Address of the dashboard, as the account's owner reaches it.", metavar="URL")
+def link(name: str, url: str | None) -> None:
+    """Print a link that signs the account NAME in, once, within 15 minutes."""
+    with _runtime() as runtime, unit(runtime) as work:
+        path = service.create_link(work, service.get_user_by_name(work, name).id)
+        settings = runtime.settings
+    click.echo(f"{(url or f'http://{settings.host}:{settings.port}').rstrip('/')}{path}")
+
+
 @user.command("list")
 def list_() -> None:
     """List all accounts."""

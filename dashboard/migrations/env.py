@@ -9,6 +9,7 @@ import dashboard.invalidation.models
 import dashboard.jobs.models
 import dashboard.keyspace.models
 import dashboard.monitoring.models
+import dashboard.overview.models
 import dashboard.policies.models  # noqa: F401
 from dashboard.db.base import Base
 

@@ -12,6 +12,8 @@ from dashboard.web import guard
 PUBLIC = {
     "auth.sign_in",
     "auth.sign_in_submit",
+    "auth.welcome",
+    "auth.welcome_submit",
     "health.healthz",
     "health.metrics",
     "health.readyz",

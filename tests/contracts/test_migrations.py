@@ -21,6 +21,7 @@ def test_models_and_migrations_agree(migrated: Database) -> None:
     import dashboard.jobs.models
     import dashboard.keyspace.models
     import dashboard.monitoring.models
+    import dashboard.overview.models
     import dashboard.policies.models  # noqa: F401
 
     def is_ours(item: object, name: str | None, kind: str, reflected: bool, compare_to: object) -> bool:

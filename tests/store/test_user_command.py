@@ -167,3 +167,20 @@ def test_a_database_that_is_away_is_said_without_a_traceback(checkout: Path) -> 
     assert done.returncode == 2
     assert "PostgreSQL does not answer" in done.stderr
     assert "Traceback" not in done.stderr and "s3cr3t" not in done.stderr
+
+
+def test_link_prints_an_address_that_signs_in_once(run: Run, live_runtime: Runtime) -> None:
+    people.add_user(live_runtime, "ops")
+    result = run("link", "OPS", "--url", "https://cache.example/")
+    assert result.exit_code == 0, result.output
+    address, _, token = result.output.strip().partition("?token=")
+    assert address == "https://cache.example/welcome"
+    with people.as_nobody(live_runtime) as work:
+        assert isinstance(service.sign_in_by_link(work, token), SignedIn)
+    with people.as_nobody(live_runtime) as work:
+        assert not isinstance(service.sign_in_by_link(work, token), SignedIn)
+
+
+def test_link_of_nobody_says_so(run: Run) -> None:
+    result = run("link", "nobody")
+    assert result.exit_code != 0 and "There is no account" in result.output
