@@ -11,6 +11,7 @@ from types import FrameType
 from dashboard.invalidation import jobs as invalidation
 from dashboard.jobs.runner import Runner
 from dashboard.keyspace import jobs as keyspace
+from dashboard.lab import jobs as lab
 from dashboard.monitoring.jobs import CacheJob, Poller
 from dashboard.policies import jobs as policies
 from dashboard.work import Runtime
@@ -31,9 +32,12 @@ class Worker:
             ],
             upkeep=[policies.apply_retention, invalidation.expire, keyspace.upkeep],
         )
+        handlers = {**invalidation.handlers(runtime), **keyspace.handlers(runtime)}
+        if runtime.settings.lab:
+            handlers |= lab.handlers(runtime)
         self._runner = Runner(
             runtime,
-            {**invalidation.handlers(runtime), **keyspace.handlers(runtime)},
+            handlers,
             beside=[lambda: invalidation.fire_schedules(runtime)],
         )
 

@@ -8,6 +8,7 @@ import dashboard.caches.models
 import dashboard.invalidation.models
 import dashboard.jobs.models
 import dashboard.keyspace.models
+import dashboard.lab.models
 import dashboard.monitoring.models
 import dashboard.overview.models
 import dashboard.policies.models  # noqa: F401

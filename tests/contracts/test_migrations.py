@@ -20,6 +20,7 @@ def test_models_and_migrations_agree(migrated: Database) -> None:
     import dashboard.invalidation.models
     import dashboard.jobs.models
     import dashboard.keyspace.models
+    import dashboard.lab.models
     import dashboard.monitoring.models
     import dashboard.overview.models
     import dashboard.policies.models  # noqa: F401
