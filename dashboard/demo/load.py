@@ -121,7 +121,7 @@ def plan(
 
     Args:
         pages_per_s: on average, outside a campaign.
-        seconds: visits begin within so long; their last pages may come later and are left out.
+        seconds: how long. Visits that began before are under way at the beginning, the last ones go on after the end.
         products: how many there are; number 1 is the most popular (Zipf's law with ``exponent``).
 
     Raises:
@@ -134,7 +134,7 @@ def plan(
     slugs = [each.slug for each in categories()]
     fastest = pages_per_s / PAGES * (campaign.times if campaign else 1.0)
     events: list[Event] = []
-    at, visit = 0.0, 0
+    at, visit = -MOST_PAGES * THINK_S, 0
     while fastest > 0:
         at += chance.expovariate(fastest)
         if at >= seconds:
@@ -146,7 +146,7 @@ def plan(
         visit += 1
         wanted = campaign.products if in_campaign and campaign and chance.random() < campaign.share else ()
         events.extend(
-            each for each in _walk(chance, visit, at, popular, slugs, wanted) if each.at_s < seconds
+            each for each in _walk(chance, visit, at, popular, slugs, wanted) if 0 <= each.at_s < seconds
         )
     events.sort(key=lambda event: event.at_s)
     return events
@@ -542,7 +542,10 @@ def main(given: Sequence[str] | None = None) -> int:
     if args.hurry:
         found = {"pages_per_s": hurry(args.url, events, args.seconds, stop=stop.is_set)}
     else:
-        begin_in_s = 0.05 if args.begin_at is None else max(0.05, args.begin_at - time.time())
+        begin_in_s = 0.05 if args.begin_at is None else args.begin_at - time.time()
+        if begin_in_s < 0:
+            sys.stderr.write("This machine is too busy to have visitors ready in time.\n")
+            return 1
         outcomes = drive(
             args.url,
             events,
