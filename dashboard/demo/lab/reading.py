@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 import redis
 
@@ -15,8 +16,10 @@ from dashboard.demo.shop.modes import Modes
 from dashboard.demo.shop.pages import Shop
 from dashboard.demo.shop.store import ShopStore
 
-LONGEST_S = 15.0
+LONGEST_S: Final = 15.0
 """No single step of a thread takes longer, unless something broke."""
+_LOOK_S: Final = 0.1
+"""How often threads that work are looked at."""
 
 
 class Crew:
@@ -70,16 +73,22 @@ class Crew:
         self._threads.append(thread)
         thread.start()
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float, low: float = 0.0, high: float = 0.0, words: str = "") -> None:
         """Let them work for so long.
+
+        Args:
+            low, high: progress of the run at the beginning and the end of it.
+            words: what they do; empty: no progress is told.
 
         Raises:
             Cancelled: the run is to end.
             Exception: what a thread raised.
         """
-        ends = time.monotonic() + seconds
-        while (left := ends - time.monotonic()) > 0:
-            self._bench.wait(min(left, 0.1))
+        began = time.monotonic()
+        while (left := began + seconds - time.monotonic()) > 0:
+            if words:
+                self._bench.progress(low + (high - low) * (1 - left / seconds), words)
+            self._bench.wait(min(left, _LOOK_S))
             self._raise()
 
     def finish(self, share: Callable[[], float], low: float, high: float, words: str) -> None:
@@ -95,7 +104,7 @@ class Crew:
         """
         while any(thread.is_alive() for thread in self._threads):
             self._bench.progress(low + (high - low) * share(), words)
-            self.wait(0.1)
+            self.wait(_LOOK_S)
         self._raise()
 
     def _raise(self) -> None:
