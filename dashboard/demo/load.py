@@ -161,7 +161,8 @@ def _walk(
     wanted: Sequence[int],
 ) -> Iterator[Event]:
     """The pages of one visit."""
-    pages = min(MOST_PAGES, 1 + int(chance.expovariate(1 / (PAGES - 0.5))))
+    # Rounded down and bounded, this is PAGES on average.
+    pages = min(MOST_PAGES, 1 + int(chance.expovariate(1 / PAGES)))
     last = 0
     for number in range(pages):
         if number:

@@ -5,6 +5,7 @@ Both kinds of load are open loop: who comes when is decided beforehand, and each
 
 import itertools
 import json
+import math
 import os
 import queue
 import random
@@ -256,6 +257,22 @@ class Read:
     ok: bool
 
 
+def p99(reads: Sequence[Read]) -> float | None:
+    """Of all that were read, from the moment each was wanted; None of none."""
+    return quantile(sorted(each.took_s for each in reads if each.ok), 0.99)
+
+
+def p95(reads: Sequence[Read], from_s: float = 0.0, until_s: float = math.inf) -> float | None:
+    """The same, of those that were wanted in this time."""
+    found = (each.took_s for each in reads if each.ok and from_s <= each.at_s < until_s)
+    return quantile(sorted(found), 0.95)
+
+
+def errors(reads: Sequence[Read]) -> float:
+    """Share of the reads that came to nothing."""
+    return sum(not each.ok for each in reads) / len(reads) if reads else 0.0
+
+
 def arrivals(per_s: float, seconds: float, seed: int) -> list[float]:
     """When readers come: at random, so many per second on average."""
     chance = random.Random(f"readers {seed}")
@@ -361,18 +378,22 @@ class Loads:
         self._lock = threading.Lock()
         self._began: list[float] = []
         self._took_s = 0.0
+        self._running = self._most = 0
 
     def __call__(self, *args: Any) -> Any:
         """Call it."""
         began = time.perf_counter()
         with self._lock:
             self._began.append(began)
+            self._running += 1
+            self._most = max(self._most, self._running)
         try:
             return self._load(*args)
         finally:
             took_s = time.perf_counter() - began
             with self._lock:
                 self._took_s += took_s
+                self._running -= 1
 
     @property
     def mean_s(self) -> float:
@@ -383,6 +404,12 @@ class Loads:
         """When they began, in seconds after ``began`` (of ``time.perf_counter``); earlier ones are left out."""
         with self._lock:
             return sorted(at - began for at in self._began if at >= began)
+
+    @property
+    def most_at_once(self) -> int:
+        """How many ran at the same time at most."""
+        with self._lock:
+            return self._most
 
 
 # --- over time ------------------------------------------------------------------------------------------------------
@@ -468,13 +495,13 @@ def by_second(
     return [(number * every_s, put_together(each)) for number, each in sorted(found.items())]
 
 
-def per_second(times: Sequence[float], seconds: float) -> list[tuple[float, float]]:
-    """How many fell into each second, zeros too; what is later than ``seconds`` is left out."""
-    counts = [0] * max(1, int(seconds))
+def per_step(times: Sequence[float], seconds: float, every_s: float = 1.0) -> list[tuple[float, float]]:
+    """How many fell into each stretch of time, zeros too; what is later than ``seconds`` is left out."""
+    counts = [0] * max(1, math.ceil(round(seconds / every_s, 6)))
     for at in times:
-        if 0 <= at < len(counts):
-            counts[int(at)] += 1
-    return [(float(second), float(count)) for second, count in enumerate(counts)]
+        if 0 <= at < seconds:
+            counts[int(at / every_s)] += 1
+    return [(round(number * every_s, 3), float(count)) for number, count in enumerate(counts)]
 
 
 def peak(points: Points, from_s: float = 0.0, until_s: float = float("inf")) -> float | None:
