@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from dashboard.demo.lab.bench import LabBench
 from dashboard.demo.policies import DOCUMENT
 from dashboard.demo.shop import schema
 from dashboard.demo.shop.app import create_shop
@@ -77,3 +78,10 @@ def web_app(shop: Shop, links: Links = LINKS) -> Flask:
 def web(shop: Shop) -> FlaskClient:
     """A browser in front of the shop."""
     return web_app(shop).test_client()
+
+
+@pytest.fixture(scope="session")
+def quick_bench() -> Iterator[LabBench]:
+    """A bench that scenarios share: they leave the shop's rows as they come, and start caches of their own."""
+    with LabBench(quick=True) as bench:
+        yield bench

@@ -1,14 +1,13 @@
 """Lost race: real servers, few rounds, and that the check fails where nothing cures it."""
 
-from dashboard.demo.lab import running
 from dashboard.demo.lab.bench import LabBench
 from dashboard.demo.lab.scenarios import lost_race
 from dashboard.demo.lab.types import Result
 
 
-def test_naive_loses_the_race_and_the_library_does_not() -> None:
-    found = running.run(lost_race.SCENARIO, quick=True)
-    assert found.passed, (found.void, found.checks)
+def test_naive_loses_the_race_and_the_library_does_not(quick_bench: LabBench) -> None:
+    found = lost_race.SCENARIO.run(quick_bench)
+    assert found.passed, found.checks
     naive, cure = found.sides
     rounds = lost_race.QUICK_ROUNDS
     assert (naive.value("Rounds"), cure.value("Rounds")) == (rounds, rounds)
@@ -19,8 +18,7 @@ def test_naive_loses_the_race_and_the_library_does_not() -> None:
     assert Result.from_json(found.to_json()) == found
 
 
-def test_it_fails_with_the_naive_recipe_in_the_cure_s_place() -> None:
-    with LabBench(quick=True) as bench:
-        found = lost_race.race(bench, cure="naive")
+def test_it_fails_with_the_naive_recipe_in_the_cure_s_place(quick_bench: LabBench) -> None:
+    found = lost_race.race(quick_bench, cure="naive")
     assert [check.passed for check in found.checks] == [True, False]
     assert not found.passed

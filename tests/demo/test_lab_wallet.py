@@ -1,14 +1,12 @@
 """Wallet: real servers, a second or two, and that the check fails where nothing cures it."""
 
-from dashboard.demo.lab import running
 from dashboard.demo.lab.bench import LabBench
 from dashboard.demo.lab.scenarios import wallet
 from dashboard.demo.lab.types import Result
 
 
-def test_nobody_reads_a_balance_before_his_last_payment() -> None:
-    found = running.run(wallet.SCENARIO, quick=True)
-    assert not found.void
+def test_nobody_reads_a_balance_before_his_last_payment(quick_bench: LabBench) -> None:
+    found = wallet.SCENARIO.run(quick_bench)
     before, after = found.sides
     for side in (before, after):
         assert (side.value("Payments") or 0) > 0 and (side.value("Balances read") or 0) > 0
@@ -18,9 +16,8 @@ def test_nobody_reads_a_balance_before_his_last_payment() -> None:
     assert Result.from_json(found.to_json()) == found
 
 
-def test_it_fails_with_cache_aside_in_the_cure_s_place() -> None:
-    with LabBench(quick=True) as bench:
-        found = wallet.pay_and_look(bench, cure="naive")
+def test_it_fails_with_cache_aside_in_the_cure_s_place(quick_bench: LabBench) -> None:
+    found = wallet.pay_and_look(quick_bench, cure="naive")
     assert (found.sides[1].value(wallet.SERIES) or 0) > 0
     assert [check.passed for check in found.checks[:2]] == [True, False]
     assert not found.passed

@@ -6,6 +6,7 @@ cache holds the new balance before the payment is over.
 """
 
 import queue
+import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -198,7 +199,7 @@ def pay_and_look(bench: Bench, *, cure: str = "cachewarden") -> Result:
 
 def _side(bench: Bench, store: ShopStore, mode: str, share: float, title: str) -> Side:
     valkey = bench.valkey()
-    found, wallets = _Found(), _Wallets(f"lab-{share}")
+    found, wallets = _Found(), _Wallets(f"lab-{secrets.token_hex(8)}")
     seconds = QUICK_S if bench.is_quick else SECONDS
     with ExitStack() as stack:
         shelves: list[Shelf] = []
