@@ -11,6 +11,7 @@ from dashboard.forecast import views as forecast_views
 from dashboard.invalidation import views as invalidation_views
 from dashboard.keys import views as keys_views
 from dashboard.keyspace import views as keyspace_views
+from dashboard.lab import views as lab_views
 from dashboard.monitoring import views as monitoring_views
 from dashboard.overview import chrome, connections, health, settings
 from dashboard.overview import views as overview_views
@@ -45,7 +46,7 @@ def create_app(runtime: Runtime) -> Flask:
     for blueprint in (
         resources.bp, health.bp, settings.bp, overview_views.bp, connections.bp, monitoring_views.bp,
         policies_views.bp, policies_api.bp, keyspace_views.bp, keys_views.bp, invalidation_views.bp,
-        forecast_views.bp, caches_views.bp, auth_views.bp, audit_views.bp,
+        forecast_views.bp, lab_views.bp, caches_views.bp, auth_views.bp, audit_views.bp,
     ):  # fmt: skip
         app.register_blueprint(blueprint)
     return app

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -57,7 +58,9 @@ def find_job(session: Session, number: int) -> int | None:
 
 def newest(session: Session) -> dict[str, Run]:
     """The newest run of each scenario, without its result."""
-    query = select(*_SHORT).distinct(LabRunRow.scenario).order_by(LabRunRow.scenario, LabRunRow.id.desc())
+    query = (
+        select(*_SHORT).ext(distinct_on(LabRunRow.scenario)).order_by(LabRunRow.scenario, LabRunRow.id.desc())
+    )
     return {row.scenario: _run(row._mapping) for row in session.execute(query)}
 
 
@@ -66,7 +69,7 @@ def latest(session: Session, scenarios: Sequence[str] | None = None) -> Latest:
     query = (
         select(*_SHORT, LabRunRow.result)
         .where(LabRunRow.state.in_(_WITH_RESULT))
-        .distinct(LabRunRow.scenario)
+        .ext(distinct_on(LabRunRow.scenario))
         .order_by(LabRunRow.scenario, LabRunRow.id.desc())
     )
     if scenarios is not None:
