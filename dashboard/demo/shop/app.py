@@ -27,7 +27,9 @@ def create_shop(shop: Shop, links: Links = NOWHERE) -> Flask:
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
-    app.jinja_env.filters.update(FILTERS, euros=words.euros, amount=words.amount, millis=words.millis)
+    app.jinja_env.filters.update(
+        FILTERS, euros=words.euros, amount=words.amount, millis=words.millis, pieces=words.pieces
+    )
     app.jinja_env.globals.update(asset=resources.asset)
     app.before_request(_check_origin)
     app.after_request(headers.protect)

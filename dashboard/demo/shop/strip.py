@@ -10,7 +10,7 @@ from dashboard.demo.shop.links import Links
 from dashboard.demo.shop.modes import NAIVE_TTL_S, Modes
 from dashboard.demo.shop.pages import EDITOR, Shop, product_key, stock_key
 from dashboard.demo.shop.types import DatabaseAway, Touch
-from dashboard.demo.shop.words import euros
+from dashboard.demo.shop.words import euros, pieces
 from dashboard.web.formats import duration
 
 MANY: Final = 3
@@ -271,7 +271,7 @@ def _says(key: str, value: Json, row: Json) -> tuple[str, str] | None:
     if number is not None and key == product_key(number):
         return euros(value["price_cents"]), euros(row["price_cents"])
     if number is not None and key == stock_key(number):
-        return f"{value['pieces']} pieces", f"{row['pieces']} pieces"
+        return pieces(value["pieces"]), pieces(row["pieces"])
     if key.startswith("wallet:"):
         return euros(value["balance_cents"]), euros(row["balance_cents"])
     return None

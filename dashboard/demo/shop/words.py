@@ -28,6 +28,11 @@ def millis(seconds: float) -> str:
     return f"{taken:.1f} ms" if taken < 9.95 else f"{taken:,.0f} ms"
 
 
+def pieces(number: int) -> str:
+    """``1 piece``, ``23 pieces``."""
+    return f"{number:,} {'piece' if number == 1 else 'pieces'}"
+
+
 def cents_of(text: str) -> int | None:
     """Cents of a price as people type it: ``59``, ``59.00``, ``€ 59,5``; None: it is none."""
     found = _PRICE.fullmatch(text.strip().removeprefix("€").strip())
@@ -63,3 +68,7 @@ def delivery(now: datetime) -> str:
     """The weekday of delivery of what is ordered now: two days on, three after six in the evening."""
     days = 2 if now.hour < LAST_HOUR else 3
     return DAYS[(now + timedelta(days=days)).weekday()]
+
+
+FILTERS: Final = (euros, amount, millis, pieces)
+"""Of the templates, by their names."""
