@@ -346,7 +346,7 @@ def hurry(
         seconds: how long.
 
     Returns:
-        Pages per second that were answered.
+        Pages per second that were answered. If none was, it goes on until one is, or nobody would wait any longer.
 
     Raises:
         ValueError: the shop is not on this machine, or there is nothing to ask for.
@@ -356,18 +356,27 @@ def hurry(
         raise ValueError("nothing to ask for")
     lock = threading.Lock()
     asked = answered = 0
+    ended_s = seconds
     began = time.perf_counter()
 
+    def is_over(passed_s: float) -> bool:
+        return passed_s >= (seconds if answered else seconds + WAITS_S)
+
     def visit_all() -> None:
-        nonlocal asked, answered
+        nonlocal asked, answered, ended_s
         visitor = _Visitor(host, port, CUSTOMERS)
-        while time.perf_counter() - began < seconds and not stop():
+        while not stop():
             with lock:
+                if is_over(time.perf_counter() - began):
+                    break
                 event = events[asked % len(events)]
                 asked += 1
-            if visitor.visit(event) and time.perf_counter() - began < seconds:
-                with lock:
+            ok = visitor.visit(event)
+            passed_s = time.perf_counter() - began
+            with lock:
+                if ok and not is_over(passed_s):
                     answered += 1
+                    ended_s = max(ended_s, passed_s)
         visitor.close()
 
     threads = [
@@ -377,8 +386,8 @@ def hurry(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(seconds + WAITS_S)
-    return answered / seconds
+        thread.join(seconds + 2 * WAITS_S)
+    return answered / ended_s
 
 
 def measure(outcomes: Sequence[Outcome], *, wanted: int | None = None, from_s: float = 0.0) -> Measured:

@@ -111,6 +111,11 @@ class Visits:
         return sum(each.ok for each in self.outcomes)
 
     @property
+    def served(self) -> int:
+        """Pages that the shop made, in time or not."""
+        return sum(each.ok or each.reads > 0 for each in self.outcomes)
+
+    @property
     def failed(self) -> int:
         """Pages that were not, or not in time."""
         return self.wanted - self.answered

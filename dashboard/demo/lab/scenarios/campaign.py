@@ -45,6 +45,8 @@ KEPT_UP: Final = 0.9
 TOLERANCE: Final = 0.1
 """Two runs of the same differ by so much on a machine that does other things, too."""
 TOLERANCE_S: Final = 0.002
+TOLERANCE_DATABASE_S: Final = 0.001
+"""Stock and wallets live 30 and 60 s by their policies, and five minutes in the plain recipe: to be right costs that."""
 TOLERANCE_HITS: Final = 0.02
 
 
@@ -177,8 +179,8 @@ def _numbers(visits: Visits, use: DatabaseUse, shop_cpu_s: float) -> tuple[Numbe
 
     product_p95 = visits.quantile(0.95, where=lambda each: each.page is Page.PRODUCT)
     return (
-        Number(TIME_PER_PAGE, share(use.busy_s, visits.answered), "s", LOWER),
-        Number(CPU_PER_PAGE, share(use.cpu_s, visits.answered), "s", LOWER),
+        Number(TIME_PER_PAGE, share(use.busy_s, visits.served), "s", LOWER),
+        Number(CPU_PER_PAGE, share(use.cpu_s, visits.served), "s", LOWER),
         Number(QUERIES, visits.queries / visits.seconds, "per_s", LOWER),
         Number(HIT_RATIO, visits.hit_ratio, "ratio", HIGHER),
         Number("Page p50", took(0.5), "s", LOWER),
@@ -187,7 +189,7 @@ def _numbers(visits: Visits, use: DatabaseUse, shop_cpu_s: float) -> tuple[Numbe
         Number(PRODUCT_P95, product_p95, "s", LOWER),
         Number(HITS_P95, visits.quantile(0.95, lambda each: each.cache_s, _is_cached), "s", LOWER),
         Number("Page from the cache p95", visits.quantile(0.95, where=_is_cached), "s", LOWER),
-        Number("Shop CPU per page", share(shop_cpu_s, visits.answered), "s", LOWER),
+        Number("Shop CPU per page", share(shop_cpu_s, visits.served), "s", LOWER),
         Number("Pages wanted", visits.wanted / visits.seconds, "per_s"),
         Number("Pages answered", visits.answered / visits.seconds, "per_s", HIGHER),
         Number(ERRORS, share(visits.failed, visits.wanted), "ratio", LOWER),
@@ -227,7 +229,7 @@ def _checks(sides: Sequence[Side], kept_up: float | None) -> tuple[Check, ...]:
                 "s",
             )
             for name, s, words in (
-                (TIME_PER_PAGE, 0.0, ""),
+                (TIME_PER_PAGE, TOLERANCE_DATABASE_S, " and 1 ms"),
                 (PRODUCT_P95, TOLERANCE_S, " and 2 ms"),
                 (HITS_P95, TOLERANCE_S, " and 2 ms"),
             )
