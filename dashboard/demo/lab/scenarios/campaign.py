@@ -46,7 +46,7 @@ TOLERANCE: Final = 0.1
 """Two runs of the same differ by so much on a machine that does other things, too."""
 TOLERANCE_S: Final = 0.002
 TOLERANCE_DATABASE_S: Final = 0.001
-"""Stock and wallets live 30 and 60 s by their policies, and five minutes in the plain recipe: to be right costs that."""
+"""Stock lives 30 s by its policy, and five minutes in the plain recipe: to be right costs that."""
 TOLERANCE_HITS: Final = 0.02
 
 

@@ -158,13 +158,14 @@ def _checks(kept: Side) -> tuple[Check, ...]:
 
 def _sentence(kept: Side, lengths: Lengths, pages_per_s: float) -> str:
     failed, recovered = kept.value(ERRORS) or 0.0, kept.value(RECOVERED)
+    peaks = [f"{kept.value(name) or 0:,.0f}" for name in (PEAK_BEFORE, PEAK_AWAY, PEAK_BACK)]
     again = "not before the end" if recovered is None else f"{recovered:.0f} s after its return"
     return (
         f"Redis was dead for {lengths.returns - lengths.dies:.0f} s while {pages_per_s:.0f} pages/s were wanted:"
         f" {failed:.0f} of them failed with Cachewarden. 95% of pages took up to {duration(kept.value(P95_BEFORE))}"
         f" before, {duration(kept.value(P95_AWAY))} without it, {duration(kept.value(P95_AFTER))} afterwards. The"
-        f" database had up to {kept.value(PEAK_BEFORE) or 0:,.0f}, {kept.value(PEAK_AWAY) or 0:,.0f} and, from an empty cache,"
-        f" {kept.value(PEAK_BACK) or 0:,.0f} queries/s; half of its load was gone {again}."
+        f" database had up to {peaks[0]}, {peaks[1]} and, from an empty cache, {peaks[2]} queries/s; half of its load"
+        f" was gone {again}."
     )
 
 
