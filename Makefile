@@ -38,6 +38,10 @@ bench: $(VENV)/.dev ## Measure polling, queries, pages, and the library, purges 
 	@$(PIP) install --editable '.[dashboard,embedded,dev,bench]'
 	@$(BIN)/python -m benchmarks
 
+.PHONY: lab
+lab: $(VENV)/.demo ## Run the scenarios that must pass, three times each (LAB="campaign" for some, LAB="--all" for all)
+	@$(BIN)/cachewarden lab run $(or $(LAB),--acceptance --times 3)
+
 .PHONY: soak
 soak: $(VENV)/.dev ## Ten minutes of random interleavings of the library (MINUTES=1 for less)
 	@$(BIN)/python -m tests.soak $(or $(MINUTES),10)

@@ -15,6 +15,7 @@ _COMMANDS = {
     "db": ("dashboard.cli.serve", "db"),
     "demo": ("dashboard.cli.demo", "demo"),
     "health": ("dashboard.cli.health", "health"),
+    "lab": ("dashboard.cli.lab", "lab"),
     "policies": ("dashboard.cli.policies", "policies"),
     "purge": ("dashboard.cli.purge", "purge"),
     "scan": ("dashboard.cli.scan", "scan"),
