@@ -1,4 +1,4 @@
-"""``cachewarden demo``: everything in one process on this machine, with a live cache to look at."""
+"""``cachewarden demo``: everything in one process on this machine, with a live shop and its cache to look at."""
 
 import contextlib
 import logging
@@ -10,11 +10,14 @@ import threading
 import time
 import urllib.request
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from wsgiref.types import WSGIApplication
 
 import click
+import psycopg
 from pydantic import SecretStr
-from waitress.server import create_server
+from waitress.server import TcpWSGIServer, create_server
 
 from dashboard import migrations
 from dashboard.access import Actor, Role
@@ -22,12 +25,18 @@ from dashboard.app import create_app
 from dashboard.auth import service as auth
 from dashboard.caches import service as caches
 from dashboard.caches.types import CacheForm, Environment
+from dashboard.cli.browser import open_page
 from dashboard.config import Settings, load_settings
+from dashboard.demo import traffic
 from dashboard.demo.policies import FILE, REASON
-from dashboard.demo.traffic import Traffic
+from dashboard.demo.shop import schema
+from dashboard.demo.shop.app import create_shop
+from dashboard.demo.shop.links import Links
+from dashboard.demo.shop.pages import Shop
 from dashboard.embedded import postgres, process, valkey
-from dashboard.errors import ConfigError, NotFound
+from dashboard.errors import ConfigError, Conflict, NotFound
 from dashboard.fleet.url import parse_url
+from dashboard.keyspace import service as keyspace
 from dashboard.policies import service as policies
 from dashboard.work import Runtime, build_runtime, unit_of_work
 from dashboard.worker import start_worker
@@ -35,8 +44,11 @@ from dashboard.worker import start_worker
 ADMIN = "admin"
 CACHE = "demo-store"
 POLL_INTERVAL_S = 5
-VALKEY_CONFIG = {"maxmemory": "64mb", "maxmemory-policy": "allkeys-lru", "slowlog-log-slower-than": "5000"}
+# Less than the whole shop, so that it fills up within minutes.
+VALKEY_CONFIG = {"maxmemory": "10mb", "maxmemory-policy": "allkeys-lru", "slowlog-log-slower-than": "5000"}
 ACTOR = Actor(None, "demo", Role.ADMIN, "cli")
+SCAN_AFTER_S = 20
+SHOP_THREADS = 6
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -45,9 +57,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     "--port", type=click.IntRange(1, 65535), help="Port of the dashboard; unset: 8765, or a free one."
 )
 @click.option("--password", help=f"Password of the account {ADMIN}; unset: a new one at each start.")
-@click.option("--no-traffic", is_flag=True, help="Start the cache without the invented shop's traffic.")
-def demo(port: int | None, password: str | None, no_traffic: bool) -> None:
-    """Start the dashboard, its servers and a cache with traffic on this machine; Ctrl-C ends it all."""
+@click.option("--no-traffic", is_flag=True, help="Start the demo store without anybody in it.")
+@click.option("--no-browser", is_flag=True, help="Open no browser; there is none without a terminal anyway.")
+def demo(port: int | None, password: str | None, no_traffic: bool, no_browser: bool) -> None:
+    """Start the dashboard, a shop with customers and all servers on this machine; Ctrl-C ends it all."""
     for number in SIGNALS:
         # One way to the end for Ctrl-C, `kill` and a closed terminal; what nohup ignores stays ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -55,7 +68,7 @@ def demo(port: int | None, password: str | None, no_traffic: bool) -> None:
     stack = ExitStack()
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            _run(stack, port, password, with_traffic=not no_traffic)
+            _run(stack, port, password, with_traffic=not no_traffic, with_browser=not no_browser)
         _ignore_signals()
         _say("\nStopping ...")
         stack.close()
@@ -71,7 +84,9 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _run(stack: ExitStack, port: int | None, password: str | None, *, with_traffic: bool) -> None:
+def _run(
+    stack: ExitStack, port: int | None, password: str | None, *, with_traffic: bool, with_browser: bool
+) -> None:
     settings = _settings(port)
     folder = settings.data_dir
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -79,38 +94,85 @@ def _run(stack: ExitStack, port: int | None, password: str | None, *, with_traff
     _start_logging(settings, folder / "demo.log")
 
     _say("Starting PostgreSQL and Valkey ...")
+    chosen = settings.port if port is not None else _free_port_near(settings.port)
+    shop_port = _free_port_near(settings.port + 2)
+    url, shop_url = f"http://127.0.0.1:{chosen}", f"http://127.0.0.1:{shop_port}"
+    settings = settings.model_copy(update={"lab": True, "shop_url": shop_url})
     if settings.database_url is None:
         database = stack.enter_context(postgres.start(folder / "postgres"))
         runtime = build_runtime(settings, database_url=database.url)
     else:
         runtime = build_runtime(settings)
+        # That database is somebody's: the shop gets a server of its own.
+        database = stack.enter_context(postgres.start(folder / "shop-postgres"))
     stack.callback(runtime.close)
     cache = stack.enter_context(
         valkey.start(folder / "valkey", port=_free_port_near(settings.port + 1), config=VALKEY_CONFIG)
     )
     migrations.upgrade(runtime.database)
-    signing_in = _ensure_admin(runtime, password)
+    _ensure_shop(database.url)
+    signing_in = _ensure_admin(runtime, password, url)
     cache_id = _ensure_cache(runtime, cache.url)
     _ensure_policies(runtime, cache_id)
 
-    chosen = settings.port if port is not None else _free_port_near(settings.port)
     # Bound before anything else starts: a taken port must not leave a half-started demo.
-    try:
-        server = create_server(create_app(runtime), host="127.0.0.1", port=chosen, threads=8, ident=None)
-    except OSError as error:
-        raise ConfigError(
-            f"Port {chosen} is taken ({error.strerror}).", what_to_do="Choose another --port."
-        ) from None
+    server = _bound(create_app(runtime), chosen, threads=8)
+    shops = traffic.open_shops(
+        database.url, cache.url, traffic.APPLICATIONS if with_traffic else traffic.APPLICATIONS[:1]
+    )
+    stack.callback(traffic.close_shops, shops)
+    _serve_shop(stack, shops[0], shop_port, Links(url, cache_id, CACHE))
     if with_traffic:
-        traffic = Traffic(cache.url)
-        stack.callback(traffic.stop)
-        traffic.start()
+        visitors = traffic.Traffic(shops, cache.url)
+        stack.callback(visitors.stop)
+        visitors.start()
     worker = start_worker(runtime)
     stack.callback(worker.stop)
     stack.callback(server.close)
-    url = f"http://127.0.0.1:{server.effective_port}"
-    threading.Thread(target=_announce, args=(url, signing_in, folder), daemon=True).start()
+    scan = threading.Timer(SCAN_AFTER_S, _scan, (runtime, cache_id))
+    scan.daemon = True
+    stack.callback(scan.cancel)
+    scan.start()
+    told = (url, shop_url, signing_in, folder, with_browser)
+    threading.Thread(target=_announce, args=told, daemon=True).start()
     server.run()
+
+
+def _bound(app: WSGIApplication, port: int, *, threads: int) -> TcpWSGIServer:
+    """A server that holds its port already and answers once it runs.
+
+    Raises:
+        ConfigError: the port is taken.
+    """
+    try:
+        server: TcpWSGIServer = create_server(app, host="127.0.0.1", port=port, threads=threads, ident=None)
+    except OSError as error:
+        raise ConfigError(
+            f"Port {port} is taken ({error.strerror}).", what_to_do="Choose another --port."
+        ) from None
+    return server
+
+
+def _serve_shop(stack: ExitStack, shop: Shop, port: int, links: Links) -> None:
+    server = _bound(create_shop(shop, links), port, threads=SHOP_THREADS)
+    thread = threading.Thread(target=server.run, name="demo-store", daemon=True)
+    stack.callback(thread.join, 5)
+    stack.callback(server.close)
+    thread.start()
+
+
+def _ensure_shop(database_url: str) -> None:
+    """Make the demo store's tables at the first start; whatever was bought since stays."""
+    with psycopg.connect(database_url) as connection:
+        if not schema.exists(connection):
+            _say("Filling the demo store: 10,000 products, 500,000 reviews ...")
+            schema.create(connection)
+
+
+def _scan(runtime: Runtime, cache_id: int) -> None:
+    """Have every key looked at once the shop is busy, so that pages about keys have something to show."""
+    with contextlib.suppress(Conflict, NotFound), unit_of_work(runtime, ACTOR) as work:
+        keyspace.start_scan(work, cache_id)
 
 
 def _settings(port: int | None) -> Settings:
@@ -139,8 +201,21 @@ def _kept_secret(settings: Settings) -> SecretStr:
     return SecretStr(path.read_text().strip())
 
 
-def _ensure_admin(runtime: Runtime, password: str | None) -> str:
-    """Make the account, or give it its password for this start. Returns how to sign in."""
+@dataclass(frozen=True, slots=True)
+class _SigningIn:
+    """How to sign in.
+
+    Args:
+        link: that does so once; empty: none was made.
+        words: by hand.
+    """
+
+    link: str
+    words: str
+
+
+def _ensure_admin(runtime: Runtime, password: str | None, url: str) -> _SigningIn:
+    """Make the account, or give it its password for this start."""
     with unit_of_work(runtime, ACTOR) as work:
         try:
             user = auth.get_user_by_name(work, ADMIN)
@@ -148,14 +223,14 @@ def _ensure_admin(runtime: Runtime, password: str | None) -> str:
             user = None
         if user is not None and password is None and runtime.settings.database_url is not None:
             # A database that is not the demo's own: its accounts are somebody's.
-            return f"the account {user.name} and its password"
+            return _SigningIn("", f"the account {user.name} and its password")
         password = password or secrets.token_urlsafe(12)
         if user is None:
-            auth.create_user(work, ADMIN, Role.ADMIN, password)
+            user = auth.create_user(work, ADMIN, Role.ADMIN, password)
         else:
             auth.enable_user(work, user.id)
             auth.reset_password(work, user.id, password)
-    return f"user {ADMIN}, password {password}"
+        return _SigningIn(url + auth.create_link(work, user.id), f"user {ADMIN}, password {password}")
 
 
 def _ensure_cache(runtime: Runtime, url: str) -> int:
@@ -187,15 +262,24 @@ def _ensure_policies(runtime: Runtime, cache_id: int) -> None:
             policies.apply(work, cache_id, FILE, "json", reason=REASON)
 
 
-def _announce(url: str, signing_in: str, folder: Path) -> None:
-    """Say where the dashboard is, once it answers."""
+def _announce(url: str, shop_url: str, signing_in: _SigningIn, folder: Path, with_browser: bool) -> None:
+    """Say where everything is, once it answers, and open it where somebody sits at a screen."""
     for _ in range(150):
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/healthz", timeout=2) as answer:
             if answer.status == 200:
                 break
         time.sleep(0.2)
-    _say(f"\n  Cachewarden is running:  {url}\n  Sign in:                 {signing_in}\n")
+    _say(f"\n  The demo store:          {shop_url}")
+    _say(f"  Cachewarden is running:  {url}")
+    if signing_in.link:
+        _say(f"  Sign in with one click:  {signing_in.link}")
+        _say(f"  or by hand:              {signing_in.words}")
+        _say("\n  The link works once, within 15 minutes.")
+    else:
+        _say(f"  Sign in:                 {signing_in.words}\n")
     _say(f"  Data and logs are in {folder}. Ctrl-C stops everything.")
+    if with_browser and signing_in.link:
+        open_page(signing_in.link)
 
 
 def _start_logging(settings: Settings, path: Path) -> None:

@@ -1,180 +1,249 @@
-"""The reads and writes of an invented shop, against a real cache: what makes the demo's charts move.
+"""The shop's everyday life, against its real database and cache: what makes the demo's charts move.
 
-It is a customer of the library, not a part of the dashboard: it reads with cache-aside, its wallets are written
-through, its orders invalidate what they took, and how long things stay is for the published policies to say. The shop
-is read-heavy with a few very popular things (Zipf), keeps more than 64 MB would hold, and has its bad minutes: a
-crawler that asks for what nobody reads, and a sale that drops every category at once.
+Visitors look and buy at a bounded rate, through the shop's use cases and as several application instances, each with
+a cache of its own. The shop is read-heavy with a few very popular things (Zipf) and has its bad minutes: a crawler that
+asks for what nobody reads, a sale that drops every category at once, a report that sorts a large set within the cache.
+How they are served is the shop's business: its mode is switched on its pages, and its policies are published.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import random
+import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
-from urllib.parse import urlencode
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Final
 
 import redis
 
-from dashboard.caching import Cache
+from dashboard.demo.load import Event, Page, plan
 from dashboard.demo.policies import DOCUMENT
+from dashboard.demo.shop.catalogue import Popularity, Size
+from dashboard.demo.shop.modes import Modes
+from dashboard.demo.shop.pages import Shop, category_key
+from dashboard.demo.shop.store import ShopStore
+from dashboard.demo.shop.types import DatabaseAway, NotEnough, OutOfStock, ShopError
 
 log = logging.getLogger(__name__)
 
-READS_PER_S = 320.0
-TICK_S = 0.1
-RETRY_S = 1.0
-SALE_EVERY_S = 660.0
+APPLICATIONS: Final = ("shop-web-1", "shop-web-2", "shop-web-3", "shop-jobs")
+PAGES_PER_S: Final = 24.0
+TICK_S: Final = 0.1
+RETRY_S: Final = 1.0
+SALE_EVERY_S: Final = 660.0
+DROPPED_PAGES: Final = 10
+"""Of each category in a sale: more than anybody leafs through."""
 CRAWLER_EVERY_S, CRAWLER_FIRST_S, CRAWLER_FOR_S = 540.0, 240.0, 45.0
-CRAWLER_SHARE = 0.25
-REPORT_EVERY_S = 40.0
-REPORT_KEY, REPORT_MEMBERS = "report:visitors", 60_000
-APPLICATIONS = ("shop-web-1", "shop-web-2", "shop-web-3", "shop-jobs")
-QUERY_S = 0.002
-BOOKINGS_PER_TICK = 0.3
+CRAWLER_PAGES_PER_S: Final = 8.0
+DELIVERY_EVERY_S: Final = 6.0
+REPORT_EVERY_S: Final = 40.0
+REPORT_KEY, REPORT_MEMBERS = "report:visitors", 30_000
+WARM_PRODUCTS: Final = 120
+RESTOCKED: Final = 60
+TOP_UP_CENTS: Final = 20_000
+FIRST_CUSTOMER: Final = 7
+"""Those before are for whoever visits the demo: nobody else spends their money."""
+_SIGNED_IN_EVERY: Final = 3
+"""One visit of so many is a customer's who has signed in."""
+_PLANNED_S: Final = 120.0
+_SETTLES_S: Final = 20.0
+"""A plan begins with nobody in the shop; after so long as many leave as come."""
+_BUSIEST: Final = 1.4
 
 
-@dataclass(frozen=True)
-class Kind:
-    """One prefix: how much of the reads it gets, how many things there are and how large they are.
+def open_shops(database_url: str, redis_url: str, names: Sequence[str] = APPLICATIONS) -> list[Shop]:
+    """The shop, once for each application instance of these names; ``close_shops`` ends them.
 
-    `skew` is the exponent of the Zipf distribution over the things; sizes in bytes.
+    Args:
+        database_url: of a PostgreSQL that has the shop's schema, filled.
     """
-
-    prefix: str
-    share: float
-    things: int
-    skew: float
-    smallest: int
-    largest: int
+    return [
+        Shop(store, Modes(store, redis_url, name, DOCUMENT))
+        for name in names
+        for store in (ShopStore(database_url, connections=4),)
+    ]
 
 
-KINDS = (
-    Kind("product:", 0.44, 26_000, 1.02, 1_500, 9_000),
-    Kind("category:", 0.14, 400, 0.9, 4_000, 16_000),
-    Kind("session:", 0.20, 5_000, 0.8, 400, 900),
-    Kind("news:", 0.10, 200, 1.1, 1_000, 4_000),
-    Kind("inventory:", 0.08, 2_000, 1.2, 60, 120),
-    Kind("wallet:", 0.04, 200, 1.0, 80, 160),
-)
-PRODUCT, CATEGORY, INVENTORY, WALLET = KINDS[0], KINDS[1], KINDS[4], KINDS[5]
-WORDS = (
-    "wool",
-    "linen",
-    "oak",
-    "brass",
-    "quiet",
-    "river",
-    "amber",
-    "stone",
-    "paper",
-    "harbour",
-    "kettle",
-    "lantern",
-)
+def close_shops(shops: Sequence[Shop]) -> None:
+    """Close all connections."""
+    for shop in shops:
+        shop.modes.close()
+        shop.store.close()
 
 
-class Shop:
-    """Decides what the shop reads and writes, and does it.
+class Day:
+    """Decides who wants what of the shop, and does it.
 
-    Args: `caches`, one per application instance, take turns, tick by tick; `reports` is whoever runs its reports,
-    with a client of their own; `seed` makes two runs ask for the same things in the same order; `query` lets a
-    database query take its time, given in seconds.
+    Args:
+        shops: application instances; the last one runs the jobs, visitors come to the others.
+        reports: whoever runs the shop's reports, with a client of their own.
+        size: of the shop.
+        seed: makes two days ask for the same things in the same order.
     """
 
     def __init__(
-        self,
-        caches: Sequence[Cache],
-        reports: redis.Redis,
-        *,
-        seed: int = 2026,
-        query: Callable[[float], object] = lambda seconds: None,
+        self, shops: Sequence[Shop], reports: redis.Redis, size: Size | None = None, *, seed: int = 2026
     ) -> None:
-        self._caches = itertools.cycle(caches)
+        self._web, self._jobs = (shops[:-1] or shops), shops[-1]
         self._reports = reports
-        self._seed = seed
-        self._query = query
+        self._size = size or Size()
         self._random = random.Random(seed)
-        self._popularity = {kind.prefix: _zipf(kind) for kind in KINDS}
-        self._shares = list(itertools.accumulate(kind.share for kind in KINDS))
-        self._filler = " ".join(self._random.choices(WORDS, k=4_000))
-        self._bookings: dict[int, int] = {}
+        self._popular = Popularity(self._size.products)
+        self._events = self._planned(seed)
+        self._next = next(self._events)
+        self._open: set[str] = set()
+        # Orders of an earlier day have other keys, or they would count as paid.
+        self._name = secrets.token_hex(4)
+        self._crawled = 0
+        self._owed = 0.0
+        self._next_delivery_s = 0.0
         self._next_report_s = 10.0
         self._next_sale_s = SALE_EVERY_S
-        self._owed = 0.0
 
     def warm_up(self) -> None:
-        """Load the most popular things, as a shop does before it opens; takes well under a second."""
-        cache = next(self._caches)
-        for kind in KINDS:
-            keys = [_key(kind, number) for number in range(min(kind.things, 600))]
-            cache.get_or_load_many(keys, partial(self._values, kind))
+        """Look at the most popular pages, as a shop does before it opens; takes a second or two.
+
+        Raises:
+            DatabaseAway: PostgreSQL does not answer.
+        """
+        shop = self._web[0]
+        shop.home()
+        for each in shop.site()["categories"]:
+            shop.category(each["slug"], 1)
+        for number in range(1, min(WARM_PRODUCTS, self._size.products) + 1):
+            shop.product(number)
 
     def tick(self, at_s: float, for_s: float) -> int:
-        """Do the reads of the next `for_s` seconds at `at_s` seconds after the shop opened.
+        """Do what is wanted in the next ``for_s`` seconds at ``at_s`` seconds after the shop opened.
 
-        Returns: the number of reads. Raises: redis.RedisError when a report is due and the cache is away; reads and
-        writes go on without it.
+        What was wanted before is not made up for: no burst follows a pause.
+
+        Returns:
+            The number of pages.
+
+        Raises:
+            redis.RedisError: a report is due and the cache is away; pages can be had without it.
+            DatabaseAway: PostgreSQL does not answer.
         """
-        cache = next(self._caches)
-        count = 0
-        for kind, number in self._reads(at_s, for_s):
-            cache.get_or_load(_key(kind, number), partial(self._load, kind, number))
-            count += 1
-        # An order changes what is in stock: the next reader has to load it again.
-        for _ in range(self._random.randrange(2)):
-            cache.invalidate(_key(INVENTORY, self._random.randrange(INVENTORY.things)))
-        if self._random.random() < BOOKINGS_PER_TICK:
-            self._book(cache, self._random.randrange(WALLET.things))
+        pages = 0
+        while self._next.at_s < at_s + for_s:
+            event, self._next = self._next, next(self._events)
+            if event.at_s >= at_s and self._random.random() < _wave(at_s) / _BUSIEST:
+                self._visit(event)
+                pages += 1
+        pages += self._crawl(at_s, for_s)
+        if at_s >= self._next_delivery_s:
+            self._next_delivery_s = at_s + DELIVERY_EVERY_S
+            self._restock(self._popular.pick(self._random.random()))
         if at_s >= self._next_sale_s:
             self._next_sale_s = at_s + SALE_EVERY_S
-            cache.invalidate(*(_key(CATEGORY, number) for number in range(CATEGORY.things)))
+            self._sale()
         if at_s >= self._next_report_s:
             self._next_report_s = at_s + REPORT_EVERY_S
             self._report()
+        return pages
+
+    def _planned(self, seed: int) -> Iterator[Event]:
+        """Pages wanted in the busiest of hours, without an end; in the order of time."""
+        part = 0
+        while True:
+            begin = part * _PLANNED_S - _SETTLES_S
+            for event in plan(
+                PAGES_PER_S * _BUSIEST,
+                _PLANNED_S + _SETTLES_S,
+                products=self._size.products,
+                seed=seed * 100_003 + part,
+            ):
+                if event.at_s >= _SETTLES_S:
+                    yield Event(
+                        begin + event.at_s,
+                        part * 1_000_000 + event.visit,
+                        event.page,
+                        event.product,
+                        event.text,
+                        event.list_page,
+                    )
+            part += 1
+
+    def _visit(self, event: Event) -> None:
+        """One page with what is around each of them."""
+        shop = self._web[event.visit % len(self._web)]
+        customers = self._size.customers - FIRST_CUSTOMER + 1
+        customer = FIRST_CUSTOMER + event.visit % customers
+        is_signed_in = event.page is Page.BUY or event.visit % _SIGNED_IN_EVERY == 0
+        token = self._token(shop, customer) if is_signed_in else ""
+        try:
+            match event.page:
+                case Page.HOME:
+                    shop.home()
+                case Page.CATEGORY:
+                    shop.category(event.text, event.list_page)
+                case Page.SEARCH:
+                    shop.search(event.text, 1)
+                case Page.PRODUCT:
+                    shop.product(event.product)
+                case Page.BUY:
+                    self._buy(shop, token, event.product)
+            shop.site()
+            shop.visitor(token)
+        except DatabaseAway:
+            raise
+        except ShopError as error:
+            # A list has no such page, or a product is sold out: that is every shop's day.
+            log.debug("a visitor could not be served: %s", error)
+
+    def _token(self, shop: Shop, customer: int) -> str:
+        """A customer's session: always the same one, so that their table does not grow for ever."""
+        token = f"regular-{customer:06d}"
+        if token not in self._open:
+            shop.open_session(customer, token)
+            self._open.add(token)
+        return token
+
+    def _buy(self, shop: Shop, token: str, product: int) -> None:
+        visitor = shop.visitor(token)
+        shop.put_in_cart(token, product, 1)
+        key = f"{self._name}-{self._random.getrandbits(64):x}"
+        try:
+            shop.pay(visitor, key)
+        except NotEnough:
+            if visitor.customer is not None:
+                shop.top_up(visitor.customer, TOP_UP_CENTS, f"{key}-top-up")
+        except OutOfStock:
+            self._restock(product)
+        except DatabaseAway:
+            raise
+        except ShopError:
+            # The price changed under way: this visitor thinks it over, and begins anew another time.
+            for line in shop.cart(visitor).lines:
+                shop.set_pieces(token, line["product_id"], 0)
+
+    def _crawl(self, at_s: float, for_s: float) -> int:
+        """A robot that reads the catalogue from its end."""
+        if at_s < CRAWLER_FIRST_S or (at_s - CRAWLER_FIRST_S) % CRAWLER_EVERY_S >= CRAWLER_FOR_S:
+            return 0
+        self._owed += CRAWLER_PAGES_PER_S * for_s
+        count, self._owed = int(self._owed), self._owed % 1
+        for _ in range(count):
+            self._web[-1].product(self._size.products - self._crawled % self._size.products)
+            self._crawled += 1
         return count
 
-    def _reads(self, at_s: float, for_s: float) -> Iterator[tuple[Kind, int]]:
-        # Busier and calmer minutes, and no two seconds alike.
-        wave = 1 + 0.22 * math.sin(at_s / 47) + 0.12 * math.sin(at_s / 11) + self._random.uniform(-0.1, 0.1)
-        self._owed += READS_PER_S * wave * for_s
-        count, self._owed = int(self._owed), self._owed % 1
-        crawled = at_s >= CRAWLER_FIRST_S and (at_s - CRAWLER_FIRST_S) % CRAWLER_EVERY_S < CRAWLER_FOR_S
-        for _ in range(count):
-            if crawled and self._random.random() < CRAWLER_SHARE:
-                yield PRODUCT, self._random.randrange(PRODUCT.things, PRODUCT.things * 4)
-                continue
-            (kind,) = self._random.choices(KINDS, cum_weights=self._shares)
-            (number,) = self._random.choices(range(kind.things), cum_weights=self._popularity[kind.prefix])
-            yield kind, number
+    def _restock(self, product: int) -> None:
+        """A delivery: written, then invalidated."""
+        with suppress(DatabaseAway):
+            self._jobs.change(product, pieces=RESTOCKED, by="the warehouse", tells_cache=True)
 
-    def _load(self, kind: Kind, number: int) -> dict[str, Any]:
-        self._query(QUERY_S)
-        return self._value(kind, number)
-
-    def _values(self, kind: Kind, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
-        self._query(QUERY_S)
-        return {key: self._value(kind, int(key.removeprefix(kind.prefix))) for key in keys}
-
-    def _value(self, kind: Kind, number: int) -> dict[str, Any]:
-        """What the database would say: always the same of the same thing, but for a wallet's bookings."""
-        mine = random.Random(f"{self._seed}:{kind.prefix}{number}")
-        size = mine.randint(kind.smallest, kind.largest)
-        value = {"id": number, "text": self._filler[mine.randrange(2_000) :][:size]}
-        return value | {"bookings": self._bookings.get(number, 0)} if kind is WALLET else value
-
-    def _book(self, cache: Cache, number: int) -> None:
-        """Write a wallet: to the database, and with the commit to the cache."""
-        with cache.write_through(_key(WALLET, number)) as write:
-            self._query(QUERY_S)
-            self._bookings[number] = self._bookings.get(number, 0) + 1
-            write.value = self._value(WALLET, number)
+    def _sale(self) -> None:
+        """Every list changes at once."""
+        slugs = [each["slug"] for each in self._jobs.site()["categories"]]
+        self._jobs.modes.shelf.drop(
+            *(category_key(slug, page) for slug in slugs for page in range(1, DROPPED_PAGES + 1))
+        )
 
     def _report(self) -> None:
         """Somebody's report that sorts a large set within the cache: slow, and rightly in the slow log."""
@@ -185,21 +254,21 @@ class Shop:
 
 
 class Traffic:
-    """The shop's traffic in a thread of its own, from `start()` to `stop()`, at a bounded rate."""
+    """A shop's days in a thread of their own, from `start()` to `stop()`, at a bounded rate.
 
-    def __init__(self, url: str, *, seed: int = 2026) -> None:
-        # A lost invalidation is repeated until it works: nobody is there to catch an exception.
-        self._caches = [
-            Cache(f"{url}?{urlencode({'client_name': name})}", name=name, on_error="retry")
-            for name in APPLICATIONS
-        ]
-        for cache in self._caches:
-            # What holds until the published policies are there: a cache that was just started is empty.
-            cache.use(DOCUMENT)
+    Args:
+        shops: as of ``Day``; they stay the caller's to close.
+        redis_url: of their cache.
+        size: of the shop.
+    """
+
+    def __init__(
+        self, shops: Sequence[Shop], redis_url: str, size: Size | None = None, *, seed: int = 2026
+    ) -> None:
         self._reports = redis.Redis.from_url(
-            url, client_name="shop-reports", socket_timeout=2, socket_connect_timeout=2
+            redis_url, client_name="shop-reports", socket_timeout=2, socket_connect_timeout=2
         )
-        self._shop = Shop(self._caches, self._reports, seed=seed, query=time.sleep)
+        self._day = Day(shops, self._reports, size, seed=seed)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="demo-traffic", daemon=True)
 
@@ -208,11 +277,9 @@ class Traffic:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and close the connections; returns when both is done."""
+        """End the thread and close its connection; returns when both is done."""
         self._stopping.set()
         self._thread.join(timeout=5)
-        for cache in self._caches:
-            cache.close()
         self._reports.close()
 
     def _run(self) -> None:
@@ -222,23 +289,18 @@ class Traffic:
             began = time.monotonic()
             try:
                 if not is_warm:
-                    self._shop.warm_up()
+                    self._day.warm_up()
                     is_warm = True
-                self._shop.tick(began - opened, TICK_S)
+                self._day.tick(began - opened, TICK_S)
                 is_away = False
-            except redis.RedisError as error:
+            except (redis.RedisError, DatabaseAway) as error:
                 if not is_away:
-                    log.warning("The demo's traffic pauses, its cache is away: %s", error)
+                    log.warning("The demo's traffic pauses: %s", error)
                 is_away = True
                 self._stopping.wait(RETRY_S)
-            # A tick that took too long is not made up for: no burst follows a pause.
             self._stopping.wait(max(0.0, began + TICK_S - time.monotonic()))
 
 
-def _key(kind: Kind, number: int) -> str:
-    return f"{kind.prefix}{number}"
-
-
-def _zipf(kind: Kind) -> list[float]:
-    """Cumulative weights of the kind's things, the most popular first."""
-    return list(itertools.accumulate(1 / (rank**kind.skew) for rank in range(1, kind.things + 1)))
+def _wave(at_s: float) -> float:
+    """Busier and calmer minutes: around 1."""
+    return 1 + 0.22 * math.sin(at_s / 47) + 0.12 * math.sin(at_s / 11)

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 from waitress.server import create_server
 
 from dashboard import migrations
@@ -16,8 +17,10 @@ from dashboard.auth import service as auth
 from dashboard.caches import service as caches
 from dashboard.caches.types import CacheForm, Environment
 from dashboard.config import load_settings
+from dashboard.demo import traffic
 from dashboard.demo.policies import FILE, REASON
-from dashboard.demo.traffic import Traffic
+from dashboard.demo.shop import schema
+from dashboard.demo.shop.catalogue import SMALL
 from dashboard.embedded import postgres, valkey
 from dashboard.fleet.url import parse_url
 from dashboard.monitoring import service as monitoring
@@ -38,6 +41,7 @@ class Live:
     url: str
     runtime: Runtime
     valkey_url: str
+    database_url: str
 
 
 @contextmanager
@@ -64,23 +68,27 @@ def dashboard(folder: Path, *, with_worker: bool = True, poll_timeout_s: float =
         if with_worker:
             worker = start_worker(runtime)
             stack.callback(worker.stop)
-        yield Live(f"http://127.0.0.1:{server.effective_port}", runtime, cache.url)
+        yield Live(f"http://127.0.0.1:{server.effective_port}", runtime, cache.url, store.url)
 
 
 @contextmanager
 def demonstration(folder: Path) -> Iterator[Live]:
-    """A dashboard whose one cache, ``demo-store``, is polled every 5 s under the demo's traffic."""
+    """A dashboard whose one cache, ``demo-store``, is polled every 5 s under the traffic of a small shop."""
     with dashboard(folder) as live:
         with unit_of_work(live.runtime, ACTOR) as work:
             cache = caches.create_cache(work, cache_form(live, "demo-store"))
             policies.apply(work, cache.id, FILE, "json", reason=REASON)
-        traffic = Traffic(live.valkey_url)
-        traffic.start()
+        with psycopg.connect(live.database_url) as connection:
+            schema.create(connection, size=SMALL)
+        shops = traffic.open_shops(live.database_url, live.valkey_url)
+        running = traffic.Traffic(shops, live.valkey_url, SMALL)
+        running.start()
         try:
             _wait_for_readings(live)
             yield live
         finally:
-            traffic.stop()
+            running.stop()
+            traffic.close_shops(shops)
 
 
 def cache_form(live: Live, name: str, *, poll_interval_s: int = 5) -> CacheForm:
