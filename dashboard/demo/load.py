@@ -546,16 +546,19 @@ def main(given: Sequence[str] | None = None) -> int:
         campaign = Campaign(float(begin), float(end), float(times), range(int(first), int(last or first) + 1))
     events = plan(args.pages_per_s, args.seconds, products=args.products, seed=args.seed, campaign=campaign)
     stop = threading.Event()
-    if args.watched:
+    begin_in_s = 0.05
+    if args.led:
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        begin_at = sys.stdin.readline()
+        if not begin_at:
+            return 0
+        begin_in_s = max(0.0, float(begin_at) - time.time())
         threading.Thread(target=_until_alone, args=(stop,), name="watch", daemon=True).start()
     found: Any
     if args.hurry:
         found = {"pages_per_s": hurry(args.url, events, args.seconds, stop=stop.is_set)}
     else:
-        begin_in_s = 0.05 if args.begin_at is None else args.begin_at - time.time()
-        if begin_in_s < 0:
-            sys.stderr.write("This machine is too busy to have visitors ready in time.\n")
-            return 1
         outcomes = drive(
             args.url,
             events,
@@ -593,10 +596,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--connections", type=int, default=MOST_CONNECTIONS)
     add("--from-s", type=float, default=0.0, help="pages wanted before are not counted")
     add("--campaign", help="from,until,times,products as in 10,40,5,1-20")
-    add("--begin-at", type=float, help="Unix time of the first second; unset: now")
     add("--hurry", action="store_true", help="one page after the other without a pause: how many it can do")
     add("--outcomes", action="store_true", help="print what became of each page")
-    add("--watched", action="store_true", help="end when standard input is closed")
+    add(
+        "--led",
+        action="store_true",
+        help='print "ready", wait for a line with the Unix time to begin at, and end when standard input is closed',
+    )
     return parser
 
 

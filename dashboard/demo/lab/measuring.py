@@ -17,9 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
 from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import Any, Final, Self
 
 import psutil
 import psycopg
@@ -28,12 +27,13 @@ from dashboard.demo.lab.types import Bench, Check, Void
 from dashboard.demo.load import WAITS_S, Outcome, quantile
 from dashboard.demo.shop import catalogue
 
-STARTS_IN_S: Final = 2.5
-"""A process of visitors needs so long until it is ready to send the first one."""
+_READY_S: Final = 30.0
+"""A process of visitors is ready within so long."""
+_AHEAD_S: Final = 0.2
+"""The first visitor may come so long after that."""
 _BEAT_S: Final = 0.1
 _OVER_S: Final = 30.0
 """So long after the last visitor at the latest all have been answered or have given up."""
-_LOG_BYTES: Final = 2_000
 PACKAGE: Final = Path(__file__).parents[3]
 
 Points = Sequence[tuple[float, float]]
@@ -186,12 +186,12 @@ def visit(
         Cancelled: the run is to end.
         Void: the visitors did not come back.
     """
-    begins, began = time.time() + STARTS_IN_S, time.perf_counter() + STARTS_IN_S
-    given = ["--begin-at", repr(begins), "--outcomes"]
-    given += ["--campaign", campaign] if campaign else []
-    with _visitors(bench, url, pages_per_s, seconds, seed, given) as (child, printed):
-        _follow(bench, begins, seconds + _OVER_S, part, moments, lambda: child.poll() is not None)
-        found = _answer(child, printed)
+    given = ["--outcomes", *(["--campaign", campaign] if campaign else [])]
+    with _visitors(bench, url, pages_per_s, seconds, seed, given) as visitors:
+        begins = visitors.lead(bench, part)
+        began = time.perf_counter() + begins - time.time()
+        _follow(bench, begins, seconds + _OVER_S, part, moments, lambda: visitors.are_back)
+        found = visitors.answer()
     return Visits(found["wanted"], [Outcome.from_row(row) for row in found["outcomes"]], seconds, began)
 
 
@@ -207,42 +207,94 @@ def capacity(bench: Bench, url: str, part: Part, *, seconds: float, seed: int, c
         Void: the visitors did not come back, or nothing was answered.
     """
     given = ["--hurry", *(["--campaign", campaign] if campaign else [])]
-    with _visitors(bench, url, 200.0, seconds, seed, given) as (child, printed):
-        _follow(bench, time.time(), seconds + _OVER_S, part, (), lambda: child.poll() is not None)
-        found = float(_answer(child, printed)["pages_per_s"])
+    with _visitors(bench, url, 200.0, seconds, seed, given) as visitors:
+        begins = visitors.lead(bench, part)
+        _follow(bench, begins, seconds + _OVER_S, part, (), lambda: visitors.are_back)
+        found = float(visitors.answer()["pages_per_s"])
     if not found:
-        raise Void(f"The shop did not answer a single page in {seconds:g} s.")
+        raise Void("The shop did not answer a single page.")
     return found
+
+
+class _Visitors:
+    """Their process. What it says is read all the time, for a pipe holds little."""
+
+    def __init__(self, child: "subprocess.Popen[bytes]") -> None:
+        self._child = child
+        self._ready = threading.Event()
+        self._said = b""
+        self._thread = threading.Thread(target=self._listen, name="visitors", daemon=True)
+        self._thread.start()
+
+    @property
+    def are_back(self) -> bool:
+        """Whether it has ended, and all was heard."""
+        return self._child.poll() is not None and not self._thread.is_alive()
+
+    def lead(self, bench: Bench, part: Part) -> float:
+        """Let them go once they are ready. Returns when the first may come, as Unix time."""
+        until = time.monotonic() + _READY_S
+        while not self._ready.wait(_BEAT_S):
+            bench.progress(part.begins, part.words)
+            if time.monotonic() > until:
+                raise Void("The visitors were not ready in time.")
+        begins = time.time() + _AHEAD_S
+        assert self._child.stdin is not None
+        with suppress(BrokenPipeError):
+            self._child.stdin.write(f"{begins!r}\n".encode())
+            self._child.stdin.flush()
+        return begins
+
+    def answer(self) -> Any:
+        """What it printed in the end.
+
+        Raises:
+            Void: it did not, or failed.
+        """
+        if not self.are_back:
+            raise Void("The visitors did not come back in time.")
+        lines = self._said.splitlines() or [b""]
+        last = lines[-1].decode("utf-8", "replace")
+        if self._child.returncode:
+            raise Void(f"The visitors' process failed: {last}")
+        return json.loads(last)
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        self._child.kill()
+        self._child.wait()
+        self._thread.join()
+        for pipe in (self._child.stdin, self._child.stdout):
+            assert pipe is not None
+            with suppress(BrokenPipeError):
+                pipe.close()
+
+    def _listen(self) -> None:
+        assert self._child.stdout is not None
+        parts: list[bytes] = []
+        for line in self._child.stdout:
+            parts.append(line)
+            self._ready.set()
+        self._said = b"".join(parts)
+        # Whoever waits for one that failed to start shall not.
+        self._ready.set()
 
 
 @contextmanager
 def _visitors(
     bench: Bench, url: str, pages_per_s: float, seconds: float, seed: int, given: Sequence[str]
-) -> Iterator[tuple["subprocess.Popen[bytes]", IO[bytes]]]:
-    command = [sys.executable, "-m", "dashboard.demo.load", "--watched", "--url", url, "--seed", str(seed)]
+) -> Iterator[_Visitors]:
+    command = [sys.executable, "-m", "dashboard.demo.load", "--led", "--url", url, "--seed", str(seed)]
     command += ["--pages-per-s", f"{pages_per_s:.3f}", "--seconds", f"{seconds:.3f}"]
     command += ["--products", str(size(bench).products), *given]
-    with TemporaryFile() as printed:
-        child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=printed, stderr=subprocess.PIPE, cwd=PACKAGE
-        )
-        try:
-            yield child, printed
-        finally:
-            child.kill()
-            with suppress(subprocess.TimeoutExpired):
-                child.communicate(timeout=5)
-
-
-def _answer(child: "subprocess.Popen[bytes]", printed: IO[bytes]) -> Any:
-    if child.poll() is None:
-        raise Void("The visitors did not come back in time.")
-    if child.returncode:
-        assert child.stderr is not None
-        lines = child.stderr.read(_LOG_BYTES).decode("utf-8", "replace").splitlines() or [""]
-        raise Void(f"The visitors' process failed: {lines[-1]}")
-    printed.seek(0)
-    return json.load(printed)
+    child = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=PACKAGE
+    )
+    visitors = _Visitors(child)
+    try:
+        yield visitors
+    finally:
+        visitors.end()
 
 
 # --- readers in this process ----------------------------------------------------------------------------------------
