@@ -14,12 +14,12 @@ from werkzeug.test import TestResponse
 
 from dashboard.demo.policies import DOCUMENT
 from dashboard.demo.shop.catalogue import SMALL
+from dashboard.demo.shop.fields import COOKIE
 from dashboard.demo.shop.links import NOWHERE
 from dashboard.demo.shop.modes import Modes
 from dashboard.demo.shop.pages import Shop
 from dashboard.demo.shop.store import ShopStore
 from dashboard.demo.shop.types import MODES
-from dashboard.demo.shop.views import COOKIE
 from dashboard.embedded import valkey
 from tests.demo.conftest import web_app
 

@@ -4,7 +4,7 @@ from flask import Flask, request
 from jinja2 import StrictUndefined
 from werkzeug.exceptions import Forbidden
 
-from dashboard.demo.shop import views, words
+from dashboard.demo.shop import around, views, words
 from dashboard.demo.shop.links import NOWHERE, Links
 from dashboard.demo.shop.pages import Shop
 from dashboard.web import headers, params, resources
@@ -34,7 +34,8 @@ def create_shop(shop: Shop, links: Links = NOWHERE) -> Flask:
     app.before_request(_check_origin)
     app.after_request(headers.protect)
     app.register_blueprint(resources.bp)
-    views.install(app, shop, links)
+    around.install(app, shop, links)
+    app.register_blueprint(views.bp)
     return app
 
 

@@ -1,0 +1,86 @@
+"""What requests bring, checked, and where answers lead."""
+
+import re
+from http import HTTPStatus
+from typing import Final
+
+from flask import Response, make_response, redirect, request
+from werkzeug.exceptions import BadRequest
+
+from dashboard.demo.shop.pages import LARGEST_NUMBER
+
+COOKIE: Final = "demo-store"
+"""Cookies do not know of ports: the dashboard's has another name."""
+_SESSION_S: Final = 24 * 3600
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{8,100}")
+_HOWS: Final = ("tell", "forget")
+
+
+def token() -> str:
+    """Of the session, as the browser has it; empty for none, or for what can't be one."""
+    found = request.cookies.get(COOKIE, "")
+    return found if _TOKEN.fullmatch(found) else ""
+
+
+def number(name: str, default: int | None = None) -> int:
+    """A whole number of the form, 0 or more."""
+    return _whole(request.form.get(name, ""), name, default)
+
+
+def number_arg(name: str, default: int) -> int:
+    """A whole number of the address, 0 or more."""
+    return _whole(request.args.get(name, ""), name, default)
+
+
+def _whole(text: str, name: str, default: int | None) -> int:
+    if not text and default is not None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise BadRequest(f"{name} is no whole number.")
+    return min(int(text), LARGEST_NUMBER)
+
+
+def key(name: str) -> str:
+    """A form's own key, by which it counts once."""
+    found = request.form.get(name, "")
+    if _TOKEN.fullmatch(found) is None:
+        raise BadRequest("The form is not whole. Open the page again.")
+    return found
+
+
+def how() -> str:
+    """Whether the editor tells the cache."""
+    found = request.form.get("how", "")
+    if found not in _HOWS:
+        raise BadRequest("Choose how it is written.")
+    return found
+
+
+def back(default: str) -> str:
+    """Where a form wants to lead: nowhere but to this shop."""
+    return local(request.form.get("back", "") or default)
+
+
+def local(path: str) -> str:
+    """A path of this shop; the home page for anything else."""
+    is_local = path.startswith("/") and not path.startswith("//") and "\\" not in path
+    return path if is_local and path.isprintable() and len(path) < 1000 else "/"
+
+
+def go(path: str, said: str = "") -> Response:
+    """On to another page; ``said`` names one of ``screen.NOTICES`` to be shown there."""
+    if said:
+        path += f"{'&' if '?' in path else '?'}said={said}"
+    return make_response(redirect(path, HTTPStatus.SEE_OTHER))
+
+
+def with_session(answer: Response, token: str) -> Response:
+    """Let the browser keep the session's token."""
+    answer.set_cookie(COOKIE, token, max_age=_SESSION_S, httponly=True, samesite="Lax")
+    return answer
+
+
+def without_session(answer: Response) -> Response:
+    """Let the browser forget it."""
+    answer.delete_cookie(COOKIE, httponly=True, samesite="Lax")
+    return answer
