@@ -1,7 +1,7 @@
 """Use cases of the audit log."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from urllib.parse import urlencode
 
@@ -180,6 +180,13 @@ def trail(work: UnitOfWork, subject: str, *, actions: str, since: datetime) -> t
         )
         for entry in store.list_entries(work.session, wanted, before_id=None, limit=MOST_OF_A_TRAIL)
     )
+
+
+def own_actions(work: UnitOfWork, actions: Collection[str]) -> frozenset[str]:
+    """Which of these actions the actor has ever done; none for who has no account."""
+    if work.actor.user_id is None:
+        return frozenset()
+    return frozenset(store.actions_of(work.session, work.actor.user_id, work.actor.name, actions))
 
 
 def _values(values: Mapping[str, object] | None) -> dict[str, object] | None:

@@ -1,5 +1,6 @@
 """SQL of the audit log: append and read, nothing else."""
 
+from collections.abc import Collection
 from dataclasses import asdict
 
 from sqlalchemy import ColumnElement, cast, func, insert, or_, select, text
@@ -40,6 +41,17 @@ def count_entries(session: Session, wanted: Filter, *, limit: int) -> int:
     """How many entries match, counted up to ``limit`` so that a huge log can't slow the page."""
     found = select(Row.id).where(*_conditions(wanted)).limit(limit).subquery()
     return session.execute(select(func.count()).select_from(found)).scalar_one()
+
+
+def actions_of(session: Session, actor_id: int, actor_name: str, actions: Collection[str]) -> set[str]:
+    """Which of these actions an account has done. By its name as well, which has an index."""
+    query = (
+        select(Row.action)
+        .where(Row.actor_name == actor_name, Row.actor_id == actor_id)
+        .where(Row.action.in_(actions), Row.result == "done")
+        .distinct()
+    )
+    return set(session.scalars(query))
 
 
 def list_names(session: Session) -> list[str]:

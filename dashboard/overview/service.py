@@ -8,7 +8,7 @@ from dashboard.invalidation import service as invalidation
 from dashboard.keyspace import service as keyspace
 from dashboard.monitoring import service as monitoring
 from dashboard.monitoring.types import Series, Span
-from dashboard.overview import charts, prefixes, present
+from dashboard.overview import charts, prefixes, present, tour
 from dashboard.overview.types import Json, Lede, NoCachePage, OverviewPage, RefusedSpan
 from dashboard.policies import service as policies
 from dashboard.work import UnitOfWork
@@ -57,6 +57,7 @@ def overview_page(
     edit_href = f"/caches/{cache_id}/edit" if can(work.actor, Role.ADMIN) else None
     path, query = f"/caches/{cache_id}", present.range_query(within)
     counted = policies.reads_avoided(work, cache_id, within.start, within.end)
+    judged = headline.window if headline.window is not None else summary.window
     sorting = "" if sort == prefixes.DEFAULT_SORT else f"&sort={sort}"
     return OverviewPage(
         cache_id=cache_id,
@@ -104,6 +105,7 @@ def overview_page(
         ),
         scan=None if is_waiting else keyspace.panel(work, cache_id, "overview"),
         may_purge=can(work.actor, Role.OPERATOR) and not cache.read_only,
+        tour=tour.find_tour(work, cache_id, judged.hit_ratio, sees_numbers=not is_waiting),
     )
 
 

@@ -222,6 +222,41 @@ class PrefixesView:
 
 
 @dataclass(frozen=True, slots=True)
+class TourStep:
+    """One step of the first round.
+
+    Attributes:
+        action, href, icon: the button, and where it leads.
+        is_next: the first one that is not done.
+    """
+
+    number: int
+    title: str
+    text: str
+    action: str
+    href: str
+    icon: str
+    is_done: bool
+    is_next: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tour:
+    """The first round through the product.
+
+    Attributes:
+        words: how far it is, and how long the rest takes.
+        close_href: where closing it for good is sent to.
+        is_over: every step is done.
+    """
+
+    words: str
+    steps: tuple[TourStep, ...]
+    close_href: str
+    is_over: bool
+
+
+@dataclass(frozen=True, slots=True)
 class OverviewPage:
     """One cache over one span.
 
@@ -239,6 +274,7 @@ class OverviewPage:
         series: the numbers of all charts, for charts.js.
         live_href, series_href: where the page asks for its small parts, and for new points.
         edit_href: the cache's settings, None for who may not change them.
+        tour: None where there is none: outside of the demo, or closed.
     """
 
     cache_id: int
@@ -262,6 +298,7 @@ class OverviewPage:
     prefixes: PrefixesView | None = None
     scan: ScanPanel | None = None
     may_purge: bool = False
+    tour: Tour | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dashboard.access import Role
 from dashboard.errors import InvalidInput
 from dashboard.monitoring import service as monitoring
 from dashboard.monitoring.types import Span
-from dashboard.overview import prefixes, service
+from dashboard.overview import prefixes, service, tour
 from dashboard.overview.types import RefusedSpan
 from dashboard.web.context import open_work
 from dashboard.web.guard import requires
@@ -56,6 +56,15 @@ def overview(cache_id: int) -> Response:
             usual = monitoring.span(work, service.default_range(work, cache_id))
             page, status = service.overview_page(work, cache_id, usual, refused, sort=sort), error.status
     return render("overview/overview.html", page, fragment="overview/_live.html", status=status)
+
+
+@bp.post("/caches/<int:cache_id>/tour/close")
+@requires(Role.VIEWER)
+def close_tour(cache_id: int) -> Response:
+    """Show the reader no tour any more."""
+    with open_work() as work:
+        tour.close_tour(work)
+    return redirect_to(f"/caches/{cache_id}/overview")
 
 
 @bp.get("/caches/<int:cache_id>/series")

@@ -45,6 +45,7 @@ VIEWER = {
     "monitoring.clients",
     "monitoring.commands",
     "monitoring.slow_log",
+    "overview.close_tour",
     "overview.home",
     "overview.overview",
     "overview.series",
