@@ -377,6 +377,9 @@ def hurry(
                 if ok and not is_over(passed_s):
                     answered += 1
                     ended_s = max(ended_s, passed_s)
+            if not ok:
+                # Whoever is refused at once must not ask a thousand times a second.
+                time.sleep(0.02)
         visitor.close()
 
     threads = [
