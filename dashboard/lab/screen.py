@@ -325,7 +325,7 @@ def _chart(result: Result, name: str, sides: Sequence[Side], points: int) -> Cha
     if not drawn:
         return None
     is_main = name == result.chart[0]
-    unit = result.chart[1] if is_main else ""
+    unit = result.chart[1] if is_main else _unit(drawn[0], name)
     tops = {side.name: max(value for _, value in side.series[name]) for side in drawn}
     factor, suffix = _scale(unit, max(tops.values()))
     scaled = [[(at, value * factor) for at, value in side.series[name]] for side in drawn]
@@ -348,6 +348,11 @@ def _chart(result: Result, name: str, sides: Sequence[Side], points: int) -> Cha
         along="" if (along, along_unit) == ("Time", "s") else along,
         sentence=f"{name}, at most: {most}.",
     )
+
+
+def _unit(side: Side, name: str) -> str:
+    """A series that has a number's name is measured as that is."""
+    return next((number.unit for number in side.numbers if number.name == name), "")
 
 
 def _scale(unit: str, top: float) -> tuple[float, str]:
