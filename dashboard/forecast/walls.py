@@ -135,6 +135,10 @@ def _blame(
         more = keys[name] - usual * (last + 1 - first)
         if more > 0:
             excess[name] = more
+    if not excess and keys:
+        # Medians don't add up: together they may stand out where none of them does.
+        name = max(keys, key=keys.__getitem__)
+        excess[name] = keys[name]
     most = max(excess.values(), default=0.0)
     guilty = sorted(
         (name for name, more in excess.items() if more >= BLAMED * most), key=lambda n: -excess[n]

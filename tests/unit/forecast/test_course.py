@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from dashboard.forecast import course as courses
 from dashboard.forecast.course import course, grid, is_hot, of_stem
 from dashboard.forecast.types import Grid, Horizon, Rule, Stem
 from dashboard.keyspace.types import Expiries
@@ -106,3 +107,50 @@ def test_what_is_hot() -> None:
 
 def test_nothing_expires_in_an_empty_cache() -> None:
     assert course([], NOW, Grid(0, 10, 3)).total == [0.0, 0.0, 0.0]
+
+
+def test_what_ends_later_than_a_hot_policy_allows_is_drawn() -> None:
+    """A wall of keys that break their policy must not hide behind it."""
+    hot = stem({30: 70.0, 1_800: 50_000.0}, rule=Rule(50.0, 10.0), reads=0.2, name="feed:")
+    counts = course([hot], NOW, grid(Horizon.HOUR, NOW)).by_stem["feed:"]
+    assert counts[180] == 50_000 and sum(counts) == 50_000
+
+
+@pytest.mark.parametrize("horizon", list(Horizon))
+@pytest.mark.parametrize("base_s", [149, 150, 151, 209, 600, 1_000, 7_200])
+def test_in_the_long_run_a_stem_ends_as_often_as_its_keys_live(horizon: Horizon, base_s: int) -> None:
+    """However wide the steps are: once per TTL plus wait for the next read."""
+    keys, rate = 10_000.0, 1.0
+    rule = Rule(float(base_s), base_s / 5)
+    even = dict.fromkeys(range(0, 600, 10), keys / 60)
+    on = grid(horizon, NOW)
+    counts = of_stem(stem(even, rule=rule, reads=rate), NOW, on)
+    # Once things are even: the last third, where the horizon is long enough for some lives.
+    if base_s * 6 < on.steps * on.step_s:
+        tail = counts[-on.steps // 3 :]
+        found = sum(tail) / (len(tail) * on.step_s)
+        assert found == pytest.approx(keys / (rule.base_s + rule.jitter_s / 2 + 1 / rate), rel=0.04)
+
+
+@pytest.mark.parametrize("age_s", [86_400, 7 * 86_400, 30 * 86_400])
+@pytest.mark.parametrize("horizon", list(Horizon))
+def test_an_old_scan_is_carried_on_at_the_price_of_a_new_one(age_s: int, horizon: Horizon) -> None:
+    keys, rule = 6_000.0, Rule(3_600.0, 600.0)
+    even = dict.fromkeys(range(0, 3600, 10), keys / 360)
+    on = grid(horizon, NOW + age_s)
+    counts = of_stem(stem(even, rule=rule, reads=0.1), NOW, on)
+    expected = keys / (3_600 + 300 + 10) * on.steps * on.step_s
+    assert sum(counts) == pytest.approx(expected, rel=0.15)
+
+
+def test_lead_in_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    real = courses.first_generation
+
+    def noted(one: Stem, on: Grid) -> list[float]:
+        made.append(on.steps)
+        return real(one, on)
+
+    monkeypatch.setattr(courses, "first_generation", noted)
+    of_stem(stem({5: 1.0}, rule=Rule(3_600.0), reads=0.1), NOW, grid(Horizon.HOUR, NOW + 365 * 86_400))
+    assert made == [courses.MOST_LEAD_STEPS + Horizon.HOUR.steps]

@@ -159,3 +159,18 @@ def test_jitter_changes_the_next_generation_of_its_policy_alone() -> None:
     made = course(after, NOW, HOUR)
     assert max(made.by_stem["a:{id}"][100:]) < 40 < 500 < max(made.by_stem["b:{id}"][100:])
     assert made.by_stem["a:{id}"][30] == made.by_stem["b:{id}"][30] == 900
+
+
+def test_somebody_is_always_to_blame() -> None:
+    """Medians don't add up: three that take turns stand out together where each by itself does not."""
+    fine: list[dict[int, float]] = [{}, {}, {}]
+    turn = 0
+    for step in range(3, 160):
+        if step % 5 in (0, 2):
+            for each in fine:
+                each[step] = 200.0
+        else:
+            fine[turn % 3][step] = 200.0
+            turn += 1
+    walls_found = found(*(stem(name, each) for name, each in zip(("a:", "b:", "c:"), fine, strict=True)))
+    assert walls_found and all(wall.blame for wall in walls_found)
