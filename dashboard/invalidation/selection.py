@@ -15,14 +15,13 @@ from typing import Final
 from dashboard.caching.policy import MAX_TEMPLATES, RESERVED, ROW_ID, prefix_from_text
 from dashboard.caching.tags import MAX_TAG_CHARS
 from dashboard.errors import InvalidInput
+from dashboard.fleet.globs import MOST_ASTERISKS, glob_escape
 from dashboard.invalidation.types import MOST_IDS, MOST_PASTED, Filters, SelectBy, Selection
 
 LONGEST_KEY: Final = 4_096
 """Bytes of a key, prefix, pattern or template that is written by hand."""
 LONGEST_ID: Final = 1_024
 """Bytes of an identifier."""
-MOST_ASTERISKS: Final = 8
-"""In one pattern: before Redis 7.2.6 the time to match is the key's length to the power of their number."""
 MOST_TEMPLATES: Final = MAX_TEMPLATES
 STEERING: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Characters that move a cursor, end a line, or turn the direction of what follows."""
@@ -32,7 +31,6 @@ ID: Final = ROW_ID
 
 _LONGEST_LINE: Final = 4 * LONGEST_KEY + 100
 """Characters of a line with one key: every byte of it may be written as an escape, in quotes."""
-_SPECIAL: Final = re.compile(rb"[*?\[\\]")
 _REDIS_CLI: Final = re.compile(r'(?:\d+\) )?"((?:[^"\\]|\\.)*)"\Z', re.DOTALL)
 _SHORT: Final = {"n": b"\n", "r": b"\r", "t": b"\t", "a": b"\a", "b": b"\b", '"': b'"', "\\": b"\\"}
 _ESCAPE: Final = re.compile(r"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
@@ -243,11 +241,6 @@ def check(selection: Selection) -> None:
         field = "keys" if selection.by is SelectBy.KEYS else "ids"
         raise _invalid(field, f"A list has 1 to {MOST_IDS:,} entries; this one has {selection.count:,}.")
     _check_filters(selection.filters)
-
-
-def glob_escape(literal: bytes) -> bytes:
-    """A pattern that matches just these bytes."""
-    return _SPECIAL.sub(rb"\\\g<0>", literal)
 
 
 def literal_head(pattern: bytes) -> bytes:

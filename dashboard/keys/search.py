@@ -14,9 +14,11 @@ from dashboard.errors import InvalidInput
 from dashboard.fleet import scan
 from dashboard.fleet.abilities import server_of
 from dashboard.fleet.errors import Cause, FleetError
+from dashboard.fleet.globs import MOST_ASTERISKS, glob_escape
 from dashboard.fleet.listing import Listed, Lister
 from dashboard.fleet.registry import Connection, Node
 from dashboard.fleet.values import TYPES
+from dashboard.keys.paths import below, named
 from dashboard.keys.types import PAGE_KEYS, TTL_FILTERS, KeyPage, KeyRow, Search
 from dashboard.keyspace import service as keyspace
 from dashboard.monitoring import service as monitoring
@@ -28,13 +30,10 @@ MOST_S: Final = 0.3
 """Seconds after which a page ends where it stands."""
 LONGEST: Final = 4_096
 """Bytes of what is searched for."""
-MOST_ASTERISKS: Final = 8
-"""In one pattern: before Redis 7.2.6 the time to match is the key's length to the power of their number."""
 _FEWEST: Final = 100
 _MOST: Final = 500
 """Keys that one SCAN looks at: a server does it in less than a millisecond."""
 _GLOB: Final = re.compile(r"[*?\[]")
-_SPECIAL: Final = re.compile(rb"[*?\[\\]")
 _TYPE: Final = re.compile(r"[\x21-\x7e]{1,64}")
 
 
@@ -66,7 +65,7 @@ def read_search(
         raise _invalid("q", f"Longer than {LONGEST:,} bytes.")
     path = tuple(under)
     try:
-        keyspace.pattern_of(path, is_leaf=True)
+        below(path, "")
     except ValueError:
         raise _invalid("under", "There is no such prefix.") from None
     if is_exact:
@@ -79,11 +78,6 @@ def read_search(
     if pattern.count(b"*") > MOST_ASTERISKS:
         raise _invalid("q", f"More than {MOST_ASTERISKS} asterisks would keep the server busy for long.")
     return Search(text, pattern, under=path, type=type or None, ttl=ttl)
-
-
-def glob_escape(literal: bytes) -> bytes:
-    """The pattern that matches exactly these bytes."""
-    return _SPECIAL.sub(rb"\\\g<0>", literal)
 
 
 def search(
@@ -225,39 +219,8 @@ class Walk:
         )
 
 
-def below(under: Sequence[str], delimiters: str) -> Callable[[bytes], bool]:
-    """Whether a key lies below a path of the tree.
-
-    A folded part is any text without a delimiter; what the tree folds beyond that, and "(other)", is taken for all that
-    its parent holds.
-
-    Args:
-        under: the path; empty: every key does.
-        delimiters: that end its parts.
-    """
-    path = _named(under)
-    if not path:
-        return lambda key: True
-    ends = re.escape(delimiters.encode())
-    folded = b"[^" + ends + b"]+" if ends else b".+"
-    pieces = "".join(path).split(keyspace.FOLDED)
-    pattern = folded.join(re.escape(prefix_from_text(piece)) for piece in pieces)
-    is_leaf = not path[-1].endswith(tuple(delimiters)) and len(path) <= _DEEPEST
-    match = re.compile(pattern + (rb"\Z" if is_leaf else b""), re.DOTALL).match
-    return lambda key: match(key) is not None
-
-
-_DEEPEST: Final = 8
-"""Parts of a key that the tree tells apart; the last one may have delimiters in it."""
-
-
-def _named(under: Sequence[str]) -> tuple[str, ...]:
-    """The path without what has no name: its parent holds those keys."""
-    return tuple(under[: under.index(keyspace.OTHER)]) if keyspace.OTHER in under else tuple(under)
-
-
 def _pattern(under: Sequence[str]) -> bytes | None:
-    path = _named(under)
+    path = named(under)
     pattern = keyspace.pattern_of(path, is_leaf=False) if path else None
     return None if pattern is None else prefix_from_text(pattern)
 

@@ -10,13 +10,12 @@ import re
 from typing import Final
 
 from dashboard.caching.policy import prefix_from_text, prefix_to_text
+from dashboard.fleet.globs import MOST_ASTERISKS, glob_escape
 
 FOLDED: Final = "{id}"
 """Stands for an identifier in a path."""
 OTHER: Final = "(other)"
 """What had no place of its own."""
-MOST_ASTERISKS: Final = 8
-"""In one pattern: before Redis 7.2.6 the time to match is the key's length to the power of their number."""
 
 Name = bytes | tuple[bytes, ...]
 """A part of a key: literal, or the pieces around folded identifiers."""
@@ -25,7 +24,6 @@ WHOLE: Final = (b"", b"")
 
 _ESCAPED_FOLDED: Final = r"\x7bid}"
 _ESCAPED_OTHER: Final = r"\x28other)"
-_SPECIAL: Final = re.compile(rb"[*?\[\\]")
 
 
 def part_text(name: Name, delimiter: str = "") -> str:
@@ -58,7 +56,7 @@ def pattern_of(path: tuple[str, ...], *, is_leaf: bool) -> str | None:
     """
     if OTHER in path:
         return None
-    pieces = [_SPECIAL.sub(rb"\\\g<0>", prefix_from_text(piece)) for piece in "".join(path).split(FOLDED)]
+    pieces = [glob_escape(prefix_from_text(piece)) for piece in "".join(path).split(FOLDED)]
     if not is_leaf:
         pieces.append(b"")
     if len(pieces) > MOST_ASTERISKS + 1:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dashboard.caching.policy import prefix_to_text
 from dashboard.errors import InvalidInput
+from dashboard.fleet.globs import glob_escape
 from dashboard.invalidation import selection
 from dashboard.invalidation.types import MOST_IDS, Filters, SelectBy, Selection
 
@@ -227,7 +228,7 @@ def test_tags() -> None:
 @given(st.binary(min_size=1, max_size=12), st.binary(max_size=6))
 def test_an_escaped_prefix_matches_itself_alone(prefix: bytes, rest: bytes) -> None:
     # fnmatch knows no backslash, so the escapes are written in its way.
-    pattern = selection.glob_escape(prefix)
+    pattern = glob_escape(prefix)
     assert selection.literal_head(pattern) == prefix
     assert selection.literal_head(pattern + b"*") == prefix
     theirs = "".join(f"[{chr(byte)}]" if chr(byte) in "*?[" else chr(byte) for byte in prefix)

@@ -6,9 +6,11 @@ from dashboard.caching import tags, wire
 from dashboard.caching.policy import RowMapping
 from dashboard.errors import InvalidInput
 from dashboard.fleet.abilities import Server, read_server
+from dashboard.fleet.globs import MOST_ASTERISKS
 from dashboard.keys.library import read_header, role_of
+from dashboard.keys.paths import MOST_FOLDS, below
 from dashboard.keys.rowkeys import MOST_ROWS, identifier, rows_of
-from dashboard.keys.search import MOST_ASTERISKS, below, read_search
+from dashboard.keys.search import read_search
 from dashboard.keys.types import TTL_FILTERS
 
 # --- searches ---------------------------------------------------------------------------------------------------
@@ -46,6 +48,7 @@ def test_a_whole_key_is_no_pattern() -> None:
         ("type", {"type": "x" * 65}),
         ("ttl", {"ttl": "soon"}),
         ("under", {"under": ("\\q",)}),
+        ("under", {"under": ("{id}" * (MOST_FOLDS + 1),)}),
     ],
 )
 def test_what_can_not_be_searched_for_is_said_at_its_field(field: str, values: dict[str, str]) -> None:
@@ -82,6 +85,13 @@ def test_filters_by_ttl(name: str, held: list[float | None], not_held: list[floa
         (("a:", "(other)"), [b"a:1", b"a:b:c"], [b"b:1"]),
         (("(other)",), [b"anything"], []),
         (("line\\x0a:", "{id}"), [b"line\n:a\nb"], [b"line:\n"]),
+        (("a{id}b{id}b",), [b"a1b2b", b"abbbb", b"axbxbb"], [b"abb", b"a1b2", b"a1b2b:", b"a1bb"]),
+        (("{id}:", "{id}{id}"), [b"a:bc"], [b"a:b", b"a:b:", b":bc"]),
+        (
+            ("a:", "b:", "c:", "d:", "e:", "f:", "g:", "h:", "{id}-x"),
+            [b"a:b:c:d:e:f:g:h:1-x:y"],
+            [b"a:b:c:d:e:f:g:h:-x"],
+        ),
     ],
 )
 def test_a_path_of_the_tree_holds_its_keys(
@@ -90,6 +100,12 @@ def test_a_path_of_the_tree_holds_its_keys(
     is_below = below(under, ":")
     assert [is_below(key) for key in holds] == [True] * len(holds)
     assert [is_below(key) for key in holds_not] == [False] * len(holds_not)
+
+
+def test_many_folds_cost_no_more_than_a_look_at_the_key() -> None:
+    # A pattern that tries every way to divide the key among the folds would not come back from this.
+    is_below = below(("s:", "{id}" * 40 + "!", "{id}x" * 60), ":")
+    assert not is_below(b"s:" + b"x" * 5_000) and is_below(b"s:" + b"y" * 40 + b"!" + b"yx" * 60)
 
 
 def test_parts_may_have_several_delimiters() -> None:
