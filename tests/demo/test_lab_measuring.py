@@ -83,7 +83,7 @@ def test_visits_are_counted_where_they_belong() -> None:
     assert visits.answered_within(0, 2) == 1 and visits.answered_within(2, 3) == 1
     assert visits.quantile(0.95) == 0.9
     assert visits.quantile(0.95, where=lambda each: each.page is PRODUCT) == 0.1
-    assert visits.query_series() == [(0.0, 0.0), (2.0, 3.0), (11.0, 0.0), (13.0, 5.0)]
+    assert visits.query_series() == [(second, {2: 3.0, 13: 5.0}.get(second, 0.0)) for second in range(14)]
 
 
 def test_the_hit_ratio_of_no_cache_is_none_of_what_was_read() -> None:
@@ -108,11 +108,20 @@ def test_how_long_a_reload_takes() -> None:
 
 def test_when_the_database_has_recovered() -> None:
     away = [(float(second), 100.0) for second in range(10, 20)]
-    falls = [(20.0, 90.0), (21.0, 60.0), (22.0, 40.0), (23.0, 10.0), (24.0, 10.0)]
-    assert redis_down.recovered_s([*away, *falls], 10, 20, 25) == 2
-    assert redis_down.recovered_s(away, 10, 20, 25) == 0
-    assert redis_down.recovered_s([*away, (24.0, 80.0)], 10, 20, 25) is None
-    assert redis_down.recovered_s([], 10, 10, 25) is None
+    # One busy second within quiet ones does not matter.
+    falls = [
+        (20.0, 150.0),
+        (21.0, 120.0),
+        (22.0, 40.0),
+        (23.0, 20.0),
+        (24.0, 60.0),
+        (25.0, 20.0),
+        (26.0, 9.0),
+    ]
+    assert redis_down.recovered_s([*away, *falls], 10, 20, 30) == 2
+    assert redis_down.recovered_s(away, 10, 20, 30) == 0
+    still = [(float(second), 80.0) for second in range(20, 30)]
+    assert redis_down.recovered_s([*away, *still], 10, 20, 30) is None
 
 
 # --- readers, loads, samples ----------------------------------------------------------------------------------------

@@ -155,13 +155,15 @@ class Visits:
     def p95_series(self) -> Points:
         """(second, p95 in s of all pages wanted in it, failed ones too)."""
         return by_second(
-            ((each.at_s, each.took_s) for each in self.outcomes),
+            [(each.at_s, each.took_s) for each in self.outcomes],
             lambda found: quantile(sorted(found), 0.95) or 0.0,
         )
 
     def query_series(self) -> Points:
-        """(second, queries of the pages that were answered in it)."""
-        return by_second(((each.ended_at_s, float(each.queries)) for each in self.outcomes), sum)
+        """(second, queries of the pages that were answered in it), zeros too."""
+        found = dict(by_second([(each.ended_at_s, float(each.queries)) for each in self.outcomes], sum))
+        last = max((*found, math.ceil(self.seconds) - 1.0))
+        return [(float(second), found.get(float(second), 0.0)) for second in range(int(last) + 1)]
 
 
 def visit(
@@ -540,7 +542,7 @@ def database_processors(bench: Bench) -> Callable[[], float]:
 
 
 def by_second(
-    values: "Iterator[tuple[float, float]] | Sequence[tuple[float, float]]",
+    values: Points,
     put_together: Callable[[list[float]], float],
     *,
     every_s: float = 1.0,

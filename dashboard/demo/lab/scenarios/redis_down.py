@@ -28,8 +28,10 @@ CHART: Final = "Database, queries/s"
 MOST_AWAY_S: Final = 0.5
 MOST_PEAK: Final = 1.2
 """As a share of the peak while it was away: seconds differ by so much."""
-MOST_RECOVERY_S: Final = 15.0
+MOST_RECOVERY_S: Final = 10.0
 RECOVERED_SHARE: Final = 0.5
+STEADY_S: Final = 5
+"""So many seconds have to be so on average."""
 _NOTE: Final = (
     "{:.0f} pages/s are half of what the shop can do here without a cache: beyond that nothing keeps a shop alive whose"
     " cache is gone."
@@ -117,22 +119,22 @@ def _numbers(visits: Visits, queries: measuring.Points, lengths: Lengths) -> tup
 
 
 def recovered_s(queries: measuring.Points, dies: float, returns: float, ends: float) -> float | None:
-    """How long after its return the database had half of what it had without it, for good; None: not before the end.
+    """How long after its return the database had half of what it had without it; None: not before the end.
 
     Args:
-        queries: (second, how many).
+        queries: (second, how many); seconds without any may be left out.
         dies, returns, ends: seconds.
     """
     counts = dict(queries)
-    away = [counts.get(float(second), 0.0) for second in range(math.ceil(dies), int(returns))]
-    after = range(math.ceil(returns), int(ends))
-    if not away or not after:
-        return None
-    enough = sum(away) / len(away) * RECOVERED_SHARE
-    above = [second for second in after if counts.get(float(second), 0.0) > enough]
-    if not above:
-        return 0.0
-    return None if above[-1] == after[-1] else above[-1] + 1 - returns
+
+    def mean(first: int, last: int) -> float:
+        return sum(counts.get(float(second), 0.0) for second in range(first, last)) / max(1, last - first)
+
+    enough = mean(math.ceil(dies), int(returns)) * RECOVERED_SHARE
+    first, last = math.ceil(returns), int(ends)
+    # Single seconds say little: some have few visitors.
+    steps = range(first, last - STEADY_S + 1)
+    return next((at - returns for at in steps if mean(at, at + STEADY_S) <= enough), None)
 
 
 def _checks(kept: Side) -> tuple[Check, ...]:
