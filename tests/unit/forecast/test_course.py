@@ -125,11 +125,13 @@ def test_in_the_long_run_a_stem_ends_as_often_as_its_keys_live(horizon: Horizon,
     even = dict.fromkeys(range(0, 600, 10), keys / 60)
     on = grid(horizon, NOW)
     counts = of_stem(stem(even, rule=rule, reads=rate), NOW, on)
-    # Once things are even: the last third, where the horizon is long enough for some lives.
-    if base_s * 6 < on.steps * on.step_s:
-        tail = counts[-on.steps // 3 :]
+    life_s = rule.base_s + rule.jitter_s / 2 + 1 / rate
+    # Whole lives, as many as the second half of the horizon has: a wave that goes round counts once in each.
+    lives = int(on.steps * on.step_s / 2 / life_s)
+    if lives:
+        tail = counts[-round(lives * life_s / on.step_s) :]
         found = sum(tail) / (len(tail) * on.step_s)
-        assert found == pytest.approx(keys / (rule.base_s + rule.jitter_s / 2 + 1 / rate), rel=0.04)
+        assert found == pytest.approx(keys / life_s, rel=0.04)
 
 
 @pytest.mark.parametrize("age_s", [86_400, 7 * 86_400, 30 * 86_400])
