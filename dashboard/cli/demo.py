@@ -47,7 +47,7 @@ POLL_INTERVAL_S = 5
 # Less than the whole shop, so that it fills up within minutes.
 VALKEY_CONFIG = {"maxmemory": "10mb", "maxmemory-policy": "allkeys-lru", "slowlog-log-slower-than": "5000"}
 ACTOR = Actor(None, "demo", Role.ADMIN, "cli")
-SCAN_AFTER_S = 20
+SCAN_AFTER_S = 30
 SHOP_THREADS = 6
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
