@@ -32,6 +32,8 @@ _READY_S: Final = 30.0
 _AHEAD_S: Final = 0.2
 """The first visitor may come so long after that."""
 _BEAT_S: Final = 0.1
+_GIVE_UP_S: Final = 5.0
+"""Readers that are not back so long after the end hang, and are left behind."""
 _OVER_S: Final = 30.0
 """So long after the last visitor at the latest all have been answered or have given up."""
 PACKAGE: Final = Path(__file__).parents[3]
@@ -390,8 +392,9 @@ class Readers:
                 bench.wait(_BEAT_S)
         finally:
             self._stop.set()
+            ends = time.monotonic() + _GIVE_UP_S
             for thread in (dispatcher, *threads):
-                thread.join(WAITS_S)
+                thread.join(max(0.0, ends - time.monotonic()))
         gave_up_at_s = time.perf_counter() - self.began
         with self._lock:
             done = dict(self._reads)
