@@ -525,6 +525,23 @@ def test_the_strip_says_what_was_read_and_leads_into_the_dashboard(web: FlaskCli
     assert "http://127.0.0.1:8765/lab/campaign" in body
 
 
+def test_the_strip_s_sum_adds_up(web: FlaskClient, shop: Shop) -> None:
+    signed_in(web)
+    with_cart(web)
+    for mode in MODES:
+        shop.modes.switch(mode)
+        shop.raise_prices([5], 10, tells_cache=False)
+        for path in ("/checkout", "/product/5", "/product/5", "/category/kettles"):
+            said = text(web.get(path))
+            counts = {
+                name: int(found[1])
+                for name in ("read", "hit", "load", "old")
+                if (found := re.search(rf" {name}s? (\d+) ", said))
+            }
+            assert counts["read"] == counts["hit"] + counts["load"] + counts.get("old", 0)
+            assert ("Lives" in said) == (mode != "off")
+
+
 def test_modes_are_switched_from_any_page(web: FlaskClient, shop: Shop) -> None:
     for mode, said in (("naive", "One for all"), ("off", "Not cached"), ("cachewarden", "Hot")):
         answer = web.post("/mode", data={"mode": mode, "back": "/product/1?x=1"})

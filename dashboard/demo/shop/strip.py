@@ -82,6 +82,8 @@ class Strip:
 
     Args:
         mode: how the shop caches.
+        reads: hits, what is old and loads together.
+        loads: what came from the database, whatever the reason.
         cache_s, database_s: spent on this page.
         is_away: the cache does not answer.
         is_unchecked: PostgreSQL does not, so nobody knows what is old.
@@ -132,11 +134,12 @@ def examine(shop: Shop, links: Links, touches: Sequence[Touch], database_ms: Seq
     """
     mode = shop.modes.current
     cached = [touch for touch in touches if ":" in touch.key]
-    lives = shop.modes.lives([touch.key for touch in cached])
+    # What is left in the cache from before it was switched off is nobody's business.
+    lives = shop.modes.lives([touch.key for touch in cached]) if mode != "off" else ()
     ttls = dict(zip((touch.key for touch in cached), lives or (), strict=False))
     olds, is_unchecked = _olds(shop, links, [touch for touch in cached if touch.result == "hit"], ttls)
     by_key = {old.key: old for old in olds}
-    is_away = lives is None and mode != "off"
+    is_away = lives is None
     rows: dict[tuple[object, ...], Read] = {}
     for number, touch in enumerate(touches):
         row = _row(shop.modes, mode, links, touch, ttls.get(touch.key), by_key.get(touch.key), is_away)
@@ -149,7 +152,7 @@ def examine(shop: Shop, links: Links, touches: Sequence[Touch], database_ms: Seq
         mode=mode,
         reads=len(touches),
         hits=hits - len(by_key),
-        loads=sum(touch.result in ("loaded", "away") for touch in touches),
+        loads=len(touches) - hits,
         cache_s=sum(touch.cache_ms for touch in touches) / 1000,
         database_s=sum(database_ms) / 1000,
         rows=tuple(rows.values()),
@@ -167,7 +170,7 @@ def _merged(last: Read, row: Read) -> Read:
         last,
         ttl_s=min(ttls, default=None),
         took_s=last.took_s + row.took_s,
-        why="Asked for together, in one look.",
+        why="Asked for together, in one look." if last.result in ("hit", "loaded") else last.why,
         more=last.more + 1,
     )
 
