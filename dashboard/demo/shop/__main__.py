@@ -24,6 +24,8 @@ def main(given: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C. Prints the address as one line once it listens; returns the exit code."""
     args = _parser().parse_args(given)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # It says so of every request that has to wait: in a campaign that is each of them.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack, contextlib.suppress(KeyboardInterrupt):
         store = stack.enter_context(
