@@ -16,8 +16,9 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
+from dashboard.demo.shop.links import Links
 from tests.browser.conftest import FLAGS
-from tests.support import live
+from tests.support import live, servers, shop
 from tests.support.pages import pages, sign_in
 
 WIDTHS = {"laptop": (1440, 900), "phone": (390, 844)}
@@ -64,6 +65,32 @@ def take(browser: Browser, url: str, password: str, theme: str, width: str, name
     context.close()
 
 
+def take_shop(browser: Browser, running: shop.Running, theme: str, width: str, names: list[str]) -> None:
+    """The same of the demo's shop: a customer with a cart, and a price that was changed behind the cache's back."""
+    w, h = WIDTHS[width]
+    context = browser.new_context(
+        base_url=running.url,
+        viewport={"width": w, "height": h},
+        color_scheme=theme,  # type: ignore[arg-type]
+        reduced_motion="reduce",
+    )
+    page = context.new_page()
+    page.goto("/sign-in")
+    page.get_by_role("button", name="Be ").first.click()
+    page.goto("/product/5")
+    page.get_by_role("button", name="Add to cart").click()
+    row = running.shop.store.row(5)
+    assert row is not None
+    running.shop.change(5, cents=row["price_cents"] + 1000, by="the price import", tells_cache=False)
+    for name, address in shop.story(5).items():
+        if names and not any(part in name for part in names):
+            continue
+        page.goto(address)
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=FOLDER / f"{name}-{width}-{theme}.png", full_page=True)
+    context.close()
+
+
 def main() -> None:
     """Take the pictures."""
     parser = argparse.ArgumentParser(prog="python -m tests.browser.shots")
@@ -83,6 +110,11 @@ def main() -> None:
         for theme in ("light", "dark"):
             for width in WIDTHS:
                 take(browser, url, given.password, theme, width, given.names)
+        if not given.names or any("shop" in name for name in given.names):
+            with servers.folder() as folder, shop.shop(folder, Links("http://127.0.0.1:1", 1)) as running:
+                for theme in ("light", "dark"):
+                    for width in WIDTHS:
+                        take_shop(browser, running, theme, width, given.names)
         browser.close()
     sys.stdout.write(f"{len(list(FOLDER.glob('*.png')))} pictures in {FOLDER}/\n")
 
