@@ -14,7 +14,7 @@ from redis.crc import key_slot
 
 from dashboard.caching.wire import DROP, MAGIC, Script
 from dashboard.fleet.errors import Problem, as_error, explain
-from dashboard.fleet.permissions import EDITS, acl_line
+from dashboard.fleet.permissions import EDITS, EDITS_NEWER, acl_line
 from dashboard.fleet.purging import Router, finish, judge, run_script
 from dashboard.fleet.registry import Command, Connection, Node
 from dashboard.fleet.values import KeyReader, Lookups
@@ -51,6 +51,9 @@ end
 """
 # is: whether what is there is what was seen; an empty digest: nothing was.
 
+# Where a change takes two commands, a right that is missing for the second must leave all as it was: scripts are not
+# rolled back.
+
 _TYPED: Final = _BEGIN + "if kind ~= '%s' then return done('type') end\n"
 
 
@@ -74,8 +77,15 @@ _SET_FIELD: Final = _script(
     """
 if not is(ask('HGET', KEYS[1], ARGV[1]), ARGV[2]) then return done('changed') end
 local at = ARGV[4] == '1' and ask('HPEXPIRETIME', KEYS[1], 'FIELDS', 1, ARGV[1])[1] or -1
+local function keep()
+  return redis.pcall('HPEXPIREAT', KEYS[1], string.format('%.0f', at), 'FIELDS', 1, ARGV[1])
+end
+if at > 0 then
+  local kept = keep()
+  if type(kept) == 'table' and kept['err'] then return kept end
+end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-if at > 0 then redis.call('HPEXPIREAT', KEYS[1], string.format('%.0f', at), 'FIELDS', 1, ARGV[1]) end
+if at > 0 then keep() end
 return done('done')
 """,
 )
@@ -104,9 +114,14 @@ _REMOVE_ELEMENT: Final = _script(
 local place, length = tonumber(ARGV[1]), ask('LLEN', KEYS[1])
 local behind = length - 1 - place
 if math.min(place, behind) > tonumber(ARGV[4]) then return done('far') end
-if not is(ask('LINDEX', KEYS[1], ARGV[1]), ARGV[2]) then return done('changed') end
+local held = ask('LINDEX', KEYS[1], ARGV[1])
+if not is(held, ARGV[2]) then return done('changed') end
 redis.call('LSET', KEYS[1], ARGV[1], ARGV[3])
-redis.call('LREM', KEYS[1], place <= behind and 1 or -1, ARGV[3])
+local gone = redis.pcall('LREM', KEYS[1], place <= behind and 1 or -1, ARGV[3])
+if gone ~= 1 then
+  redis.call('LSET', KEYS[1], ARGV[1], held)
+  return gone
+end
 return done(length > 1 and 'done' or 'last')
 """,
 )
@@ -340,7 +355,8 @@ class KeyEditor:
         replies = finish(self._connection, node, commands, replies, [script])
         for reply in replies:
             if isinstance(reply, redis.ResponseError):
-                refusal = judge(reply, node, _grant)
+                lacks_newer = any(each.command.lower() in str(reply).lower() for each in EDITS_NEWER)
+                refusal = judge(reply, node, _grant_newer if lacks_newer else _grant)
                 cause = explain(reply, node.id, node.url).cause
                 raise as_error(Problem(cause, refusal.words, refusal.advice))
         return replies
@@ -352,3 +368,7 @@ class KeyEditor:
 
 def _grant(username: str | None) -> str:
     return acl_line(username, tuple(permission.command for permission in EDITS))
+
+
+def _grant_newer(username: str | None) -> str:
+    return acl_line(username, tuple(permission.command for permission in (*EDITS, *EDITS_NEWER)))

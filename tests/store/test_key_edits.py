@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from dashboard.caches.types import Cache
 from dashboard.caching import tags, wire
 from dashboard.errors import Forbidden, InvalidInput, NotFound, Refused
 from dashboard.fleet.errors import FleetDenied, FleetError
+from dashboard.fleet.permissions import BROWSING, BROWSING_NEWER, EDITS, EDITS_NEWER
 from dashboard.keys import service
 from dashboard.keys.types import MOST_EDITED_BYTES, Edit, Editable, EditResult, Verb
 from dashboard.work import Runtime
@@ -669,8 +670,6 @@ def test_a_server_without_room_changes_nothing_and_says_so(runtime: Runtime, url
 
 
 def test_missing_rights_are_said(runtime: Runtime, url: str) -> None:
-    from dashboard.fleet.permissions import BROWSING
-
     with redis.Redis.from_url(url) as admin:
         admin.acl_setuser(
             "half",
@@ -691,6 +690,58 @@ def test_missing_rights_are_said(runtime: Runtime, url: str) -> None:
         finally:
             runtime.fleet.forget(cache.id)
             admin.acl_deluser("half")
+
+
+@pytest.fixture
+def granted(runtime: Runtime, valkey_url: str) -> Iterator[Callable[..., Cache]]:
+    """A cache whose user has all rights of an editor but some."""
+    with redis.Redis.from_url(valkey_url) as admin:
+        made = []
+
+        def make(*missing: str) -> Cache:
+            rules = [each.rule for group in (BROWSING, BROWSING_NEWER, EDITS, EDITS_NEWER) for each in group]
+            rules = ["+info", *(rule for rule in rules if rule not in missing)]
+            admin.acl_setuser("half", enabled=True, passwords=["+secret"], keys=["*"], commands=rules)
+            port = admin.connection_pool.connection_kwargs["port"]
+            made.append(cache_at(runtime, f"redis://half:secret@127.0.0.1:{port}/0"))
+            return made[0]
+
+        yield make
+        for each in made:
+            runtime.fleet.forget(each.id)
+        admin.acl_deluser("half")
+
+
+def test_without_the_right_to_remove_a_list_stays_as_it_is(
+    runtime: Runtime, granted: Callable[..., Cache], valkey_url: str
+) -> None:
+    cache = granted("+lrem")
+    with redis.Redis.from_url(valkey_url) as client:
+        client.rpush("l", "a", "b", "c")
+        version = there(runtime, cache, "l", b"1").version
+        with pytest.raises(FleetDenied) as raised:
+            edit(runtime, cache, "l", Edit(Verb.REMOVE_ELEMENT, b"1", version=version))
+        assert "+lrem" in raised.value.what_to_do
+        assert client.lrange("l", 0, -1) == [b"a", b"b", b"c"]
+
+
+def test_without_the_right_to_keep_it_a_fields_ttl_is_not_lost(
+    runtime: Runtime, granted: Callable[..., Cache], valkey_url: str
+) -> None:
+    cache = granted("+hpexpireat")
+    with redis.Redis.from_url(valkey_url) as client:
+        client.hset("h", mapping={"a": "1", "b": "2"})
+        client.execute_command("HPEXPIRE", "h", 60_000, "FIELDS", 1, "a")
+        at = redis_cli(valkey_url, "HPEXPIRETIME", "h", "FIELDS", "1", "a")
+        version = there(runtime, cache, "h", b"a").version
+        with pytest.raises(FleetDenied) as raised:
+            edit(runtime, cache, "h", Edit(Verb.SET_FIELD, b"a", b"new", version=version))
+        assert "+hpexpireat" in raised.value.what_to_do
+        assert client.hget("h", "a") == b"1"
+        assert redis_cli(valkey_url, "HPEXPIRETIME", "h", "FIELDS", "1", "a") == at
+        # One without a TTL needs no such right.
+        version = there(runtime, cache, "h", b"b").version
+        assert edit(runtime, cache, "h", Edit(Verb.SET_FIELD, b"b", b"new", version=version)).is_done
 
 
 def test_an_edit_without_an_answer_is_recorded_as_not_known(runtime: Runtime, valkey_url: str) -> None:
