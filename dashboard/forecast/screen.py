@@ -10,6 +10,7 @@ from dashboard.forecast import remedies
 from dashboard.forecast.check import Check
 from dashboard.forecast.trial import Remedy, Side, Trial
 from dashboard.forecast.types import Cause, Forecast, Horizon, Rule, Stem, Wall
+from dashboard.keyspace import service as keyspace
 from dashboard.web import formats
 
 MOST_SERIES: Final = 5
@@ -123,7 +124,9 @@ class TryView:
         remedies: value, label and whether it is chosen.
         percent: of the jitter, of the base TTL; None where it is not about jitter.
         help: what the remedy does, in a sentence.
-        action_href: a page that goes on with it; "" for JITTER, which is posted.
+        is_posted: the action is a form (JITTER), not a link.
+        action_href: a page that goes on with it; "" where there is none.
+        selected: which keys that takes.
         limit: keys per step from which on one may be a wall.
     """
 
@@ -142,7 +145,9 @@ class TryView:
     limit: float
     high: float
     action: str
+    is_posted: bool
     action_href: str
+    selected: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,7 +443,9 @@ def _try(frame: ForecastScreen, found: Forecast, trial: Trial, offered: Sequence
         step_s=trial.grid.step_s,
         limit=trial.line,
         high=high,
-        action="Stage this jitter" if is_jitter else f"Go on with {_count(keys)} keys",
+        action="Stage this jitter" if is_jitter else "Go on to the purge",
+        selected="" if is_jitter else _selected(trial),
+        is_posted=is_jitter,
         action_href="" if is_jitter else _purge_href(frame, found, trial),
     )
 
@@ -477,20 +484,39 @@ def _side_view(title: str, side: Side, per: str) -> SideView:
     return SideView(title, f"peak {_count(side.peak)} per {per}{reads}", side.counts, side.marked, kind, word)
 
 
+def _selector(stem: str) -> dict[str, str] | None:
+    """What selects the keys of a stem on the Invalidate page; None: nothing does."""
+    if stem in ("", keyspace.OTHER):
+        return None
+    if keyspace.FOLDED not in stem:
+        return {"by": "prefix", "prefix": stem}
+    pattern = keyspace.pattern_of((stem,), is_leaf=stem.endswith(keyspace.FOLDED))
+    return None if pattern is None else {"by": "pattern", "pattern": pattern}
+
+
 def _purge_href(frame: ForecastScreen, found: Forecast, trial: Trial) -> str:
+    selector = _selector(trial.stem.name)
+    if selector is None:
+        return ""
     window = remedies.window_s(trial.wall, found.now)
     low, high = remedies.ttl_range_s(trial.wall, found.now)
-    fields: dict[str, str | int] = {
-        "by": "prefix",
-        "prefix": trial.stem.name.partition("{id}")[0],
-        "ttl_min_s": low,
-        "ttl_max_s": high,
-    }
+    fields: dict[str, str | int] = {**selector, "ttl_min_s": low, "ttl_max_s": high}
     if trial.remedy is Remedy.RESPREAD:
         fields |= {"action": "spread", "window_s": window}
     else:
         fields |= {"action": "soft", "when": "over", "over_s": window}
     return f"/caches/{frame.cache_id}/invalidate?{urlencode(fields)}"
+
+
+def _selected(trial: Trial) -> str:
+    """What the purge takes, where that is not the spike alone."""
+    selector = _selector(trial.stem.name)
+    if selector is None:
+        return "No prefix or pattern selects these keys alone: choose them on the Invalidate page."
+    words = selector.get("pattern") or f"{selector['prefix']}*"
+    return (
+        f"The purge takes all keys of {words} that end within a minute of the spike; its preview counts them."
+    )
 
 
 def _rows(frame: ForecastScreen, found: Forecast) -> list[Row]:
@@ -516,10 +542,16 @@ def _rows(frame: ForecastScreen, found: Forecast) -> list[Row]:
                 busiest=max(counts, default=0.0),
                 bunching=_bunching(counts, found.course.grid.step_s),
                 ttl=_ttl(named[name]),
-                keys_href=f"/caches/{frame.cache_id}/keys?{urlencode({'q': name.partition('{id}')[0] + '*'})}",
+                keys_href=_keys_href(frame, name),
             )
         )
     return sorted(rows, key=lambda row: -row.keys)
+
+
+def _keys_href(frame: ForecastScreen, stem: str) -> str:
+    selector = _selector(stem) or {}
+    words = selector.get("pattern") or (f"{selector['prefix']}*" if selector else "")
+    return f"/caches/{frame.cache_id}/keys?{urlencode({'q': words})}"
 
 
 def _bunching(counts: Sequence[float], step_s: int) -> float | None:

@@ -4,6 +4,7 @@ import html
 import re
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import redis
@@ -98,11 +99,39 @@ def test_a_respread_leads_to_a_purge_that_only_shortens(
 ) -> None:
     page = shown(operator, f"/caches/{cache.id}/forecast?try=respread")
     link = html.unescape(re.findall(r'href="(/caches/\d+/invalidate\?[^"]+)"', page)[-1])
-    assert "prefix=news%3A" in link and "action=spread" in link and f"window_s={WALL_S + 10}" in link
+    assert "pattern=news%3A%2A" in link and "action=spread" in link and f"window_s={WALL_S + 10}" in link
     form = shown(operator, link)
-    assert re.search(r'value="spread" checked', form) and 'value="news:"' in form
+    assert re.search(r'value="spread" checked', form) and 'value="news:*"' in form
     assert re.search(rf'name="window_s"[^>]*value="{WALL_S + 10}"', form)
     assert re.search(rf'name="ttl_max_s"[^>]*value="{WALL_S + 20}"', form)
+
+
+@pytest.mark.parametrize(
+    ("stem", "fields"),
+    [
+        ("tenant:{id}:session:", {"by": "pattern", "pattern": "tenant:*:session:*"}),
+        ("a*b:{id}:", {"by": "pattern", "pattern": r"a\\*b:*:*"}),
+        (r"tenant:\x7bid}:", {"by": "prefix", "prefix": r"tenant:\x7bid}:"}),
+        ("(other)", None),
+        ("", None),
+    ],
+)
+def test_a_respread_selects_what_it_says_or_nothing(
+    operator: FlaskClient, runtime: Runtime, stem: str, fields: dict[str, str] | None
+) -> None:
+    made = add_cache(runtime)
+    wall = found.expiries(stem, "", {WALL_S: 5_000.0}, now(runtime))
+    snapshots.keep(runtime, found.snapshot(made.id, [wall], now(runtime)))
+    page = shown(operator, f"/caches/{made.id}/forecast?try=respread")
+    links = [html.unescape(link) for link in re.findall(r'href="(/caches/\d+/invalidate\?[^"]+)"', page)]
+    if fields is None:
+        assert links == [] and "No prefix or pattern selects these keys alone" in page
+    else:
+        (link,) = links
+        given = parse_qs(urlsplit(link).query)
+        assert {name: given[name] for name in fields} == {name: [value] for name, value in fields.items()}
+        form = shown(operator, link)
+        assert f'value="{html.escape(fields[fields["by"]])}"' in form
 
 
 def test_the_jitter_that_was_tried_is_staged(operator: FlaskClient, cache: Cache, runtime: Runtime) -> None:
