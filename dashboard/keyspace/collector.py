@@ -1,7 +1,8 @@
 """What a scan makes of keys: prefixes, memory, TTLs, conformance, in bounded memory. Pure.
 
-Made to be cheap: a key costs about a microsecond. What a key belongs to is looked up by its parts in nested dicts; the
-columns of what belongs together are then counted at once.
+Made to be cheap: what a key belongs to is looked up by its parts in nested dicts, and the columns of what belongs
+together are then counted at once. That takes about a microsecond per key where prefixes are few. Where nearly every key
+brings names of its own it takes some tens, and a batch after which the tree is thinned some hundreds.
 """
 
 import json

@@ -8,6 +8,7 @@ lies together is of about the same size).
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from math import sqrt
 from typing import Final
 
@@ -270,12 +271,13 @@ class _Painter:
         return made
 
     def _paint_leaves(self, place: Place, made: _View) -> None:
-        if len(place.leaves) > min(MOST_KEYS_SHOWN, self._children):
-            total = _Sum.of(place.leaves.values(), self._scale)
+        leaves = dict(place.by_leaf())
+        if len(leaves) > min(MOST_KEYS_SHOWN, self._children):
+            total = _Sum.of(chain.from_iterable(leaves.values()), self._scale)
             made.put(_View(FOLDED, total, is_leaf=True, is_folded=True))
         else:
-            for key, tally in place.leaves.items():
-                made.put(_View(part_text(key), _Sum.of([tally], self._scale), is_leaf=True))
+            for leaf, tallies in leaves.items():
+                made.put(_View(part_text(leaf), _Sum.of(tallies, self._scale), is_leaf=True))
         sums = {name: _Sum.of(by_policy.values(), self._scale) for name, by_policy in place.folds.items()}
         shown = sorted(sums, key=lambda name: sums[name].keys, reverse=True)[: self._children]
         for name in sums:

@@ -9,9 +9,9 @@ place is known.
 
 import zlib
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from dashboard.keyspace.identifiers import Folder
 from dashboard.keyspace.names import WHOLE, Name
@@ -32,6 +32,8 @@ _FEWEST_NAMES: Final = 16
 _SKETCH: Final = 128
 _NAMES_PER_PLACE: Final = 8
 """So many names of a crowd take as much memory as a place."""
+_MOST_SHARED: Final = 8
+"""Tallies of a mixed place for each name that it may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ class Place:
         "inner",
         "is_closed",
         "is_literal",
+        "is_mixed",
         "leaves",
         "leaves_full",
         "may_miss",
@@ -165,6 +168,7 @@ class Place:
         "owns",
         "policy",
         "rest",
+        "shared",
         "whole",
     )
 
@@ -174,10 +178,15 @@ class Place:
         """Whether its keys have this head and nothing else in common, so far."""
         self.depth = depth
         self.policy = policy
+        self.is_mixed = policy is None and not is_literal
+        """Whether keys that end alike may have different policies."""
         self.inner: dict[Name, Place] = {}
         self.number: Place | None = None
         """``inner`` of WHOLE."""
         self.leaves: dict[bytes, Tally] = {}
+        """By the literal last part of keys."""
+        self.shared: dict[bytes, dict[int, Tally]] = {}
+        """The same where the place is mixed: by last part and policy; ``leaves`` is empty there."""
         self.whole: Tally | None = None
         """Keys that end in a number, where all have the same policy."""
         self.folds: dict[Name, dict[int, Tally]] = {}
@@ -196,9 +205,17 @@ class Place:
 
     def tallies(self) -> Iterator[Tally]:
         """Of the keys that end here."""
-        yield from self.leaves.values()
+        for _, tallies in self.by_leaf():
+            yield from tallies
         for by_policy in self.folds.values():
             yield from by_policy.values()
+
+    def by_leaf(self) -> Iterator[tuple[bytes, Collection[Tally]]]:
+        """The literal last parts of the keys that end here, and their tallies."""
+        for name, tally in self.leaves.items():
+            yield name, (tally,)
+        for name, by_policy in self.shared.items():
+            yield name, by_policy.values()
 
     def below(self) -> Iterator["Place"]:
         """The places right below."""
@@ -274,13 +291,18 @@ class Tree:
             part: the last part.
             is_rest: it is all that is left of a key of very many parts.
         """
+        if place.shared and not is_rest:
+            known = place.shared.get(part)
+            tally = None if known is None else known.get(self._rules.find(key))
+            if tally is not None:
+                return tally
         folds = place.folds
         name: Name = WHOLE
         if not is_rest and not (place.leaves_full and (not folds or (len(folds) == 1 and WHOLE in folds))):
             name = self._folder.fold(part)
             if isinstance(name, bytes):
                 if not place.leaves_full:
-                    return self._new_leaf(place, key, name)
+                    return self.leaf_of(place, name, self._policy_of(place, key))
                 name = WHOLE
             elif place.folds_full and name not in folds:
                 name = WHOLE
@@ -289,7 +311,7 @@ class Tree:
             by_policy = folds[name] = {}
             if len(folds) > self._leaf_width:
                 self._full.append(place)
-        policy = place.policy if place.policy is not None else self._rules.find(key)
+        policy = self._policy_of(place, key)
         tally = by_policy.get(policy)
         if tally is None:
             self.places += 1
@@ -401,13 +423,30 @@ class Tree:
             place.expiry = self.other if above.depth == 0 else above.expiry
         return place
 
-    def _new_leaf(self, place: Place, key: bytes, name: bytes) -> Tally:
-        policy = place.policy if place.policy is not None else self._rules.find(key)
+    def _policy_of(self, place: Place, key: bytes) -> int:
+        return place.policy if place.policy is not None else self._rules.find(key)
+
+    def leaf_of(self, place: Place, name: bytes, policy: int) -> Tally:
+        """The tally of the keys of one policy that end in a literal part; made where it is missing."""
+        by_policy = place.shared.setdefault(name, {}) if place.is_mixed else None
+        found = place.leaves.get(name) if by_policy is None else by_policy.get(policy)
+        if found is not None:
+            return found
+        made = self.new_tally(policy, place.expiry)
+        if by_policy is None:
+            place.leaves[name] = made
+        else:
+            by_policy[policy] = made
         self.places += 1
-        tally = place.leaves[name] = self.new_tally(policy, place.expiry)
-        if len(place.leaves) > self._leaf_width:
+        if self._has_many_leaves(place):
             self._full.append(place)
-        return tally
+        return made
+
+    def _has_many_leaves(self, place: Place) -> bool:
+        if len(place.leaves) > self._leaf_width or len(place.shared) > self._leaf_width:
+            return True
+        # One name alone takes as much when it is folded.
+        return len(place.shared) > 1 and _tallies(place.shared) > _MOST_SHARED * self._leaf_width
 
     def new_tally(self, policy: int, expiry: Expiry) -> Tally:
         """A tally of keys of one policy."""
@@ -417,7 +456,7 @@ class Tree:
         """A tally of keys that end in identifiers."""
         made = self.new_tally(policy, expiry)
         only = place.policy
-        if only is None and place.is_literal:
+        if only is None and place.is_literal and not place.is_closed:
             only = self._rules.between(place.head + b"0", place.head + b":")  # the byte after "9"
         if only == policy:
             place.whole = made
@@ -436,11 +475,8 @@ class Tree:
         if place.depth >= self._deepest:
             self._close(place)
             return
-        if len(place.leaves) > self._leaf_width:
-            for tally in place.leaves.values():
-                self._into_fold(place, WHOLE, tally)
-            place.leaves = {}
-            place.leaves_full = True
+        if self._has_many_leaves(place):
+            self._fold_leaves(place)
         if len(place.folds) > self._leaf_width:
             self._thin_folds(place)
         if len(place.inner) > self._width:
@@ -456,11 +492,18 @@ class Tree:
         place.inner, place.rest, place.number, place.crowd = {}, {}, None, None
         place.is_closed = place.leaves_full = place.folds_full = True
         ended = [*place.tallies()]
-        place.leaves, place.folds, place.whole = {}, {}, None
+        place.leaves, place.shared, place.folds, place.whole = {}, {}, {}, None
         for tally in ended:
             self._into_fold(place, WHOLE, tally)
         for below in inside:
             self._swallow(place, below)
+
+    def _fold_leaves(self, place: Place) -> None:
+        """Tell the keys that end in a literal part apart no more."""
+        for _, tallies in place.by_leaf():
+            for tally in tallies:
+                self._into_fold(place, WHOLE, tally)
+        place.leaves, place.shared, place.leaves_full = {}, {}, True
 
     def _swallow(self, into: Place, place: Place) -> None:
         """Count a place and all below with a closed one."""
@@ -536,14 +579,12 @@ class Tree:
         if place.owns:
             into.expiry.absorb(place.expiry)
         counted: set[int] = set()
-        for key, tally in place.leaves.items():
-            if into.leaves_full:
-                self._into_fold(into, WHOLE, tally)
-                continue
-            mine = into.leaves.get(key)
-            if mine is None:
-                mine = into.leaves[key] = self.new_tally(tally.policy, into.expiry)
-            mine.absorb(tally)
+        for leaf, tallies in place.by_leaf():
+            for tally in tallies:
+                if into.leaves_full:
+                    self._into_fold(into, WHOLE, tally)
+                else:
+                    self.leaf_of(into, leaf, tally.policy).absorb(tally)
         for name, by_policy in place.folds.items():
             for tally in by_policy.values():
                 target = name if name in into.folds or not into.folds_full else WHOLE
@@ -552,12 +593,10 @@ class Tree:
                     counted.add(id(tally.expiry))
                     self._merge_own(into, target, tally.expiry)
         if place.leaves_full and not into.leaves_full:
-            for tally in into.leaves.values():
-                self._into_fold(into, WHOLE, tally)
-            into.leaves, into.leaves_full = {}, True
+            self._fold_leaves(into)
         into.folds_full |= place.folds_full
         self._merge_below(into, place)
-        if max(len(into.leaves), len(into.folds)) > self._leaf_width or len(into.inner) > self._width:
+        if len(into.folds) > self._leaf_width or len(into.inner) > self._width:
             self._full.append(into)
 
     def _merge_own(self, into: Place, name: Name, expiry: Expiry) -> None:
@@ -605,7 +644,7 @@ class Tree:
         """Count anew what is there: places that were merged are gone with all below."""
         self.places = self._stems = 0
         for place in self.all_places():
-            self.places += 1 + len(place.leaves) + sum(map(len, place.folds.values()))
+            self.places += 1 + len(place.leaves) + _tallies(place.shared) + _tallies(place.folds)
             if place.crowd is not None:
                 self.places += (len(place.crowd.names) + len(place.crowd.sketch)) // _NAMES_PER_PLACE
             # Those without a key take no memory to speak of.
@@ -638,6 +677,10 @@ class Tree:
             for tally in place.tallies():
                 tally.expiry = _last(replaced, tally.expiry)
         self._recount()
+
+
+def _tallies(found: Mapping[Any, dict[int, Tally]]) -> int:
+    return sum(map(len, found.values()))
 
 
 def _last(replaced: dict[int, Expiry], expiry: Expiry) -> Expiry:

@@ -78,7 +78,7 @@ def _from_place(place: Place, expiries: _Expiries) -> list[Any]:
             int(place.is_closed),
         ],
         place.may_miss,
-        [[_text(name), _from_tally(tally, expiries)] for name, tally in place.leaves.items()],
+        [[_text(name), _from_tally(tally, expiries)] for name, found in place.by_leaf() for tally in found],
         [
             [_from_name(name), [_from_tally(tally, expiries) for tally in by_policy.values()]]
             for name, by_policy in place.folds.items()
@@ -96,8 +96,10 @@ def _to_place(found: list[Any], place: Place, tree: Tree, expiries: list[Expiry]
     place.expiry, place.owns = expiries[expiry], bool(owns)
     place.leaves_full, place.folds_full = bool(leaves_full), bool(folds_full)
     place.is_closed = bool(is_closed)
-    for leaf, state in leaves:
-        place.leaves[_bytes(leaf)] = _to_tally(state, tree.new_tally, expiries)
+    for leaf, (expiry, state) in leaves:
+        tally = tree.leaf_of(place, _bytes(leaf), state[0])
+        tally.expiry = expiries[expiry]
+        tally.fill(state)
     for folded, states in folds:
         name = _to_name(folded)
         by_policy = place.folds[name] = {}

@@ -5,11 +5,13 @@ import json
 import random
 from collections import Counter, defaultdict
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dashboard.caching.policy import Policy, PolicyTable
 from dashboard.keyspace import stored
 from dashboard.keyspace.collector import Collector
 from dashboard.keyspace.names import OTHER
@@ -21,7 +23,7 @@ from dashboard.keyspace.types import (
     Batch,
     TreeNode,
 )
-from tests.support.collected import NOW, TABLE, Row, add, collected, counts, find, plain, shot, walk
+from tests.support.collected import DEFAULT, NOW, TABLE, Row, add, collected, counts, find, plain, shot, walk
 from tests.support.glob import matches
 from tests.support.shared import shared_data
 
@@ -33,7 +35,15 @@ PARTS = (
     | st.integers(0, 99).map(lambda number: b"%d" % number)
     | st.from_regex(rb"[a-z]{3}", fullmatch=True)
 )
-KEYS = st.lists(PARTS, min_size=1, max_size=4).map(b":".join) | PARTS.map(lambda part: b":".join([part] * 12))
+KEYS = (
+    st.lists(PARTS, min_size=1, max_size=4).map(b":".join)
+    | PARTS.map(lambda part: b":".join([part] * 12))
+    | st.builds(
+        lambda number, last: b"tenant:%d:%b" % (number, last),
+        st.integers(6, 8),
+        st.sampled_from([b"settings", b"7", b"list:1", b"list:a", b"cart"]),
+    )
+)
 TTLS = st.just(-1) | st.integers(0, 40 * 86_400_000) | st.integers(0, 200_000)
 ROWS = st.lists(
     st.tuples(
@@ -51,6 +61,21 @@ BOUNDS = st.builds(
     leaves=st.integers(2, 10),
     places=st.integers(10, 200),
     stems=st.integers(4, 20),
+)
+POLICY_PREFIXES = [
+    b"tenant:",
+    b"tenant:7:",
+    b"tenant:7:l",
+    b"tenant:7:list:",
+    b"tenant:8",
+    b"a",
+    b"a:a:",
+    b"product:list:",
+]
+TABLES = st.just(TABLE) | st.sets(st.sampled_from(POLICY_PREFIXES)).map(
+    lambda prefixes: PolicyTable(
+        [(prefix, Policy(prefix, "t", 60 * len(prefix), 0)) for prefix in sorted(prefixes)], DEFAULT
+    )
 )
 DELIMITERS = st.sampled_from([":", "", ":/", "a", "é:", "list"])
 
@@ -112,9 +137,15 @@ def test_every_key_ends_is_counted_once_in_its_bucket(rows: list[Row], bounds: B
     assert len({each.stem for each in snapshot.expiries}) == len(snapshot.expiries)
 
 
-@given(ROWS, BOUNDS | st.none(), DELIMITERS)
+@settings(max_examples=200)
+@given(ROWS, BOUNDS | st.none(), DELIMITERS, TABLES, st.integers(1, 60), st.booleans())
 def test_conformance_is_that_of_each_keys_own_policy(
-    rows: list[Row], bounds: Bounds | None, delimiters: str
+    rows: list[Row],
+    bounds: Bounds | None,
+    delimiters: str,
+    table: PolicyTable[Policy],
+    step: int,
+    is_handed_on: bool,
 ) -> None:
     keys: Counter[str] = Counter()
     never: Counter[str] = Counter()
@@ -123,7 +154,7 @@ def test_conformance_is_that_of_each_keys_own_policy(
     for key, _, ttl_ms, _, _ in rows:
         if key.startswith(b"cachewarden:"):
             continue
-        policy = TABLE.find(key)
+        policy = table.find(key)
         prefix = policy.prefix_text
         keys[prefix] += 1
         if ttl_ms < 0:
@@ -134,7 +165,11 @@ def test_conformance_is_that_of_each_keys_own_policy(
             if ttl_ms > most_s * 1000:
                 too_long[prefix] += 1
                 breaking[prefix].add(key)
-    found = shot(collected(rows, bounds=bounds, delimiters=delimiters)).policies
+    collector = collected(rows[::2], bounds=bounds, delimiters=delimiters, table=table, step=step)
+    if is_handed_on:
+        collector = Collector.restore(collector.state())
+    add(collector, rows[1::2], node="m" if step % 2 else "n", step=step)
+    found = shot(collector).policies
     assert {each.prefix: each.keys.value for each in found} == keys
     assert {each.prefix: each.without_ttl.value for each in found if each.without_ttl.value} == never
     assert {each.prefix: each.too_long.value for each in found if each.too_long.value} == too_long
@@ -290,6 +325,46 @@ def test_kinds_that_are_too_many_are_others() -> None:
     assert find(snapshot, "large:").keys.value == 20_000
     assert find(snapshot, "large:").may_miss == 0
     assert snapshot.root.keys.value == len(keys)
+
+
+def test_keys_that_end_alike_have_each_its_own_policy() -> None:
+    def policies(keys: list[bytes], prefix: bytes) -> dict[str, tuple[float, float]]:
+        table = PolicyTable([(prefix, Policy(prefix, "t", 60, 0))], Policy(b"", "t", 86_400, 0))
+        found = shot(collected(plain(keys, ttl_ms=3_600_000), table=table)).policies
+        return {each.prefix: (each.keys.value, each.too_long.value) for each in found}
+
+    keys = [b"tenant:%d:settings" % n for n in (1, 2, 3, 7, 4, 5)]
+    for order in (keys, keys[::-1]):
+        assert policies(order, b"tenant:7:") == {"": (5, 0), "tenant:7:": (1, 1)}
+    # Names that are crowded out, and one among them with a policy of its own.
+    names = [b"".join(letters) for letters in product((b"a", b"b", b"c", b"d"), repeat=6)]
+    keys = [b"user:%b:cart" % name for name in names]
+    assert policies([*keys, b"user:zed:cart"], b"user:zed:") == {"": (4_096, 0), "user:zed:": (1, 1)}
+
+
+def test_a_prefix_that_takes_in_all_below_it_keeps_their_policies_apart() -> None:
+    prefixes = (b"a:", b"a:x:")
+    table = PolicyTable([(prefix, Policy(prefix, "t", 60, 0)) for prefix in prefixes], DEFAULT)
+    state = json.loads(collected(plain([b"z:1"]), table=table).state())
+    # As when there is room for the first level alone.
+    state["trees"]["n"]["limits"] = [2, 2, 1]
+    collector = Collector.restore(json.dumps(state).encode())
+    for head, number in ((b"a:", 5), (b"a:x:", 7)):
+        add(collector, plain([head + b"%d" % n for n in range(number)]), step=1)
+    assert find(shot(collector), "a:", "{id}").keys.value == 12
+    assert {each.prefix: each.keys.value for each in shot(collector).policies} == {"": 1, "a:": 5, "a:x:": 7}
+
+
+def test_many_policies_below_one_folded_part_are_bounded() -> None:
+    tenants = range(1_000)
+    rules = [(b"tenant:%d:" % n, Policy(b"tenant:%d:" % n, "t", 60, 0)) for n in tenants]
+    table = PolicyTable(sorted(rules), DEFAULT)
+    for kinds, shown in ((1, 1), (2, 2), (40, 1)):
+        keys = [b"tenant:%d:kind-%c" % (n, 65 + kind) for n in tenants for kind in range(kinds)]
+        collector = collected(plain(keys), table=table, step=500)
+        assert len(find(shot(collector), "tenant:", "{id}:").children) == shown
+        assert [each.keys.value for each in shot(collector).policies] == [kinds] * 1_000
+        assert len(collector.state()) < 1_000_000
 
 
 def test_names_in_front_of_numbers_tell_keys_without_delimiters_apart() -> None:
