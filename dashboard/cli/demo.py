@@ -1,6 +1,7 @@
 """``cachewarden demo``: everything in one process on this machine, with a live shop and its cache to look at."""
 
 import contextlib
+import errno
 import logging
 import os
 import secrets
@@ -93,8 +94,10 @@ def _run(
     stack.callback(os.close, process.hold(folder, "The demo", wait_s=0))
     _start_logging(settings, folder / "demo.log")
 
+    chosen = _free_port_near(settings.port)
+    if port is not None and chosen != port:
+        raise _taken(port, os.strerror(errno.EADDRINUSE))
     _say("Starting PostgreSQL and Valkey ...")
-    chosen = settings.port if port is not None else _free_port_near(settings.port)
     shop_port = _free_port_near(settings.port + 2)
     url, shop_url = f"http://127.0.0.1:{chosen}", f"http://127.0.0.1:{shop_port}"
     settings = settings.model_copy(update={"lab": True, "shop_url": shop_url})
@@ -115,7 +118,7 @@ def _run(
     cache_id = _ensure_cache(runtime, cache.url)
     _ensure_policies(runtime, cache_id)
 
-    # Bound before anything else starts: a taken port must not leave a half-started demo.
+    # Bound before the shop opens: a port that was taken meanwhile must not leave a half-started demo.
     server = _bound(create_app(runtime), chosen, threads=8)
     shops = traffic.open_shops(
         database.url, cache.url, traffic.APPLICATIONS if with_traffic else traffic.APPLICATIONS[:1]
@@ -147,10 +150,12 @@ def _bound(app: WSGIApplication, port: int, *, threads: int) -> TcpWSGIServer:
     try:
         server: TcpWSGIServer = create_server(app, host="127.0.0.1", port=port, threads=threads, ident=None)
     except OSError as error:
-        raise ConfigError(
-            f"Port {port} is taken ({error.strerror}).", what_to_do="Choose another --port."
-        ) from None
+        raise _taken(port, error.strerror) from None
     return server
+
+
+def _taken(port: int, why: str | None) -> ConfigError:
+    return ConfigError(f"Port {port} is taken ({why}).", what_to_do="Choose another --port.")
 
 
 def _serve_shop(stack: ExitStack, shop: Shop, port: int, links: Links) -> None:
