@@ -4,6 +4,7 @@ Nobody invalidates here: the TTL alone decides. Time is compressed, for each kin
 policy's TTL the same few seconds. How often rows change is compressed alike, and loads are told in the shop's time.
 """
 
+import heapq
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -30,10 +31,14 @@ QUICK_POLICY_S: Final = 1
 MEASURED_S: Final = 45.0
 QUICK_MEASURED_S: Final = 3.0
 ROWS: Final = 20
-"""Of each kind."""
-READERS: Final = 4
-READS_PER_S: Final = 1_000.0
-"""Wanted of all readers together; a busy machine gets fewer."""
+PAGES: Final = 8
+"""Of categories: a page takes the database long enough that more would keep it busy with nothing else."""
+READERS: Final = 2
+"""Of each kind: none waits for another kind's loads."""
+READS_PER_S: Final = 300.0
+"""Wanted of each kind; a busy machine gets fewer."""
+UNEVEN: Final = 0.5
+"""Rows change at even intervals, give or take so much of one."""
 PER_KEYS: Final = 1_000
 """Database loads are told for so many keys."""
 SERIES: Final = "Old values read"
@@ -49,7 +54,8 @@ class _Kind:
     Args:
         prefix: of its policy in the shop.
         changes_every_s: each of its rows, on average; in the shop's time.
-        load: of a row, 0 to ROWS - 1: what is cached.
+        rows: how many, numbered from 0.
+        load: of a row: what is cached.
         change: writes a version to a row, in the database only.
         version: of a loaded value.
     """
@@ -57,6 +63,7 @@ class _Kind:
     name: str
     prefix: str
     changes_every_s: float
+    rows: int
     load: Callable[[int], Any]
     change: Callable[[int, int], object]
     version: Callable[[Any], int]
@@ -91,7 +98,7 @@ class _World:
 
     def __init__(self, kinds: Sequence[_Kind]) -> None:
         self.versions: dict[tuple[str, int], int] = {
-            (kind.name, row): 0 for kind in kinds for row in range(ROWS)
+            (kind.name, row): 0 for kind in kinds for row in range(kind.rows)
         }
         self.counts_from = self.counts_until = float("inf")
         """Monotonic seconds; before the first the longest TTL has not come round."""
@@ -103,13 +110,13 @@ def compare(bench: Bench) -> Result:
     policy_s = QUICK_POLICY_S if bench.is_quick else POLICY_S
     measured_s = QUICK_MEASURED_S if bench.is_quick else MEASURED_S
     ttls = [round(policy_s * factor) for factor in factors]
-    store = bench.store(connections=READERS + 2)
+    store = bench.store(connections=3 * READERS + 2)
     with psycopg.connect(bench.database_url(), autocommit=True) as connection:
         kinds = _kinds(store, connection)
         world = _World(kinds)
         bench.progress(0.02, "Giving every row its first version")
         for kind in kinds:
-            for row in range(ROWS):
+            for row in range(kind.rows):
                 kind.change(row, 0)
         found = _read_all(bench, kinds, world, ttls, policy_s, measured_s)
     sides = tuple(_side(kind, found, ttls, policy_s, measured_s) for kind in kinds)
@@ -138,17 +145,15 @@ def compare(bench: Bench) -> Result:
             "The shop invalidates when it writes; then the TTL is only the last defence.",
         ),
         setup={
-            "rows": float(ROWS),
             "reads": float(sum(found.reads.values())),
-            **{f"{kind.name} changes every, s": kind.changes_every_s for kind in kinds},
+            **{f"{kind.name}: rows": float(kind.rows) for kind in kinds},
         },
         across=("Database loads, of those at the policy's TTL", "ratio"),
     )
 
 
 def _kinds(store: ShopStore, connection: psycopg.Connection[Any]) -> tuple[_Kind, ...]:
-    slugs = [each.slug for each in categories()][:ROWS]
-    assert len(slugs) == ROWS
+    slugs = [each.slug for each in categories()][-PAGES:]
 
     def rename(row: int, version: int) -> None:
         connection.execute(
@@ -161,6 +166,7 @@ def _kinds(store: ShopStore, connection: psycopg.Connection[Any]) -> tuple[_Kind
             "Category pages",
             "category:",
             7 * _DAY_S,
+            PAGES,
             lambda row: store.category(slugs[row], 1),
             rename,
             lambda value: int(value["name"].rpartition("#")[2]),
@@ -169,6 +175,7 @@ def _kinds(store: ShopStore, connection: psycopg.Connection[Any]) -> tuple[_Kind
             "Products",
             "product:",
             12 * _HOUR_S,
+            ROWS,
             lambda row: store.product(1 + row),
             lambda row, version: store.set_price(1 + row, 100 + version, EDITOR),
             lambda value: int(value["price_cents"]) - 100,
@@ -177,6 +184,7 @@ def _kinds(store: ShopStore, connection: psycopg.Connection[Any]) -> tuple[_Kind
             "Stock",
             "inventory:",
             3 * _MINUTE_S,
+            ROWS,
             lambda row: store.stock(1 + row),
             lambda row, version: store.set_stock(1 + row, version),
             lambda value: int(value["pieces"]),
@@ -205,15 +213,14 @@ def _read_all(
     measured_s: float,
 ) -> _Found:
     valkey = bench.valkey()
-    found = [_Found() for _ in range(READERS)]
+    found = [_Found() for _ in range(READERS * len(kinds))]
     with Cache(valkey.url, follow=False, name="lab") as cache:
         cache.use(_document(kinds, ttls))
         with Crew(bench) as crew:
             for number, mine in enumerate(found):
-                chance = Random(bench.seed * 100 + number)
-                crew.begin(
-                    lambda chance=chance, mine=mine: _read(cache, crew, kinds, ttls, world, mine, chance)  # type: ignore[misc]
-                )
+                kind, chance = kinds[number % len(kinds)], Random(bench.seed * 100 + number)
+                reader = _Reader(cache, kind, ttls, world, mine, chance)
+                crew.begin(lambda reader=reader: reader.run(crew))  # type: ignore[misc]
             crew.begin(lambda: _change(crew, kinds, world, policy_s, Random(bench.seed)))
             crew.wait(max(ttls), 0.05, 0.4, "Waiting until the longest TTL has come round")
             world.counts_until = time.monotonic() + measured_s
@@ -231,51 +238,61 @@ def _read_all(
 
 
 def _change(crew: Crew, kinds: Sequence[_Kind], world: _World, policy_s: int, chance: Random) -> None:
-    """Rows change at random moments, each kind's as often as is realistic, and nobody tells the cache."""
-    rates = {kind.name: ROWS * kind.compression(policy_s) / kind.changes_every_s for kind in kinds}
-    due = {kind.name: time.monotonic() + chance.expovariate(rates[kind.name]) for kind in kinds}
+    """Rows change, each kind's as often as is realistic, and nobody tells the cache."""
     by_name = {kind.name: kind for kind in kinds}
+    every_s = {kind.name: kind.changes_every_s / kind.compression(policy_s) for kind in kinds}
+    now = time.monotonic()
+    due = [(now + chance.random() * every_s[name], name, row) for name, row in world.versions]
+    heapq.heapify(due)
     while True:
-        name = min(due, key=lambda each: due[each])
-        crew.pause(max(0.0, due[name] - time.monotonic()))
+        at, name, row = due[0]
+        crew.pause(max(0.0, at - time.monotonic()))
         if not crew.is_going:
             return
-        row = chance.randrange(ROWS)
         version = world.versions[name, row] + 1
         by_name[name].change(row, version)
         # From here on, whoever asks should see it.
         world.versions[name, row] = version
-        due[name] += chance.expovariate(rates[name])
+        heapq.heapreplace(due, (at + every_s[name] * chance.uniform(1 - UNEVEN, 1 + UNEVEN), name, row))
 
 
-def _read(
-    cache: Cache,
-    crew: Crew,
-    kinds: Sequence[_Kind],
-    ttls: Sequence[int],
-    world: _World,
-    found: _Found,
-    chance: Random,
-) -> None:
-    """Customers who look at one thing after the other, each equally often."""
-    due = time.monotonic()
-    while crew.is_going:
-        kind, ttl_s, row = chance.choice(kinds), chance.choice(ttls), chance.randrange(ROWS)
+class _Reader:
+    """Looks at one thing of a kind after the other, each equally often, under all TTLs."""
+
+    def __init__(
+        self, cache: Cache, kind: _Kind, ttls: Sequence[int], world: _World, found: _Found, chance: Random
+    ) -> None:
+        self._cache = cache
+        self._kind = kind
+        self._ttls = ttls
+        self._world = world
+        self._found = found
+        self._chance = chance
+
+    def run(self, crew: Crew) -> None:
+        """Look, until it is enough."""
+        due = time.monotonic()
+        while crew.is_going:
+            self._read(self._chance.choice(self._ttls), self._chance.randrange(self._kind.rows))
+            # Who is late catches up with a second at most.
+            due = max(due, time.monotonic() - 1.0) + self._chance.expovariate(READS_PER_S / READERS)
+            crew.pause(max(0.0, due - time.monotonic()))
+
+    def _read(self, ttl_s: int, row: int) -> None:
+        kind, world, found = self._kind, self._world, self._found
         known, asked_at = world.versions[kind.name, row], time.monotonic()
         loads: list[int] = []
 
-        def load(kind: _Kind = kind, row: int = row, loads: list[int] = loads) -> Any:
+        def load() -> Any:
             loads.append(row)
             return kind.load(row)
 
-        value = cache.get_or_load(f"{_prefix(kind, ttl_s)}{row}", load)
+        value = self._cache.get_or_load(f"{_prefix(kind, ttl_s)}{row}", load)
         if world.counts_from <= asked_at < world.counts_until:
             what = kind.name, ttl_s
             found.reads[what] += 1
             found.old[what] += kind.version(value) < known
             found.loads[what] += len(loads)
-        due = max(due, asked_at - 1.0) + chance.expovariate(READS_PER_S / READERS)
-        crew.pause(max(0.0, due - time.monotonic()))
 
 
 def _side(kind: _Kind, found: _Found, ttls: Sequence[int], policy_s: int, measured_s: float) -> Side:
@@ -283,7 +300,7 @@ def _side(kind: _Kind, found: _Found, ttls: Sequence[int], policy_s: int, measur
         ttl_s: ratio(found.old[kind.name, ttl_s], found.reads[kind.name, ttl_s]) for ttl_s in ttls
     }
     loads = {ttl_s: found.loads[kind.name, ttl_s] for ttl_s in ttls}
-    scale = PER_KEYS / ROWS / measured_s / kind.compression(policy_s)
+    scale = PER_KEYS / kind.rows / measured_s / kind.compression(policy_s)
     points = [
         (loads[ttl_s] / loads[policy_s], share)
         for ttl_s in ttls
