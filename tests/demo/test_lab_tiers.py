@@ -12,11 +12,11 @@ def test_every_kind_has_its_curve_and_its_policy_s_point(quick_bench: LabBench) 
     assert [side.name for side in found.sides] == ["Category pages", "Products", "Stock"]
     for side in found.sides:
         assert len(side.series[tiers.SERIES]) == len(tiers.QUICK_FACTORS)
-        assert list(side.series[tiers.POINT]) == [(1.0, side.value(tiers.POINT))]
+        assert (1.0, side.value(tiers.POINT)) in side.series[tiers.SERIES]
         assert all(x > 0 and 0 <= share < 1 for x, share in side.series[tiers.SERIES])
         # Each key is loaded at most once per TTL, whatever the readers do.
         policy_s = side.value("Policy's TTL")
-        assert policy_s and 0 < (side.value("Policy's TTL: loads of 1,000 keys") or 0) < 1.5 * 1000 / policy_s
+        assert policy_s and 0 < (side.value("Policy's TTL: loads of a million keys") or 0) < 1.5e6 / policy_s
     assert found.sides[0].value("Policy's TTL") == 26 * 3600
     assert found.across != ("Time", "s")
     assert not found.checks and not tiers.SCENARIO.is_accepting

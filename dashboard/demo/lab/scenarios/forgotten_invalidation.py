@@ -224,12 +224,12 @@ def _found(title: str, watch: _Watch) -> Side:
     return Side(
         title,
         (
-            Number("Prices changed", watch.changed, "count"),
-            Number("Pages read after that", len(after), "count"),
             Number(OLD, sum(after), "count", LOWER),
             Number(SERIES, ratio(sum(after), len(after)), "ratio", LOWER),
             Number("Longest after the change", max(watch.lags, default=0.0), "s", LOWER),
             Number(AFTER, late if told_at < float("inf") else None, "count", LOWER),
+            Number("Prices changed", watch.changed, "count"),
+            Number("Pages read after that", len(after), "count"),
         ),
         {SERIES: shares(watch.pages, _STEP_S)},
     )

@@ -237,15 +237,15 @@ def _side(bench: Bench, store: ShopStore, mode: str, share: float, title: str) -
     return Side(
         title,
         (
-            Number("Payments", len(found.writes), "count"),
-            Number("Balances read", reads, "count"),
             Number(SERIES, len(found.wrong), "count", LOWER),
             Number("Share of reads", ratio(len(found.wrong), reads), "ratio", LOWER),
             Number("Longest wrong", max(found.ages, default=0.0), "s", LOWER),
-            Number("Balances left wrong", left, "count", LOWER),
             Number("Payment p50", quantile(found.writes, 0.5), "s", LOWER),
             Number("Payment p95", quantile(found.writes, 0.95), "s", LOWER),
+            Number("Balances left wrong", left, "count", LOWER),
             Number("Balance read p95", quantile(found.reads, 0.95), "s", LOWER),
+            Number("Payments", len(found.writes), "count"),
+            Number("Balances read", reads, "count"),
         ),
         {SERIES: totals(found.wrong, ends_at, _STEP_S)},
     )
