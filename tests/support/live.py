@@ -53,7 +53,11 @@ def dashboard(folder: Path, *, with_worker: bool = True, poll_timeout_s: float =
             valkey.start(config={"maxmemory": "64mb", "maxmemory-policy": "allkeys-lru"})
         )
         settings = load_settings(
-            secret_key=SECRET_KEY, data_dir=folder, secure_cookies=False, poll_timeout_s=poll_timeout_s
+            secret_key=SECRET_KEY,
+            data_dir=folder,
+            secure_cookies=False,
+            poll_timeout_s=poll_timeout_s,
+            lab=True,
         )
         runtime = build_runtime(settings, database_url=store.url)
         stack.callback(runtime.close)
