@@ -18,6 +18,7 @@ from dashboard.demo.shop.catalogue import SMALL, Popularity, Size
 from dashboard.demo.shop.modes import Shelf
 from dashboard.demo.shop.pages import product_key
 from dashboard.demo.shop.store import ShopStore
+from dashboard.web.formats import byte_size
 
 POLICIES: Final = ("noeviction", "volatile-ttl", "allkeys-lru", "allkeys-lfu")
 """The worst of them first."""
@@ -68,7 +69,11 @@ def fill_up(bench: Bench) -> Result:
             " failed: what can't be stored is loaded."
         ),
         notes=("A hit ratio of noeviction depends on which products happened to be stored first.",),
-        setup={"products": float(products), "maxmemory": float(most), "needed": float(full - empty)},
+        setup={
+            "products": float(products),
+            "maxmemory": byte_size(most),
+            "products need": byte_size(full - empty),
+        },
     )
 
 
