@@ -37,9 +37,9 @@ def window_s(wall: Wall, now: float) -> int:
     return max(0, int(wall.end - now))
 
 
-def ttl_range_s(wall: Wall, now: float) -> tuple[int, int]:
-    """Between which remaining TTLs the wall's keys are, seconds; some more on either side, for time goes on."""
-    return max(0, int(wall.start - now) - 60), int(wall.end - now) + EXPIRY_STEP_S
+def ends_between(wall: Wall) -> tuple[int, int]:
+    """Between which moments the wall's keys end, epoch seconds; a second more on either side, for clocks differ."""
+    return wall.start - 1, wall.end + 1
 
 
 def _spread(stem: Stem, wall: Wall, now: float) -> Stem:

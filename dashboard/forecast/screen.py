@@ -444,7 +444,7 @@ def _try(frame: ForecastScreen, found: Forecast, trial: Trial, offered: Sequence
         limit=trial.line,
         high=high,
         action="Stage this jitter" if is_jitter else "Go on to the purge",
-        selected="" if is_jitter else _selected(trial),
+        selected="" if is_jitter else _selected(trial, found.now),
         is_posted=is_jitter,
         action_href="" if is_jitter else _purge_href(frame, found, trial),
     )
@@ -499,24 +499,25 @@ def _purge_href(frame: ForecastScreen, found: Forecast, trial: Trial) -> str:
     if selector is None:
         return ""
     window = remedies.window_s(trial.wall, found.now)
-    low, high = remedies.ttl_range_s(trial.wall, found.now)
-    fields: dict[str, str | int] = {**selector, "ttl_min_s": low, "ttl_max_s": high}
+    first, last = (f"{_moment(epoch):%Y-%m-%dT%H:%M:%S}" for epoch in remedies.ends_between(trial.wall))
+    fields: dict[str, str | int] = {**selector, "ends_from": first, "ends_until": last}
     if trial.remedy is Remedy.RESPREAD:
-        fields |= {"action": "spread", "window_s": window}
+        fields |= {"action": "spread", "window_s": window, "window_s.unit": "s"}
     else:
-        fields |= {"action": "soft", "when": "over", "over_s": window}
+        fields |= {"action": "soft"}
     return f"/caches/{frame.cache_id}/invalidate?{urlencode(fields)}"
 
 
-def _selected(trial: Trial) -> str:
+def _selected(trial: Trial, now: float) -> str:
     """What the purge takes, where that is not the spike alone."""
     selector = _selector(trial.stem.name)
     if selector is None:
         return "No prefix or pattern selects these keys alone: choose them on the Invalidate page."
     words = selector.get("pattern") or f"{selector['prefix']}*"
-    return (
-        f"The purge takes all keys of {words} that end within a minute of the spike; its preview counts them."
-    )
+    over = ""
+    if trial.remedy is Remedy.WARM_UP:
+        over = f" Spread it over {formats.duration(remedies.window_s(trial.wall, now))} when you confirm it."
+    return f"The purge takes all keys of {words} that end in the spike; its preview counts them.{over}"
 
 
 def _rows(frame: ForecastScreen, found: Forecast) -> list[Row]:

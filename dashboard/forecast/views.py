@@ -8,7 +8,7 @@ from dashboard.forecast import pages, service
 from dashboard.forecast.trial import Remedy
 from dashboard.forecast.types import Horizon
 from dashboard.keyspace import service as keyspace
-from dashboard.web.context import open_work
+from dashboard.web.context import current_actor, open_work, runtime
 from dashboard.web.guard import requires
 from dashboard.web.htmx import notify, redirect_to
 from dashboard.web.params import choice_arg, int_arg, text_arg
@@ -47,8 +47,7 @@ def page(cache_id: int) -> Response:
 def sample(cache_id: int) -> Response:
     """Look at some keys anew, at once."""
     try:
-        with open_work() as work:
-            taken = keyspace.take_sample(work, cache_id)
+        taken = keyspace.take_sample(runtime(), current_actor(), cache_id)
         notify("ok", f"{taken.looked_at:,} keys were looked at.")
     except DashboardError as error:
         notify("crit", f"{error} {error.what_to_do}".strip())

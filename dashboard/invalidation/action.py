@@ -156,12 +156,20 @@ class Doing:
         plan: what to do.
         table: the policies in force.
         age_s: seconds since the purge began the first time.
+        now: epoch seconds.
     """
 
-    def __init__(self, plan: Plan, table: PolicyTable[Policy], age_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        table: PolicyTable[Policy],
+        age_s: Callable[[], float],
+        now: Callable[[], float],
+    ) -> None:
         self._plan = plan
         self._table = table
         self._age_s = age_s
+        self._now = now
         self._salt = f"{plan.selection.target}:{plan.window_s}:".encode()
         self.is_library_there = True
         """Whether applications may use the library, so that there may be holds."""
@@ -239,6 +247,10 @@ class Doing:
         action = self._plan.action
         if action is Action.SPREAD:
             window_ms = self._plan.window_s * 1000
+            until = self._plan.selection.filters.ends_until
+            if until is not None:
+                # The window ends with the last of the keys: who began late has less time, and leaves none behind.
+                window_ms = max(1, min(window_ms, int((until - self._now()) * 1000)))
             life_ms = max(1, int(self._draw(key) * window_ms))
             return run_script(SOONER, key, life_ms, window_ms if is_repeat else life_ms)
         policy = self._table.find(key)

@@ -184,11 +184,8 @@ class Counter:
             keys = step.keys
             if keys and (source.node is None or not self._selection.filters.is_empty):
                 wants = Wants.of(self._selection.filters)
-                keys = [
-                    key
-                    for key, known in self._learn(keys, wants)
-                    if facts.passes(known, self._selection.filters)
-                ]
+                learnt, now = self._learn(keys, wants), self._clock.now().timestamp()
+                keys = [key for key, known in learnt if facts.passes(known, self._selection.filters, now)]
             matched += len(keys)
             scanned += step.looked_at
             sample.add(keys)

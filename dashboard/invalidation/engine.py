@@ -178,7 +178,7 @@ def run(
         progress: as saved last; ``Progress()`` at first.
         journal: where to save.
         control: asked before each burst.
-        clock: of this machine; only differences of its monotonic time are used.
+        clock: of this machine; its wall-clock time matters to filters by when keys end, alone.
         chance: a random number in [0, 1), for the sample of a count.
         age_s: seconds since it began the first time, pauses included.
         counts_first: it was counted long ago: before the first key, what scans is counted again, too.
@@ -240,7 +240,7 @@ class _Run:
         self._start = progress
         router = Router(connection)
         began_s = clock.monotonic() - age_s
-        doing = Doing(plan, table, lambda: clock.monotonic() - began_s)
+        doing = Doing(plan, table, lambda: clock.monotonic() - began_s, lambda: clock.now().timestamp())
         budget = limits.database_budget_qps if doing.causes_loads else None
         over_s = plan.over_s if plan.when is When.OVER else 0
         self._allowance = Allowance(

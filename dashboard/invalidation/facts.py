@@ -35,7 +35,10 @@ class Wants:
         found = cls(
             size=filters.size_min_bytes is not None or filters.size_max_bytes is not None,
             type=filters.type is not None,
-            ttl=filters.without_ttl or filters.ttl_min_s is not None or filters.ttl_max_s is not None,
+            ttl=filters.without_ttl
+            or filters.ttl_min_s is not None
+            or filters.ttl_max_s is not None
+            or filters.has_ends,
             idle=filters.idle_min_s is not None,
         )
         return found if found.number else cls(size=True)
@@ -60,8 +63,12 @@ class Facts:
     idle_s: int | None = None
 
 
-def passes(facts: Facts, filters: Filters) -> bool:
-    """Whether a key is among those that the filters leave."""
+def passes(facts: Facts, filters: Filters, now: float) -> bool:
+    """Whether a key is among those that the filters leave.
+
+    Args:
+        now: epoch seconds when it was asked.
+    """
     if filters.type is not None and facts.type != filters.type:
         return False
     if facts.ttl_ms is not None:
@@ -72,6 +79,10 @@ def passes(facts: Facts, filters: Filters) -> bool:
         if filters.ttl_min_s is not None and left_s < filters.ttl_min_s:
             return False
         if filters.ttl_max_s is not None and left_s > filters.ttl_max_s:
+            return False
+        if filters.ends_from is not None and now + left_s < filters.ends_from:
+            return False
+        if filters.ends_until is not None and now + left_s > filters.ends_until:
             return False
     if filters.idle_min_s is not None and (facts.idle_s or 0) < filters.idle_min_s:
         return False

@@ -58,6 +58,8 @@ class TypedPurge:
     ttl_min_unit: str = "s"
     ttl_max_s: str = ""
     ttl_max_unit: str = "s"
+    ends_from: str = ""
+    ends_until: str = ""
     idle_min_s: str = ""
     idle_min_unit: str = "s"
     size_min_bytes: str = ""
@@ -84,6 +86,8 @@ class TypedPurge:
                 self.idle_min_s,
                 self.size_min_bytes,
                 self.size_max_bytes,
+                self.ends_from,
+                self.ends_until,
             )
         )
 
@@ -218,6 +222,8 @@ def shown_purge(purge: Purge, items: Sequence[bytes] = ()) -> TypedPurge:
         type=filters.type or "",
         ttl_min_s=ttl_min,
         ttl_min_unit=ttl_min_unit,
+        ends_from=field_moment(filters.ends_from),
+        ends_until=field_moment(filters.ends_until),
         ttl_max_s=ttl_max,
         ttl_max_unit=ttl_max_unit,
         idle_min_s=idle,
@@ -258,6 +264,16 @@ def parse_purge(
             errors[name] = str(error)
             return None
 
+    def moment(name: str) -> int | None:
+        text = getattr(typed, name).strip()
+        try:
+            return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) if text else None
+        except (ValueError, OverflowError):
+            errors[name] = (
+                f"“{text[:40]}” is not a time. Write it like {datetime.now(UTC):%Y-%m-%dT%H:%M:%S}."
+            )
+            return None
+
     filters = Filters(
         type=typed.type.strip() or None,
         ttl_min_s=whole("ttl_min_s", typed.ttl_min_unit, TIME_UNITS),
@@ -266,6 +282,8 @@ def parse_purge(
         size_min_bytes=whole("size_min_bytes", typed.size_min_unit, SIZE_UNITS),
         size_max_bytes=whole("size_max_bytes", typed.size_max_unit, SIZE_UNITS),
         without_ttl=typed.without_ttl,
+        ends_from=moment("ends_from"),
+        ends_until=moment("ends_until"),
     )
     action, window_s = Action(typed.action), 0
     if action is Action.SPREAD:
@@ -309,6 +327,11 @@ def typed_approval(form: Mapping[str, str]) -> TypedApproval:
         typed=get("typed", ""),
         confirm=get("confirm", ""),
     )
+
+
+def field_moment(epoch: int | None) -> str:
+    """A moment as a field of the form takes it, UTC; empty for None."""
+    return "" if epoch is None else f"{datetime.fromtimestamp(epoch, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def shown_over(over_s: float) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import codecs
 import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Final
 
@@ -313,6 +314,10 @@ def filter_words(filters: Filters, seconds: Callable[[float], str] = "{:,} s".fo
         found.append(f"TTL at least {seconds(filters.ttl_min_s)}")
     if filters.ttl_max_s is not None:
         found.append(f"TTL at most {seconds(filters.ttl_max_s)}")
+    if filters.ends_from is not None:
+        found.append(f"ends {_clock(filters.ends_from)} or later")
+    if filters.ends_until is not None:
+        found.append(f"ends by {_clock(filters.ends_until)}")
     if filters.idle_min_s is not None:
         found.append(f"idle for {seconds(filters.idle_min_s)}")
     if filters.size_min_bytes is not None:
@@ -320,6 +325,10 @@ def filter_words(filters: Filters, seconds: Callable[[float], str] = "{:,} s".fo
     if filters.size_max_bytes is not None:
         found.append(f"at most {filters.size_max_bytes:,} bytes")
     return tuple(found)
+
+
+def _clock(epoch: int) -> str:
+    return f"{datetime.fromtimestamp(epoch, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 # --- below: how the lists are read --------------------------------------------------------------------------
@@ -500,6 +509,7 @@ def _check_filters(filters: Filters) -> None:
         ("ttl_min_s", filters.ttl_min_s, "ttl_max_s", filters.ttl_max_s),
         ("size_min_bytes", filters.size_min_bytes, "size_max_bytes", filters.size_max_bytes),
         ("idle_min_s", filters.idle_min_s, "", None),
+        ("ends_from", filters.ends_from, "ends_until", filters.ends_until),
     )
     for low_name, low, high_name, high in ranges:
         for name, value in ((low_name, low), (high_name, high)):
@@ -507,7 +517,8 @@ def _check_filters(filters: Filters) -> None:
                 raise _invalid(name, "Must be a whole number from 0 on.")
         if low is not None and high is not None and low > high:
             raise _invalid(high_name, "Must not be below the other end.")
-    if filters.without_ttl and (filters.ttl_min_s is not None or filters.ttl_max_s is not None):
+    has_range = filters.ttl_min_s is not None or filters.ttl_max_s is not None or filters.has_ends
+    if filters.without_ttl and has_range:
         raise _invalid("without_ttl", "Keys without a TTL have no range of TTLs; choose one of both.")
     if filters.type is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", filters.type):
         raise _invalid("type", "A type is a word such as string or hash.")

@@ -95,6 +95,8 @@ class Filters:
         size_min_bytes: as MEMORY USAGE says.
         size_max_bytes: the same, at most.
         without_ttl: only keys that have no TTL.
+        ends_from: keys that end then or later, epoch seconds; unlike a TTL it does not move on while one thinks.
+        ends_until: the same, at most. With SPREAD also the end of the window.
     """
 
     type: str | None = None
@@ -104,6 +106,13 @@ class Filters:
     size_min_bytes: int | None = None
     size_max_bytes: int | None = None
     without_ttl: bool = False
+    ends_from: int | None = None
+    ends_until: int | None = None
+
+    @property
+    def has_ends(self) -> bool:
+        """Whether it matters when keys end."""
+        return self.ends_from is not None or self.ends_until is not None
 
     @property
     def is_empty(self) -> bool:

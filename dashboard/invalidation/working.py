@@ -320,8 +320,9 @@ class Worker:
             part = keys[start : start + most]
             found, took_s = facts.learn(common.router.connection, node, part, wants, common.control)
             pace.worked(2 * wants.number * len(part), took_s)
+            now = common.clock.now().timestamp()
             for key, known in zip(part, found, strict=True):
-                if known is not None and facts.passes(known, filters):
+                if known is not None and facts.passes(known, filters, now):
                     passed.append(key)
             self._rest(pace.rest_s(took_s), pace.slowed_by)
         return passed

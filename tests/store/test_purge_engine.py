@@ -784,3 +784,22 @@ def test_without_the_right_to_unlink(raw: redis.Redis, server_url: str) -> None:
     finally:
         fleet.close()
         raw.execute_command("ACL", "DELUSER", "looker")
+
+
+def test_a_wall_is_spread_up_to_its_end_however_late_one_begins(raw: redis.Redis, cache: Connection) -> None:
+    """Keys are chosen by when they end, and the window ends with them: a confirmation that took minutes leaves none."""
+    number, ends = 2_000, int(time.time()) + 300
+    with raw.pipeline(transaction=False) as pipe:
+        for index in range(number):
+            pipe.set(b"news:%d" % index, b"x", pxat=ends * 1000 + index % 900)
+            pipe.set(b"news:even:%d" % index, b"x", px=10_000_000)
+        pipe.execute()
+    chosen = replace(by_prefix("news:"), filters=Filters(ends_from=ends - 1, ends_until=ends + 2))
+    # The window is that of a page which was opened long ago.
+    done = purge(cache, Plan(chosen, Action.SPREAD, window_s=3_600))
+    # Who draws a moment in the last seconds ends then anyway.
+    assert number * 0.98 < done.touched <= number
+    left = sorted(raw.pttl(b"news:%d" % index) / 1000 for index in range(number))
+    assert left[-1] <= 302 and left[number // 2] == pytest.approx(150, abs=25)
+    assert sum(each > 290 for each in left) < number * 0.08
+    assert raw.pttl("news:even:1") > 9_000_000

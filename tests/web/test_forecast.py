@@ -102,8 +102,11 @@ def test_a_respread_leads_to_a_purge_that_only_shortens(
     assert "pattern=news%3A%2A" in link and "action=spread" in link and f"window_s={WALL_S + 10}" in link
     form = shown(operator, link)
     assert re.search(r'value="spread" checked', form) and 'value="news:*"' in form
+    # Seconds stay seconds, and the moments are those of the wall, however long one takes to confirm.
     assert re.search(rf'name="window_s"[^>]*value="{WALL_S + 10}"', form)
-    assert re.search(rf'name="ttl_max_s"[^>]*value="{WALL_S + 20}"', form)
+    assert re.search(r'name="window_s.unit".*?value="s" selected', form, re.DOTALL)
+    first = (now(runtime) + timedelta(seconds=WALL_S - 1)).strftime("%Y-%m-%dT%H:%M:%S")
+    assert f'value="{first}"' in form
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,9 @@ def test_what_was_looked_at_whole_is_exact() -> None:
     assert estimate([Counted(7, 100, 100, True), Counted(0, 0, 0, True)]) == (7, 0)
 
 
+NOW = 1_800_000_000.0
+
+
 @pytest.mark.parametrize("share", [0.0, 0.0005, 0.02, 0.5, 0.99])
 def test_estimates_hold_what_they_promise(share: float) -> None:
     """Of many estimates nineteen in twenty contain the truth, as their interval says."""
@@ -98,6 +101,12 @@ def test_shares() -> None:
         (Filters(ttl_min_s=10), Facts(ttl_ms=9_999), False),
         (Filters(ttl_min_s=10), Facts(ttl_ms=-1), True),
         (Filters(ttl_max_s=10), Facts(ttl_ms=-1), False),
+        (Filters(ends_from=int(NOW) + 60), Facts(ttl_ms=60_000), True),
+        (Filters(ends_from=int(NOW) + 60), Facts(ttl_ms=59_000), False),
+        (Filters(ends_from=int(NOW) + 60), Facts(ttl_ms=-1), True),
+        (Filters(ends_until=int(NOW) + 60), Facts(ttl_ms=60_000), True),
+        (Filters(ends_until=int(NOW) + 60), Facts(ttl_ms=61_000), False),
+        (Filters(ends_until=int(NOW) + 60), Facts(ttl_ms=-1), False),
         (Filters(ttl_max_s=10), Facts(ttl_ms=10_000), True),
         (Filters(without_ttl=True), Facts(ttl_ms=5), False),
         (Filters(without_ttl=True), Facts(ttl_ms=-1), True),
@@ -107,7 +116,7 @@ def test_shares() -> None:
     ],
 )
 def test_filters(filters: Filters, facts: Facts, expected: bool) -> None:
-    assert passes(facts, filters) is expected
+    assert passes(facts, filters, NOW) is expected
 
 
 def test_only_what_is_needed_is_asked() -> None:
