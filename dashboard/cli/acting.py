@@ -32,7 +32,12 @@ def opened_runtime() -> Iterator[Runtime]:
 
 def unit(runtime: Runtime) -> AbstractContextManager[UnitOfWork]:
     """A unit of work in the name of the system's user, who holds the settings and so may do everything."""
-    return unit_of_work(runtime, Actor(None, _system_user(), Role.ADMIN, "cli"))
+    return unit_of_work(runtime, system_actor())
+
+
+def system_actor() -> Actor:
+    """The system's user."""
+    return Actor(None, _system_user(), Role.ADMIN, "cli")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from dashboard.cli.acting import find_cache, opened_runtime, unit
+from dashboard.cli.acting import find_cache, opened_runtime, system_actor, unit
 from dashboard.keyspace import service
 from dashboard.keyspace.types import Scan, Snapshot, State
 from dashboard.web.formats import byte_size, number
@@ -38,7 +38,8 @@ def scan(cache_name: str | None, is_sample: bool, as_json: bool) -> None:
 
 def _sample(runtime: Runtime, name: str | None) -> Snapshot:
     with unit(runtime) as work:
-        return service.take_sample(work, find_cache(work, name).id)
+        cache = find_cache(work, name)
+    return service.take_sample(runtime, system_actor(), cache.id)
 
 
 def _scan(runtime: Runtime, name: str | None) -> Snapshot:

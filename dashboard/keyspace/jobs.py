@@ -25,7 +25,6 @@ from dashboard.keyspace.limits import limits
 from dashboard.keyspace.scanning import Checkpoint, Place
 from dashboard.keyspace.snapshots import upkeep
 from dashboard.keyspace.types import Kind, Scan, ScanLimits, ScanProgress, Snapshot, State
-from dashboard.monitoring import service as monitoring
 from dashboard.monitoring.types import ProbeLookups
 from dashboard.policies import service as policies
 from dashboard.work import Runtime, UnitOfWork, unit_of_work
@@ -82,16 +81,8 @@ class Automatic:
                 return
         found: Snapshot | None = None
         problem = ""
-
-        def note(lookups: Sequence[ProbeLookups]) -> None:
-            with unit_of_work(self._runtime, ACTOR) as work:
-                _note(work, cache.id, lookups)
-
         try:
-            with unit_of_work(self._runtime, ACTOR) as work:
-                connection = caches.connect(work, caches.get_cache(work, cache.id))
-                document = policies.document_in_force(work, cache.id)
-            found = looks.look(cache.id, connection, document, set_, self._runtime.clock, note)
+            found = looks.look_apart(self._runtime, ACTOR, cache.id)
         except NotFound:
             return  # it was removed
         except StoreUnavailable:
@@ -271,7 +262,7 @@ class _Journal:
         with unit_of_work(self._runtime, ACTOR) as work:
             jobs.let_go_soon(work)
             store.commit_soon(work.session)
-            _note(work, self._begun.cache.id, lookups)
+            looks.note_lookups(work, self._begun.cache.id, lookups)
 
     def tell(self, progress: ScanProgress) -> None:
         """Show how far it is, once a second.
@@ -292,12 +283,6 @@ class _Journal:
                 jobs.fence(work, self._control.job)
         except StoreUnavailable:
             return  # the next checkpoint waits for PostgreSQL
-
-
-def _note(work: UnitOfWork, cache_id: int, lookups: Sequence[ProbeLookups]) -> None:
-    # It may have been removed meanwhile, with its hit ratio.
-    if caches.find_cache(work, cache_id) is not None:
-        monitoring.record_probe_lookups(work, cache_id, lookups)
 
 
 def _lock(work: UnitOfWork, control: Control) -> Scan:

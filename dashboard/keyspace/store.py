@@ -22,10 +22,8 @@ from dashboard.keyspace.types import Estimate, Kind, Scan, ScanLimits, ScanProgr
 __all__ = ["Session"]
 
 _ANEW: Final = {"populate_existing": True}
-_OPEN: Final = tuple(state.value for state in State if not state.is_over)
 _LARGEST: Final = 2**63
 _FAST: Final = 1  # zlib's level; a checkpoint is written every few seconds
-_LOOKS: Final = 0x6361_6B73  # one sample of a cache at a time, whoever asks
 _MARK: Final = (
     KeyspaceSnapshotRow.id,
     KeyspaceSnapshotRow.cache_id,
@@ -283,12 +281,6 @@ def commit_soon(session: Session) -> None:
 
 
 # --- samples that are taken by themselves ------------------------------------------------------------------------
-
-
-def claim_look(session: Session, cache_id: int) -> bool:
-    """Take a cache's sample for this transaction; False: somebody does so at this moment."""
-    query = text("SELECT pg_try_advisory_xact_lock(:space, :cache_id)")
-    return bool(session.execute(query, {"space": _LOOKS, "cache_id": cache_id}).scalar_one())
 
 
 def note_look(session: Session, cache_id: int, at: datetime, problem: str) -> None:

@@ -9,7 +9,7 @@ from dashboard.access import Role
 from dashboard.errors import CacheUnavailable, ConfigError, Conflict, DashboardError, InvalidInput, Refused
 from dashboard.keyspace import forms, pages, panel, service
 from dashboard.keyspace.scanning import Refused as CantScan
-from dashboard.web.context import open_work
+from dashboard.web.context import current_actor, open_work, runtime
 from dashboard.web.guard import requires
 from dashboard.web.htmx import notify, redirect_to
 from dashboard.web.params import choice_arg, int_arg
@@ -47,14 +47,19 @@ def freshness(cache_id: int) -> Response:
 @requires(Role.OPERATOR)
 def sample(cache_id: int) -> Response:
     """Look at some keys now."""
-    return _do(cache_id, lambda work: service.take_sample(work, cache_id), "These numbers are of just now.")
+    return _do(
+        cache_id,
+        lambda: service.take_sample(runtime(), current_actor(), cache_id),
+        "These numbers are of just now.",
+    )
 
 
 @bp.post("/scan")
 @requires(Role.OPERATOR)
 def scan(cache_id: int) -> Response:
     """Have all keys looked at."""
-    return _do(cache_id, lambda work: service.start_scan(work, cache_id), "All keys are being looked at.")
+    ask = _in_work(lambda work: service.start_scan(work, cache_id))
+    return _do(cache_id, ask, "All keys are being looked at.")
 
 
 @bp.post("/scans/<int:number>/cancel")
@@ -62,15 +67,22 @@ def scan(cache_id: int) -> Response:
 def cancel(cache_id: int, number: int) -> Response:
     """End a scan for good."""
     words = f"Scan {number} ends. What it saw is dropped; earlier numbers stay."
-    return _do(cache_id, lambda work: service.cancel_scan(work, cache_id, number), words)
+    return _do(cache_id, _in_work(lambda work: service.cancel_scan(work, cache_id, number)), words)
 
 
-def _do(cache_id: int, what: Callable[[UnitOfWork], object], words: str) -> Response:
+def _in_work(what: Callable[[UnitOfWork], object]) -> Callable[[], object]:
+    def do() -> object:
+        with open_work() as work:
+            return what(work)
+
+    return do
+
+
+def _do(cache_id: int, what: Callable[[], object], words: str) -> Response:
     """One step, and back to the page it was asked on."""
     back = request.form.get("back", "keyspace")
     try:
-        with open_work() as work:
-            what(work)
+        what()
     except _SHOWN_AS_PROBLEM as error:
         with open_work() as work:
             shown = pages.keyspace_page(work, cache_id, problem=_sentence(error))

@@ -11,7 +11,7 @@ from dashboard.forecast import service
 from dashboard.forecast.types import Forecast, Horizon
 from dashboard.keyspace import service as keyspace
 from dashboard.work import Runtime
-from tests.support.people import as_cli
+from tests.support.people import CLI, as_cli
 from tests.support.some_caches import add_cache
 
 STEP_S = 10
@@ -59,8 +59,7 @@ def next_step(wait_s: float = 3.0) -> int:
 
 
 def looked_at(runtime: Runtime, cache: Cache) -> Forecast:
-    with as_cli(runtime) as work:
-        keyspace.take_sample(work, cache.id)
+    keyspace.take_sample(runtime, CLI, cache.id)
     with as_cli(runtime) as work:
         found = service.forecast(work, cache.id, Horizon.HOUR)
     assert found is not None

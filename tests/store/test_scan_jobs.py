@@ -11,15 +11,19 @@ import redis
 
 from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
+from dashboard.errors import CacheUnavailable, Conflict
+from dashboard.fleet.errors import Cause, Problem, as_error
+from dashboard.fleet.probing import Looked, Probe
 from dashboard.jobs.runner import Runner
 from dashboard.keyspace import jobs, scanning, service, store
 from dashboard.keyspace.scanning import Checkpoint
 from dashboard.keyspace.types import Kind, Scan, ScanLimits, State
 from dashboard.policies import service as policies
 from dashboard.work import Runtime
-from tests.support.people import as_cli
+from tests.support.people import CLI, as_cli
 from tests.support.polling import rows, value, wait_until
 from tests.support.some_caches import add_cache
+from tests.support.walking import lookups
 
 
 @pytest.fixture
@@ -324,11 +328,46 @@ def test_whoever_lost_the_lead_stores_nothing(live_runtime: Runtime, cache: Cach
 
 
 def test_somebody_takes_a_sample(live_runtime: Runtime, cache: Cache, raw: redis.Redis) -> None:
+    found = service.take_sample(live_runtime, CLI, cache.id)
     with as_cli(live_runtime) as work:
-        found = service.take_sample(work, cache.id)
         again = service.latest(work, cache.id, Kind.SAMPLE)
     assert found.id and found.root.keys.value == 491 and found.factor == 1.0
     assert again == found
+
+
+def test_what_a_sample_looked_up_is_noted_before_anything_else(
+    live_runtime: Runtime, cache: Cache, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def noted() -> tuple[int, int]:
+        query = "SELECT coalesce(sum(hits), 0) AS hits, count(*) AS sessions FROM probe_lookups"
+        (found,) = rows(live_runtime.database, query)
+        return found.hits, found.sessions
+
+    seen: list[tuple[tuple[int, int], bool]] = []
+    close, receive = Probe.close, Probe.receive
+
+    def closing(probe: Probe) -> None:
+        # A poll at this moment finds the connection, or what it did.
+        with pytest.raises(Conflict):
+            service.take_sample(live_runtime, CLI, cache.id)
+        seen.append((noted(), any("cachewarden-probe" in each["name"] for each in raw.client_list())))
+        close(probe)
+
+    def failing(probe: Probe) -> Looked:
+        if probe.hits:
+            raise as_error(Problem(Cause.TIMEOUT, "it did not answer", "wait"))
+        return receive(probe)
+
+    monkeypatch.setattr(Probe, "close", closing)
+    before = lookups(raw)[0]
+    service.take_sample(live_runtime, CLI, cache.id)
+    by_first = lookups(raw)[0] - before
+    assert seen == [((by_first, 1), True)] and by_first > 2 * 491
+    monkeypatch.setattr(Probe, "receive", failing)
+    with pytest.raises(CacheUnavailable):
+        service.take_sample(live_runtime, CLI, cache.id)
+    hits, sessions = noted()
+    assert hits > by_first and sessions == 2 and seen[1:] == [((hits, 2), True)]
 
 
 def passed(runtime: Runtime, time: timedelta) -> None:

@@ -197,7 +197,7 @@ def test_viewers_look_and_operators_scan(runtime: Runtime, cache: Cache) -> None
         viewer, operator = (make_work(runtime, session, role) for role in (Role.VIEWER, Role.OPERATOR))
         for refused in (
             lambda: service.start_scan(viewer, cache.id),
-            lambda: service.take_sample(viewer, cache.id),
+            lambda: service.take_sample(runtime, viewer.actor, cache.id),
             lambda: service.cancel_scan(viewer, cache.id, 1),
             lambda: service.set_limits(operator, cache.id, ScanLimits()),
         ):

@@ -8,11 +8,13 @@ from dashboard.auth.types import User
 from dashboard.work import Runtime, UnitOfWork, unit_of_work
 
 PASSWORD = "correct horse battery staple"
+CLI = Actor(None, "root", Role.ADMIN, "cli")
+"""As the command line has it: an administrator without an account."""
 
 
 def as_cli(runtime: Runtime) -> AbstractContextManager[UnitOfWork]:
-    """A unit of work as the command line has it: an administrator without an account."""
-    return unit_of_work(runtime, Actor(None, "root", Role.ADMIN, "cli"))
+    """A unit of work as the command line has it."""
+    return unit_of_work(runtime, CLI)
 
 
 def as_user(runtime: Runtime, user: User) -> AbstractContextManager[UnitOfWork]:
