@@ -15,7 +15,7 @@ from dashboard.access import Actor
 from dashboard.cipher import Cipher
 from dashboard.clock import Clock
 from dashboard.config import Settings
-from dashboard.db.session import Database
+from dashboard.db.session import Database, translated
 from dashboard.errors import ConfigError
 from dashboard.fleet.registry import Fleet
 
@@ -53,6 +53,17 @@ class UnitOfWork:
     def after_commit(self, action: Callable[[], None]) -> None:
         """Have ``action`` run once the transaction is committed, and never if it is rolled back."""
         self._after_commit.append(action)
+
+    def keep(self) -> None:
+        """Commit what was done so far: it stands whatever becomes of the rest, which is another transaction.
+
+        For what is written down before something outside PostgreSQL is changed, and after that was refused.
+
+        Raises:
+            StoreUnavailable: PostgreSQL is away.
+        """
+        with translated():
+            self.session.commit()
 
 
 def build_runtime(

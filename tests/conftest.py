@@ -56,13 +56,11 @@ class RolledBackDatabase(Database):
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        with (
-            Session(
-                self._connection, join_transaction_mode="create_savepoint", expire_on_commit=False
-            ) as session,
-            session.begin(),
-        ):
+        with Session(
+            self._connection, join_transaction_mode="create_savepoint", expire_on_commit=False
+        ) as session:
             yield session
+            session.commit()
 
 
 @pytest.fixture(scope="session", autouse=True)

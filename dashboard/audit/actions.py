@@ -51,6 +51,7 @@ ACTIONS: Mapping[str, str] = {
     "keyspace:scan:done": "Scan done",
     "keyspace:scan:fail": "Scan failed",
     "keyspace:scan:start": "Scan asked for",
+    "keys:change:begin": "Change of a key begun",
     "keys:key:delete": "Key deleted",
     "keys:key:rename": "Key renamed",
     "keys:ttl:remove": "TTL of a key removed",

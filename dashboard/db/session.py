@@ -60,11 +60,14 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """A session that commits at the end of the block, or rolls back when it raises.
 
+        What is committed within the block stays; another transaction begins with what follows.
+
         Raises:
             StoreUnavailable: PostgreSQL can't be reached, is shutting down or out of connections.
         """
-        with translated(), self._sessions() as session, session.begin():
+        with translated(), self._sessions() as session:
             yield session
+            session.commit()
 
     def check_version(self) -> int:
         """Return PostgreSQL's major version.

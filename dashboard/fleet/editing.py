@@ -6,13 +6,14 @@ is not there.
 
 import hashlib
 import secrets
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
 import redis
 from redis.crc import key_slot
 
-from dashboard.caching.wire import DROP, MAGIC, Script
+from dashboard.caching.wire import HOLDS, MAGIC, Script
 from dashboard.fleet.errors import Problem, as_error, explain
 from dashboard.fleet.permissions import EDITS, EDITS_NEWER, acl_line
 from dashboard.fleet.purging import Router, finish, judge, run_script
@@ -184,12 +185,26 @@ return done(redis.call('XDEL', KEYS[1], ARGV[1]) == 1 and 'done' or 'changed')
 _LEFT_ALONE: Final = """
 if kind == 'string' and ask('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) == ARGV[1] then return done('placeholder') end
 """
+_AS_SEEN: Final = f"""
+local ms = ask('PTTL', KEYS[1])
+local function done(word) return {{word, hits, misses, kind, ms}} end
+local function is_as_seen()
+  if ARGV[2] ~= '' and kind ~= ARGV[2] then return false end
+  if ARGV[3] ~= '' and (ms < tonumber(ARGV[3]) or ms > tonumber(ARGV[4])) then return false end
+  if ARGV[5] == '' then return true end
+  return ask('STRLEN', KEYS[1]) <= {LARGEST} and is(ask('GET', KEYS[1]), ARGV[5])
+end
+if not is_as_seen() then return done('changed') end
+"""
+# ARGV: what placeholders begin with, then what was seen: type, least and most of the TTL in ms, SHA-1 of a string; each
+# empty where it is not compared.
 _EXPIRE: Final = Script(
     "expire",
     _BEGIN
     + _LEFT_ALONE
+    + _AS_SEEN
     + """
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[6])
 return done('done')
 """,
 )
@@ -197,6 +212,7 @@ _PERSIST: Final = Script(
     "persist",
     _BEGIN
     + _LEFT_ALONE
+    + _AS_SEEN
     + """
 return done(redis.call('PERSIST', KEYS[1]) == 1 and 'done' or 'there')
 """,
@@ -205,10 +221,28 @@ _RENAME: Final = Script(
     "rename",
     _BEGIN
     + _LEFT_ALONE
+    + _AS_SEEN
     + """
 return done(redis.call('RENAMENX', KEYS[1], KEYS[2]) == 1 and 'done' or 'there')
 """,
 )
+_DELETE: Final = Script(
+    "delete",
+    _BEGIN
+    + _AS_SEEN
+    + HOLDS
+    + """
+drop(KEYS[1])
+hits = hits + 1
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  misses = misses + 1
+  return done('done')
+end
+hits = hits + 2
+return done('held')
+""",
+)
+# What is dropped is looked at; of a hold it is also asked how long it lasts.
 
 
 class Word(Enum):
@@ -217,6 +251,8 @@ class Word(Enum):
     DONE = "done"
     LAST = "last"
     """Done, and the key went with its last member."""
+    HELD = "held"
+    """Done, as far as a hold of the caching library lets it: that stays."""
     GONE = "gone"
     """There is no such key."""
     TYPE = "type"
@@ -233,7 +269,29 @@ class Word(Enum):
     @property
     def is_done(self) -> bool:
         """Whether something was changed."""
-        return self in (Word.DONE, Word.LAST)
+        return self in (Word.DONE, Word.LAST, Word.HELD)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a key must still be for a change of all of it.
+
+    Args:
+        type: as TYPE says.
+        ttl_ms: least and most of what may be left, -1 for no TTL; None: not compared.
+        digest: of a string's value; empty: not compared.
+    """
+
+    type: str
+    ttl_ms: tuple[int, int] | None = None
+    digest: str = ""
+
+
+def _compared(seen: Seen | None) -> tuple[bytes | int, ...]:
+    if seen is None:
+        return (b"",) * 4
+    least, most = (b"", b"") if seen.ttl_ms is None else seen.ttl_ms
+    return (seen.type.encode(), least, most, seen.digest.encode())
 
 
 def digest(held: bytes) -> str:
@@ -258,6 +316,8 @@ class KeyEditor:
         self._key = key
         self._lookups = lookups
         self._router = Router(connection)
+        self.was: tuple[str, int | None] | None = None
+        """Type and remaining TTL (ms; None: none) that a change of the whole key found; None: it found no key."""
 
     def set(self, seen: str, value: bytes) -> Word:
         """Replace a string; one longer than LARGEST counts as changed."""
@@ -309,32 +369,25 @@ class KeyEditor:
         """Remove an entry from a stream."""
         return self._run(_REMOVE_ENTRY, address)
 
-    def expire(self, ttl_ms: int) -> Word:
+    def expire(self, ttl_ms: int, seen: Seen | None = None) -> Word:
         """Give the key a TTL."""
-        return self._run(_EXPIRE, MAGIC, ttl_ms)
+        return self._run(_EXPIRE, MAGIC, *_compared(seen), ttl_ms)
 
-    def persist(self) -> Word:
+    def persist(self, seen: Seen | None = None) -> Word:
         """Take its TTL away; THERE: it had none."""
-        return self._run(_PERSIST, MAGIC)
+        return self._run(_PERSIST, MAGIC, *_compared(seen))
 
     def is_near(self, name: bytes) -> bool:
         """Whether the key can get this name: in a Cluster both must lie in one slot."""
         return not self._router.is_cluster or key_slot(self._key) == key_slot(name)
 
-    def rename(self, name: bytes) -> Word:
+    def rename(self, name: bytes, seen: Seen | None = None) -> Word:
         """Give the key another name; THERE: it is taken."""
-        return self._run(_RENAME, MAGIC, more_keys=(name,))
+        return self._run(_RENAME, MAGIC, *_compared(seen), more_keys=(name,))
 
-    def drop(self) -> tuple[Word, bool]:
-        """Remove the key; how that ended, and whether a hold of the caching library's stays there."""
-        node = self._node()
-        # One after the other: a script that is not known yet is sent anew, behind all that was sent with it.
-        (was,) = self._send(node, [run_script(DROP, self._key)], DROP)
-        (exists,) = self._send(node, [("EXISTS", self._key)], DROP)
-        # The script looks at the value; of a hold it also asks how long it lasts.
-        self._lookups.add(1, is_there=bool(was))
-        self._lookups.add(2 if exists else 1, is_there=exists == 1)
-        return (Word.DONE if was else Word.GONE), exists == 1
+    def drop(self, seen: Seen | None = None) -> Word:
+        """Remove the key, but not a hold of the caching library's (HELD)."""
+        return self._run(_DELETE, b"", *_compared(seen))
 
     def _run(self, script: Script, *arguments: bytes | int, more_keys: tuple[bytes, ...] = ()) -> Word:
         node = self._node()
@@ -343,9 +396,10 @@ class KeyEditor:
             command = ("EVALSHA", script.digest, 1 + len(more_keys), self._key, *more_keys, *arguments)
         (reply,) = self._send(node, [command], script)
         try:
-            word, hits, misses = reply
+            word, hits, misses, *was = reply
             self._lookups.hits += hits
             self._lookups.misses += misses
+            self.was = (was[0].decode(), was[1] if was[1] >= 0 else None) if was else None
             return Word(word.decode())
         except (TypeError, ValueError, AttributeError):
             raise as_error(explain(redis.exceptions.InvalidResponse("edit"), node.id, node.url)) from None

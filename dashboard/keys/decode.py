@@ -138,7 +138,7 @@ def _plain(data: bytes, layers: tuple[str, ...], view: View, *, is_all: bool) ->
     if view is View.JSON or _looks_like_json(data):
         found = _pretty_json(data, is_all=is_all)
         if found is not None:
-            return replace(_as_lines(found, (*layers, "JSON")), is_json=found.is_whole)
+            return _as_lines(found, (*layers, "JSON"))
         if view is View.JSON:
             return replace(text, note="It is no JSON.")
     return text

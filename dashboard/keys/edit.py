@@ -17,13 +17,14 @@ from dashboard.caching import tags
 from dashboard.caching.policy import MAX_TTL_S, RESERVED
 from dashboard.caching.wire import MAGIC
 from dashboard.errors import InvalidInput, Refused
-from dashboard.fleet.editing import FAR, KeyEditor, Word, digest
+from dashboard.fleet.editing import FAR, KeyEditor, Seen, Word, digest
 from dashboard.fleet.errors import Cause, FleetError
 from dashboard.fleet.text import display
 from dashboard.fleet.values import TYPES, Gone, KeyReader, Member, TypeChanged
 from dashboard.keys import library, quoting
-from dashboard.keys.types import MOST_EDITED_BYTES, Edit, Editable, EditResult, Verb
+from dashboard.keys.types import MOST_EDITED_BYTES, Edit, Editable, EditResult, Opened, Verb
 from dashboard.monitoring import service as monitoring
+from dashboard.web.formats import duration
 from dashboard.work import UnitOfWork
 
 LONGEST_NAME: Final = 4_096
@@ -33,6 +34,9 @@ MOST_FIELDS: Final = 100
 AUDITED_CHARS: Final = 400
 """Of a value in the audit log."""
 LONGEST_TTL_S: Final = 10 * MAX_TTL_S
+SLACK_S: Final = 5.0
+"""A key may end so much earlier or later than when it was opened and count as the same: reading takes time."""
+_LARGEST_MS: Final = 2**53
 GONE: Final = EditResult(False, "The key is not there any more.", is_gone=True)
 
 _TYPES: Final[Mapping[Verb, str]] = {
@@ -135,37 +139,47 @@ def edit(work: UnitOfWork, cache_id: int, key: bytes, wanted: Edit) -> EditResul
             if held is not None and held.problem and not (held.is_removable and wanted.verb in _REMOVALS):
                 raise Refused(held.problem)
             seen = held.version if held else ""
-            if wanted.verb in _COMPARED and seen != wanted.version and not wanted.replaces:
+            if wanted.verb in _COMPARED and seen != wanted.version:
                 return _conflict(held, wanted)
         header = held.header if held else b""
         payload = header + wanted.value
+        session.begin(_action(wanted, held), *_values(held, wanted))
         word = session.run(lambda editor: _run(editor, wanted, held, payload))
         if word is None:
-            return session.unsure(_action(wanted, held), _values(held, wanted))
+            return session.unsure()
         if word is Word.CHANGED:
-            return _conflict(session.again(type, wanted.address), wanted)
+            return session.refused(_conflict(session.again(type, wanted.address), wanted))
         if not word.is_done:
-            return _not_done(word, type)
-        before, after = _values(held, wanted)
-        session.record(_action(wanted, held), before, after)
+            return session.refused(_not_done(word, type))
+        session.end()
         note = "It was the last member: the key is gone with it." if word is Word.LAST else ""
         return EditResult(True, note=note or (_TAGGED if header else ""))
 
 
-def set_ttl(work: UnitOfWork, cache_id: int, key: bytes, ttl_s: float) -> EditResult:
-    """Have a key expire in ``ttl_s`` seconds; errors as ``edit``; InvalidInput is for field "ttl"."""
+def set_ttl(
+    work: UnitOfWork, cache_id: int, key: bytes, ttl_s: float, opened: Opened | None = None
+) -> EditResult:
+    """Have a key expire in ``ttl_s`` seconds, if it still is what was opened.
+
+    Args:
+        opened: None: whatever it is.
+
+    Errors as ``edit``; InvalidInput is for field "ttl".
+    """
     if not 0.001 <= ttl_s <= LONGEST_TTL_S:
         raise _invalid("ttl", f"Enter a time between a moment and {LONGEST_TTL_S // 86_400:,} days.")
-    return _change_ttl(work, cache_id, key, ttl_s)
+    return _change_ttl(work, cache_id, key, ttl_s, opened)
 
 
-def persist(work: UnitOfWork, cache_id: int, key: bytes) -> EditResult:
-    """Take a key's TTL away; errors as ``edit``."""
-    return _change_ttl(work, cache_id, key, None)
+def persist(work: UnitOfWork, cache_id: int, key: bytes, opened: Opened | None = None) -> EditResult:
+    """Take a key's TTL away; as ``set_ttl``."""
+    return _change_ttl(work, cache_id, key, None, opened)
 
 
-def rename(work: UnitOfWork, cache_id: int, key: bytes, name: bytes) -> EditResult:
-    """Give a key another name, its TTL kept, never over a key that is there.
+def rename(
+    work: UnitOfWork, cache_id: int, key: bytes, name: bytes, opened: Opened | None = None
+) -> EditResult:
+    """Give a key another name, its TTL kept, never over a key that is there; ``opened`` as in ``set_ttl``.
 
     Errors as ``edit``; InvalidInput is for field "name": it is taken, or lies in another slot of the Cluster.
     """
@@ -182,20 +196,23 @@ def rename(work: UnitOfWork, cache_id: int, key: bytes, name: bytes) -> EditResu
                 "the same part in {braces} lie in the same one."
             )
             raise _invalid("name", words)
-        values = ({"name": display(key, AUDITED_CHARS)}, {"name": display(name, AUDITED_CHARS)})
-        word = session.run(lambda editor: editor.rename(name))
+        before, after = {"name": display(key, AUDITED_CHARS)}, {"name": display(name, AUDITED_CHARS)}
+        session.begin("keys:key:rename", before, after)
+        word = session.run(lambda editor: editor.rename(name, _seen(work, opened)))
         if word is None:
-            return session.unsure("keys:key:rename", values)
+            return session.unsure()
         if word is Word.THERE:
-            raise _invalid("name", "There is a key of this name; it is not overwritten.")
+            words = "There is a key of this name; it is not overwritten."
+            session.refused(EditResult(False, words))
+            raise _invalid("name", words)
         if not word.is_done:
-            return _not_done(word, "")
-        session.record("keys:key:rename", *values)
+            return session.refused(_not_done_to_key(word, session.editor, opened, work))
+        session.end()
         return EditResult(True)
 
 
-def delete(work: UnitOfWork, cache_id: int, key: bytes) -> EditResult:
-    """Remove a key as a purge does: a hold of the library's stays in force. Errors as ``edit``."""
+def delete(work: UnitOfWork, cache_id: int, key: bytes, opened: Opened | None = None) -> EditResult:
+    """Remove a key as a purge does: a hold of the library's stays in force. As ``set_ttl``."""
     with _Session(work, cache_id, key) as session:
         facts = session.reader.facts()
         if facts is None:
@@ -208,42 +225,81 @@ def delete(work: UnitOfWork, cache_id: int, key: bytes) -> EditResult:
                 before["value"] = _shown(text.data, text.length)
             except (Gone, TypeChanged):
                 pass
-        stays = False
-
-        def drop(editor: KeyEditor) -> Word:
-            nonlocal stays
-            word, stays = editor.drop()
-            return word
-
-        word = session.run(drop)
+        session.begin("keys:key:delete", before, None)
+        word = session.run(lambda editor: editor.drop(_seen(work, opened)))
         if word is None:
-            return session.unsure("keys:key:delete", (before, None))
-        if word is Word.GONE:
-            return GONE
-        session.record("keys:key:delete", before, None)
-        return EditResult(
-            True, note="A hold of the caching library stays in force until it ends." if stays else ""
-        )
+            return session.unsure()
+        if not word.is_done:
+            return session.refused(_not_done_to_key(word, session.editor, opened, work))
+        if session.editor.was is not None:
+            type, ttl_ms = session.editor.was
+            if type != facts.type:
+                before = {"type": type}
+            before |= {"ttl_s": None if ttl_ms is None else ttl_ms / 1000}
+        session.end(before)
+        note = "A hold of the caching library stays in force until it ends." if word is Word.HELD else ""
+        return EditResult(True, note=note)
 
 
-def _change_ttl(work: UnitOfWork, cache_id: int, key: bytes, ttl_s: float | None) -> EditResult:
+def _change_ttl(
+    work: UnitOfWork, cache_id: int, key: bytes, ttl_s: float | None, opened: Opened | None
+) -> EditResult:
     action = "keys:ttl:remove" if ttl_s is None else "keys:ttl:set"
     with _Session(work, cache_id, key) as session:
         facts = session.reader.facts()
         if facts is None:
             return GONE
-        before = {"ttl_s": None if facts.ttl_ms is None else facts.ttl_ms / 1000}
-        after = {"ttl_s": ttl_s}
-        ttl_ms = 0 if ttl_s is None else math.ceil(ttl_s * 1000)
-        word = session.run(lambda editor: editor.persist() if ttl_s is None else editor.expire(ttl_ms))
+        session.begin(
+            action, {"ttl_s": None if facts.ttl_ms is None else facts.ttl_ms / 1000}, {"ttl_s": ttl_s}
+        )
+        seen = _seen(work, opened)
+
+        def change(editor: KeyEditor) -> Word:
+            return editor.persist(seen) if ttl_s is None else editor.expire(math.ceil(ttl_s * 1000), seen)
+
+        word = session.run(change)
         if word is None:
-            return session.unsure(action, (before, after))
-        if word is Word.THERE:
-            return EditResult(True, note="It had no TTL.")
-        if not word.is_done:
-            return _not_done(word, "")
-        session.record(action, before, after)
-        return EditResult(True)
+            return session.unsure()
+        if word is not Word.THERE and not word.is_done:
+            return session.refused(_not_done_to_key(word, session.editor, opened, work))
+        was = session.editor.was
+        session.end({"ttl_s": None if was is None or was[1] is None else was[1] / 1000})
+        return EditResult(True, note="It had no TTL." if word is Word.THERE else "")
+
+
+def _seen(work: UnitOfWork, opened: Opened | None) -> Seen | None:
+    """What was opened, as the scripts compare it."""
+    if opened is None:
+        return None
+    if opened.is_type_only:
+        return Seen(opened.type)
+    if opened.expires_at is None:
+        return Seen(opened.type, (-1, -1), opened.version)
+    left = opened.expires_at - work.now.timestamp()
+    least, most = (max(0, min(_LARGEST_MS, round((left + by) * 1000))) for by in (-SLACK_S, SLACK_S))
+    return Seen(opened.type, (least, most), opened.version)
+
+
+def _not_done_to_key(word: Word, editor: KeyEditor, opened: Opened | None, work: UnitOfWork) -> EditResult:
+    """Why a whole key was left as it is."""
+    if word is not Word.CHANGED or opened is None or editor.was is None:
+        return _not_done(word, "")
+    left = None if opened.expires_at is None else max(0.0, opened.expires_at - work.now.timestamp())
+    type, ttl_ms = editor.was
+    now = _life(type, None if ttl_ms is None else ttl_ms / 1000)
+    if opened.is_type_only:
+        words = f"It is {now} and no {opened.type} any more."
+    elif (was := _life(opened.type, left)) != now:
+        words = f"Somebody changed it since it was opened: it was {was} and is {now}."
+    else:
+        words = "Somebody changed its value since it was opened."
+    return EditResult(
+        False, words, "What is there now is shown below; look at it and do it again.", is_other=True
+    )
+
+
+def _life(type: str, ttl_s: float | None) -> str:
+    return f"a {type} without a TTL" if ttl_s is None else f"a {type} with {duration(ttl_s)} to live"
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,10 +342,15 @@ class _Session:
     def __enter__(self) -> "_Session":
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None and not isinstance(error, (InvalidInput, Refused, FleetError)):
+            return
         lookups = self.reader.lookups
         if lookups.hits or lookups.misses:
             monitoring.record_self_lookups(self.work, self.cache.id, lookups.hits, lookups.misses)
+        if error is not None:
+            # The request fails, and what it has told stays true.
+            self.work.keep()
 
     def held(self, type: str, address: bytes) -> _Held | None:
         """A string's value, or a member's; None: there is no such member.
@@ -317,8 +378,20 @@ class _Session:
         except (Gone, TypeChanged):
             return None
 
+    def begin(
+        self, action: str, before: Mapping[str, object] | None, after: Mapping[str, object] | None
+    ) -> None:
+        """Write down what is about to be changed, and commit that: no change is without an entry.
+
+        Raises:
+            StoreUnavailable: it can't be written down; then nothing may be changed.
+        """
+        self._action, self._before, self._after = action, before, after
+        self._record("keys:change:begin", "done", f"{action}: what came of it is in an entry of its own.")
+        self.work.keep()
+
     def run(self, change: Callable[[KeyEditor], Word]) -> Word | None:
-        """Make a change; None: it is not known whether it was made.
+        """Make the change that was begun; None: it is not known whether it was made.
 
         Raises:
             FleetError: it was not.
@@ -327,34 +400,34 @@ class _Session:
             return change(self.editor)
         except FleetError as error:
             if error.problem.cause not in _UNSURE:
+                self._record(self._action, "failed", error.message)
                 raise
             self._failure = error
             return None
 
-    def unsure(
-        self, action: str, values: tuple[Mapping[str, object] | None, Mapping[str, object] | None]
-    ) -> EditResult:
-        """Record a change of which nobody knows whether it was made."""
+    def end(self, before: Mapping[str, object] | None = None) -> None:
+        """Record that it was made; ``before``: as the change itself found it."""
+        self._before = self._before if before is None else before
+        self._record(self._action, "done")
+
+    def refused(self, result: EditResult) -> EditResult:
+        """Record that it was not made."""
+        self._record(self._action, "refused", result.problem)
+        return result
+
+    def unsure(self) -> EditResult:
+        """Record that nobody knows whether it was made."""
         words = f"{self._failure.message} Whether the change was made is not known."
-        self.record(action, *values, result="failed", reason=words)
+        self._record(self._action, "failed", words)
         return EditResult(False, words, "Open the key again and look.")
 
-    def record(
-        self,
-        action: str,
-        before: Mapping[str, object] | None,
-        after: Mapping[str, object] | None,
-        *,
-        result: str = "done",
-        reason: str = "",
-    ) -> None:
-        """Write the audit entry."""
+    def _record(self, action: str, result: str, reason: str = "") -> None:
         audit.record(
             self.work,
             action,
             display(self.key, 200),
-            before=before,
-            after=after,
+            before=self._before,
+            after=self._after,
             result=result,
             reason=reason,
             cache_name=self.cache.name,

@@ -1,5 +1,6 @@
 """Where somebody is in the key browser, as its address says it; and what its forms hold. Pure."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -7,7 +8,7 @@ from urllib.parse import urlencode
 
 from dashboard.caching.policy import prefix_from_text
 from dashboard.errors import InvalidInput
-from dashboard.keys.types import Editable, Verb, View
+from dashboard.keys.types import Editable, Opened, Verb, View
 from dashboard.web.addresses import key_from_text, key_to_text
 from dashboard.web.numbers import decimal_of
 
@@ -204,12 +205,42 @@ def shown_edit(verb: Verb, there: Editable) -> TypedEdit:
 
 @dataclass(frozen=True, slots=True)
 class TypedKey:
-    """What stands in the fields of the forms for a TTL and a name."""
+    """What stands in the fields of the forms for a TTL and a name.
+
+    Args:
+        is_again: the key was another than was opened; it is shown now, and only its type is compared from here on.
+    """
 
     ttl: str = ""
     ttl_unit: str = "h"
     name: str = ""
+    opened: str = ""
     errors: Mapping[str, str] = field(default_factory=dict)
+    is_again: bool = False
+
+
+def opened_text(opened: Opened) -> str:
+    """What was opened, as a form holds it."""
+    if opened.is_type_only:
+        return opened.type
+    at = "never" if opened.expires_at is None else f"{opened.expires_at:.3f}"
+    return f"{opened.type} {at} {opened.version}"
+
+
+def opened_of(form: Mapping[str, str]) -> Opened | None:
+    """What the form was opened on; None: it does not say.
+
+    Raises:
+        InvalidInput: it says what we never wrote.
+    """
+    text = form.get("opened", "")
+    if not text:
+        return None
+    found = re.fullmatch(r"(\S{1,256})(?: (?:never|(\d{1,17}\.\d{3})) ([0-9a-f]{40})?)?", text)
+    if found is None:
+        raise InvalidInput("The form says not what was opened.", what_to_do="Open the key again.")
+    type, at, version = found.groups()
+    return Opened(type, None if at is None else float(at), version or "", is_type_only=" " not in text)
 
 
 def shown_ttl(seconds: float | None) -> TypedKey:
@@ -224,7 +255,10 @@ def typed_key(form: Mapping[str, str]) -> TypedKey:
     """The form as it was sent."""
     unit = form.get("ttl.unit", "")
     return TypedKey(
-        ttl=form.get("ttl", ""), ttl_unit=unit if unit in TTL_UNITS else "s", name=form.get("name", "")
+        ttl=form.get("ttl", ""),
+        ttl_unit=unit if unit in TTL_UNITS else "s",
+        name=form.get("name", ""),
+        opened=form.get("opened", ""),
     )
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from dashboard.caching.policy import prefix_to_text
 from dashboard.errors import DashboardError
-from dashboard.keys.forms import Place, TypedEdit, TypedKey
+from dashboard.keys.forms import Place, TypedEdit, TypedKey, opened_text
 from dashboard.keys.types import (
     TTL_FILTERS,
     Editable,
@@ -17,6 +17,7 @@ from dashboard.keys.types import (
     KeyDetail,
     KeyPage,
     KeyRow,
+    Opened,
     Verb,
     View,
     Window,
@@ -357,6 +358,7 @@ class DetailView:
         query: of the page with this key, for forms that come back to it.
         ttl_words: "3 h 12 m 08 s".
         share: of its policy's longest TTL that is left, 0..1; None where there is none.
+        opened: what it is, for forms that change all of it.
         policy_kind, policy_word: whether its TTL keeps to it.
         members: "field", "fields"; empty for strings and types of modules.
         item_name, item_href: of the member that is open, and back to all of them; item_fields: of a stream's entry;
@@ -371,6 +373,7 @@ class DetailView:
     query: str
     close_href: str
     reload_href: str
+    opened: str
     ttl_words: str = ""
     ends_at: str = ""
     share: float | None = None
@@ -617,6 +620,14 @@ def detail_view(
         item_notes=_member_notes(member, detail) if is_member and not has_value else (),
         groups=window.groups if not is_member else (),
         part_words=_part_words(detail, window) if not is_member else "",
+        opened=opened_text(
+            Opened(
+                detail.type,
+                detail.expires_at,
+                detail.version,
+                is_type_only=typed is not None and typed.is_again,
+            )
+        ),
         next_href=f"{base}?{place.query(edit='', **parts)}" if parts and not is_member else "",
         first_href=f"{base}?{place.query(edit='', start=0, part='')}" if place.start or place.part else "",
         touch_href=f"{base}?{place.query(touches=True)}" if detail.withheld else "",

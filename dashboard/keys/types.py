@@ -134,7 +134,6 @@ class Decoded:
         text: of the window, when it is text; JSON is pretty-printed where it is whole.
         hex: rows of offset, hex and ASCII, when it isn't, or was asked for.
         lines: the same as ``text`` where that is JSON, for colours and folding.
-        is_json: the text is JSON, whole.
         is_truncated: there is more than is shown.
         out_bytes: decompressed bytes shown; None where nothing was decompressed.
         note: what to say beside it: "decompressed output is cut at 1 MB", "named only; never executed".
@@ -144,7 +143,6 @@ class Decoded:
     text: str | None
     hex: tuple[tuple[str, str, str], ...] = ()
     lines: tuple[JsonLine, ...] = ()
-    is_json: bool = False
     is_truncated: bool = False
     out_bytes: int | None = None
     note: str = ""
@@ -281,7 +279,6 @@ class Edit:
         fields: of a new stream entry.
         version: of ``Editable`` or ``KeyDetail``: what was there when it was opened; a change meanwhile is a
             conflict. Empty for what is new (pushed, added): then nothing may be there.
-        replaces: do it whatever is there now: the operator has seen both.
     """
 
     verb: Verb
@@ -290,7 +287,23 @@ class Edit:
     score: str = ""
     fields: tuple[tuple[bytes, bytes], ...] = ()
     version: str = ""
-    replaces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a key was when it was opened, for a change of all of it: its TTL, its name, its end.
+
+    Args:
+        type: as TYPE says.
+        expires_at: epoch seconds; None: it had no TTL.
+        version: of ``KeyDetail``; empty: the value was not read whole, and is not compared.
+        is_type_only: nothing but the type is compared: whoever it is has been shown what is there now.
+    """
+
+    type: str
+    expires_at: float | None = None
+    version: str = ""
+    is_type_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +340,7 @@ class EditResult:
         advice: the way out, in a sentence.
         conflict: what is there now, where that is not what was opened; None: there is no conflict.
         is_gone: the key is not there any more.
+        is_other: the key is not what it was when it was opened.
         note: what to say of one that was made: "It was the last member: the key is gone."
     """
 
@@ -335,4 +349,5 @@ class EditResult:
     advice: str = ""
     conflict: Editable | None = None
     is_gone: bool = False
+    is_other: bool = False
     note: str = ""

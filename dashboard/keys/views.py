@@ -93,7 +93,7 @@ def edit(cache_id: int) -> Response:
             )
         return render(_PAGE, shown, status=409)
     notify("ok", result.note or f"{screen.key_name(key)} is changed. Its TTL is as it was.")
-    is_away = typed.verb in screen.REMOVALS
+    is_away = typed.verb in screen.REMOVALS.values()
     return _back(cache_id, replace(place, edit="", item=None if is_away else place.item))
 
 
@@ -114,7 +114,7 @@ def set_ttl(cache_id: int) -> Response:
     typed = forms.typed_key(request.form)
 
     def change(work: UnitOfWork, key: bytes) -> EditResult:
-        return service.set_ttl(work, cache_id, key, forms.ttl_of(typed))
+        return service.set_ttl(work, cache_id, key, forms.ttl_of(typed), forms.opened_of(request.form))
 
     return _change(cache_id, change, "Its new TTL is set.", typed)
 
@@ -124,7 +124,9 @@ def set_ttl(cache_id: int) -> Response:
 def persist(cache_id: int) -> Response:
     """Have a key never expire."""
     return _change(
-        cache_id, lambda work, key: service.persist(work, cache_id, key), "It has no TTL any more."
+        cache_id,
+        lambda work, key: service.persist(work, cache_id, key, forms.opened_of(request.form)),
+        "It has no TTL any more.",
     )
 
 
@@ -135,7 +137,7 @@ def rename(cache_id: int) -> Response:
     typed = forms.typed_key(request.form)
 
     def change(work: UnitOfWork, key: bytes) -> EditResult:
-        return service.rename(work, cache_id, key, forms.name_of(typed))
+        return service.rename(work, cache_id, key, forms.name_of(typed), forms.opened_of(request.form))
 
     def after(place: Place) -> Place:
         return replace(place, key=forms.name_of(typed))
@@ -150,7 +152,7 @@ def delete(cache_id: int) -> Response:
     name = screen.key_name(forms.key_of(request.form))
     return _change(
         cache_id,
-        lambda work, key: service.delete(work, cache_id, key),
+        lambda work, key: service.delete(work, cache_id, key, forms.opened_of(request.form)),
         f"{name} is deleted.",
         after=lambda place: replace(place, key=None, item=None),
     )
@@ -173,13 +175,13 @@ def _change(
             result = change(work, key)
     except _KEPT_ERRORS as error:
         errors, problem = _said(error)
-        status = error.status
+        status, is_again = error.status, False
     else:
         if result.is_done:
             notify("ok", f"{words} {result.note}".strip())
             return _back(cache_id, after(place))
-        errors, problem, status = {}, _why(result), 409
-    again = None if typed is None else replace(typed, errors=errors)
+        errors, problem, status, is_again = {}, _why(result), 409, result.is_other
+    again = replace(typed or forms.TypedKey(), errors=errors, is_again=is_again)
     with open_work() as work:
         shown = pages.keys_page(work, cache_id, replace(place, key=key), problem=problem, typed=again)
     return render(_PAGE, shown, status=status)

@@ -10,14 +10,18 @@ import redis
 from redis.cluster import ClusterNode, RedisCluster
 
 from dashboard.access import Role
+from dashboard.audit import store as audit_store
+from dashboard.audit.types import Filter
 from dashboard.caches.types import Cache
 from dashboard.caching import tags, wire
-from dashboard.errors import Forbidden, InvalidInput, NotFound, Refused
+from dashboard.errors import Forbidden, InvalidInput, NotFound, Refused, StoreUnavailable
+from dashboard.fleet.editing import digest
 from dashboard.fleet.errors import FleetDenied, FleetError
 from dashboard.fleet.permissions import BROWSING, BROWSING_NEWER, EDITS, EDITS_NEWER
+from dashboard.keys import edit as editing
 from dashboard.keys import service
-from dashboard.keys.types import MOST_EDITED_BYTES, Edit, Editable, EditResult, Verb
-from dashboard.work import Runtime
+from dashboard.keys.types import MOST_EDITED_BYTES, Edit, Editable, EditResult, Opened, Verb
+from dashboard.work import Runtime, UnitOfWork
 from tests.support.browsing import (
     EVERY_TYPE,
     at_work,
@@ -211,10 +215,6 @@ def test_what_changed_meanwhile_is_not_overwritten_but_shown(
     # Whoever has seen both may replace it.
     again = Edit(wanted.verb, wanted.address, wanted.value, wanted.score, version=result.conflict.version)
     assert edit(runtime, cache, key, again).is_done
-    change[key]()
-    assert edit(
-        runtime, cache, key, Edit(wanted.verb, wanted.address, wanted.value, wanted.score, replaces=True)
-    ).is_done
 
 
 def test_what_is_new_overwrites_nothing(runtime: Runtime, cache: Cache, client: redis.Redis) -> None:
@@ -387,7 +387,7 @@ def test_what_is_too_large_is_not_opened_for_editing(
         assert service.editable(work, cache.id, b"none") is None
         assert service.editable(work, cache.id, b"h", b"none") is None
     with pytest.raises(Refused):
-        edit(runtime, cache, "k", Edit(Verb.SET_VALUE, value=b"x", replaces=True))
+        edit(runtime, cache, "k", Edit(Verb.SET_VALUE, value=b"x"))
     # It can be removed all the same.
     with at_work(runtime) as work:
         version = service.editable(work, cache.id, b"h", b"a").version  # type: ignore[union-attr]
@@ -431,7 +431,7 @@ def test_placeholders_are_left_alone(
     token = wire.placeholder(kind)
     client.set("k", token, ex=1000)
     with pytest.raises(Refused):
-        edit(runtime, cache, "k", Edit(Verb.SET_VALUE, value=b"x", replaces=True))
+        edit(runtime, cache, "k", Edit(Verb.SET_VALUE, value=b"x"))
     with at_work(runtime) as work:
         results = [
             service.set_ttl(work, cache.id, b"k", 5),
@@ -463,7 +463,7 @@ def test_our_own_keys_are_refused(runtime: Runtime, cache: Cache, client: redis.
     client.set("cachewarden:policies", "x")
     client.set("k", "v")
     with pytest.raises(Refused):
-        edit(runtime, cache, "cachewarden:policies", Edit(Verb.SET_VALUE, value=b"y", replaces=True))
+        edit(runtime, cache, "cachewarden:policies", Edit(Verb.SET_VALUE, value=b"y", version=digest(b"x")))
     for act in (service.delete, service.persist):
         with at_work(runtime) as work, pytest.raises(Refused):
             act(work, cache.id, b"cachewarden:policies")
@@ -534,7 +534,7 @@ def test_deleting(runtime: Runtime, cache: Cache, client: redis.Redis, key: str)
 def test_a_viewer_may_not(runtime: Runtime, cache: Cache, client: redis.Redis) -> None:
     client.set("k", "v")
     calls = [
-        lambda work: service.edit(work, cache.id, b"k", Edit(Verb.SET_VALUE, value=b"x", replaces=True)),
+        lambda work: service.edit(work, cache.id, b"k", Edit(Verb.SET_VALUE, value=b"x")),
         lambda work: service.editable(work, cache.id, b"k"),
         lambda work: service.set_ttl(work, cache.id, b"k", 5),
         lambda work: service.persist(work, cache.id, b"k"),
@@ -607,8 +607,149 @@ def test_what_was_not_done_is_not_recorded(runtime: Runtime, cache: Cache, clien
     client.set("k", "v")
     before = last_entry(runtime).id
     assert not edit(runtime, cache, "k", Edit(Verb.SET_VALUE, value=b"x", version="0" * 40)).is_done
-    assert edit(runtime, cache, "none", Edit(Verb.SET_VALUE, value=b"x", replaces=True)).is_gone
+    assert edit(runtime, cache, "none", Edit(Verb.SET_VALUE, value=b"x")).is_gone
     assert last_entry(runtime).id == before
+
+
+def entries(runtime: Runtime) -> list[tuple[str, str]]:
+    """Actions and results of the log, oldest first."""
+    with runtime.database.transaction() as session:
+        found = audit_store.list_entries(session, Filter(actions=("keys:*",)), before_id=None, limit=50)
+        return [(entry.action, entry.result) for entry in reversed(found)]
+
+
+ACTS: list[tuple[str, Callable[[UnitOfWork, int], EditResult]]] = [
+    (
+        "keys:value:change",
+        lambda work, id: service.edit(work, id, b"k", Edit(Verb.SET_VALUE, value=b"x", version=digest(b"v"))),
+    ),
+    ("keys:ttl:set", lambda work, id: service.set_ttl(work, id, b"k", 50)),
+    ("keys:ttl:remove", lambda work, id: service.persist(work, id, b"k")),
+    ("keys:key:rename", lambda work, id: service.rename(work, id, b"k", b"other")),
+    ("keys:key:delete", lambda work, id: service.delete(work, id, b"k")),
+]
+
+
+@pytest.mark.parametrize(("action", "act"), ACTS, ids=[action for action, _ in ACTS])
+def test_no_change_is_without_an_entry(
+    runtime: Runtime,
+    cache: Cache,
+    client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    action: str,
+    act: Callable[[UnitOfWork, int], EditResult],
+) -> None:
+    """PostgreSQL goes away before the first entry, and then before the second."""
+    append = audit_store.append
+    for written, left in ((0, []), (1, [("keys:change:begin", "done")])):
+        client.flushall()
+        client.set("k", "v", ex=1000)
+        count = 0
+
+        def fail(*args: Any, most: int = written) -> None:
+            nonlocal count
+            count += 1
+            if count > most:
+                raise StoreUnavailable("PostgreSQL is away.")
+            append(*args)
+
+        with monkeypatch.context() as patch, pytest.raises(StoreUnavailable):
+            patch.setattr(audit_store, "append", fail)
+            with at_work(runtime) as work:
+                act(work, cache.id)
+        assert entries(runtime) == left
+        is_as_it_was = client.get("k") == b"v" and 900 < client.ttl("k") <= 1000
+        assert is_as_it_was == (not written)
+    client.flushall()
+    client.set("k", "v", ex=1000)
+    with at_work(runtime) as work:
+        assert act(work, cache.id).is_done
+    assert entries(runtime)[1:] == [("keys:change:begin", "done"), (action, "done")]
+
+
+def test_a_name_that_is_taken_leaves_an_entry_and_its_lookups(
+    runtime: Runtime, cache: Cache, client: redis.Redis
+) -> None:
+    begin_polling(runtime, cache)
+    client.mset({"a": "1", "b": "2"})
+    before = lookups(client)
+    with pytest.raises(InvalidInput), at_work(runtime) as work:
+        service.rename(work, cache.id, b"a", b"b")
+    after = lookups(client)
+    assert after[0] > before[0]
+    assert noted_lookups(runtime, cache) == (after[0] - before[0], after[1] - before[1])
+    assert entries(runtime) == [("keys:change:begin", "done"), ("keys:key:rename", "refused")]
+
+
+# --- a key that was replaced since it was opened ----------------------------------------------------------------
+
+Act = Callable[[UnitOfWork, int, Opened], EditResult]
+WHOLE: dict[str, Act] = {
+    "ttl": lambda work, id, opened: service.set_ttl(work, id, b"k", 5, opened),
+    "persist": lambda work, id, opened: service.persist(work, id, b"k", opened),
+    "rename": lambda work, id, opened: service.rename(work, id, b"k", b"other", opened),
+    "delete": lambda work, id, opened: service.delete(work, id, b"k", opened),
+}
+
+
+def opened_now(runtime: Runtime, cache: Cache) -> Opened:
+    with at_work(runtime) as work:
+        found = service.open_key(work, cache.id, b"k", may_touch=True)
+    assert found is not None
+    return Opened(found.type, found.expires_at, found.version)
+
+
+@pytest.mark.parametrize("act", WHOLE.values(), ids=list(WHOLE))
+def test_a_key_that_was_replaced_is_left_alone_and_shown(
+    runtime: Runtime, cache: Cache, client: redis.Redis, act: Act
+) -> None:
+    client.set("k", "v", ex=30)
+    opened = opened_now(runtime, cache)
+    replacements: list[tuple[Callable[[], object], str, str]] = [
+        (lambda: client.hset("k", "a", "1") and client.expire("k", 86_400), "a hash with", "a string with"),
+        (lambda: client.set("k", "v", ex=86_400), "is a string with", "was a string with"),
+        (lambda: client.set("k", "v"), "without a TTL", "a string with"),
+        (lambda: client.set("k", "other", ex=30), "its value", ""),
+    ]
+    for replace, now, was in replacements:
+        client.delete("k")
+        replace()
+        before, ttl = client.dump("k"), client.ttl("k")
+        with at_work(runtime) as work:
+            result = act(work, cache.id, opened)
+        assert not result.is_done and result.is_other and result.advice
+        assert now in result.problem and was in result.problem
+        assert client.dump("k") == before and abs(client.ttl("k") - ttl) <= 5
+        assert last_entry(runtime).result == "refused"
+    # Whoever has been shown that goes by the type alone; as does what was opened a moment ago, as it is.
+    client.delete("k")
+    client.rpush("k", "a")
+    with at_work(runtime) as work:
+        assert not act(work, cache.id, Opened("string", is_type_only=True)).is_done
+        assert act(work, cache.id, Opened("list", is_type_only=True)).is_done
+    client.flushall()
+    client.set("k", "v", ex=30)
+    opened = opened_now(runtime, cache)
+    with at_work(runtime) as work:
+        assert act(work, cache.id, opened).is_done
+
+
+def test_before_in_the_log_is_what_the_change_found(
+    runtime: Runtime, cache: Cache, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another TTL comes between the look and the change."""
+    client.set("k", "v", ex=100)
+    begin = editing._Session.begin
+
+    def late(*args: Any) -> None:
+        begin(*args)
+        client.expire("k", 5_000)
+
+    monkeypatch.setattr(editing._Session, "begin", late)
+    with at_work(runtime) as work:
+        assert service.set_ttl(work, cache.id, b"k", 50).is_done
+    before = last_entry(runtime).before
+    assert before is not None and 4_990 < before["ttl_s"] <= 5_000  # type: ignore[operator]
 
 
 def test_lookups_of_edits_are_told_to_the_poller(runtime: Runtime, cache: Cache, client: redis.Redis) -> None:

@@ -69,7 +69,7 @@ def test_a_string(runtime: Runtime, cache: Cache, client: redis.Redis) -> None:
     assert found.ttl_s is not None and 900 < found.ttl_s <= 1000
     assert found.expires_at == pytest.approx(runtime.clock.now().timestamp() + found.ttl_s)
     assert found.window.length == 8 and found.window.raw == b'{"id":1}' and found.window.cursor == ""
-    assert found.window.decoded is not None and found.window.decoded.is_json
+    assert found.window.decoded is not None and found.window.decoded.layers[-1] == "JSON"
     assert found.version and not found.withheld and not found.fixed and found.notes == ()
 
 

@@ -459,6 +459,45 @@ FORM = st.dictionaries(
             "address",
             "version",
             "name",
+def test_a_member_that_was_taken_away_leads_back_to_the_key(
+    operator: FlaskClient, base: str, server: redis.Redis
+) -> None:
+    server.hset("h", mapping={"a": "1", "b": "2"})
+    form = opened(operator, base, b"h", f"&item={key_to_text(b'a')}&edit=value")
+    answer = sent(operator, base, form, verb="remove-field")
+    assert answer.status_code == 303 and server.hkeys("h") == [b"b"]
+    assert answer.headers["Location"] == f"{base}?key={key_to_text(b'h')}"
+
+
+def hidden(browser: FlaskClient, base: str, key: bytes) -> str:
+    """What the page's forms say was opened."""
+    found = set(re.findall(r'name="opened" value="([^"]+)"', shown(browser, at(base, key))))
+    assert len(found) == 1
+    return str(found.pop())
+
+
+def test_a_key_that_was_replaced_is_shown_before_it_is_changed(
+    operator: FlaskClient, base: str, server: redis.Redis
+) -> None:
+    name = key_to_text(b"k")
+    for action, more in (("ttl", {"ttl": "2"}), ("persist", {}), ("rename", {"name": "x"}), ("delete", {})):
+        server.flushall()
+        server.set("k", "v", ex=10)
+        form = {"key": name, "back": f"key={name}", "opened": hidden(operator, base, b"k"), **more}
+        server.delete("k")
+        server.hset("k", "a", "1")
+        server.expire("k", 86_400)
+        answer = operator.post(f"{base}/{action}", data=form)
+        assert answer.status_code == 409 and server.ttl("k") > 86_000
+        page = answer.get_data(as_text=True)
+        assert "it was a string with" in page and "is a hash with" in page
+        form["opened"] = re.findall(r'name="opened" value="([^"]+)"', page)[0]
+        assert operator.post(f"{base}/{action}", data=form).status_code == 303
+        assert server.ttl("k") < 80_000
+    wrong = operator.post(f"{base}/delete", data=form | {"opened": "a b c"})
+    assert wrong.status_code == 422
+
+
             "value",
             "score",
             "written",

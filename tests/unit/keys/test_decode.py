@@ -27,7 +27,7 @@ PACKERS = {"gzip": gzip.compress, "zlib": zlib.compress, "zstd": zstd.compress, 
 @pytest.mark.parametrize("name", PACKERS)
 def test_compressed_json_is_unpacked_and_named(name: str) -> None:
     found = decode(PACKERS[name](JSON))
-    assert found.layers == (name, "JSON") and found.is_json and not found.is_truncated
+    assert found.layers == (name, "JSON") and not found.is_truncated
     assert found.out_bytes == len(JSON) and found.text is not None and '"name": "kettle"' in found.text
 
 
@@ -125,7 +125,7 @@ def test_other_formats_are_named_and_shown_as_bytes(data: bytes, name: str) -> N
 
 def test_messagepack_is_read() -> None:
     found = decode(msgpack.packb({"id": 1, "tags": ["a", b"\x00"]}))
-    assert found.layers == ("MessagePack",) and not found.is_json
+    assert found.layers == ("MessagePack",)
     assert found.text == '{\n  "id": 1,\n  "tags": [\n    "a",\n    bin("00")\n  ]\n}'
 
 
@@ -156,15 +156,15 @@ def test_a_character_that_is_cut_at_a_windows_end_makes_no_bytes_of_a_text() -> 
 def test_views_can_be_chosen() -> None:
     assert decode(JSON, View.TEXT).text == JSON.decode()
     assert decode(b"[1,", View.JSON).note == "It is no JSON."
-    assert decode(b"7", View.JSON).is_json and decode(b"7").layers == ("text",)
-    assert decode(b"null").is_json and decode(b"nulls").layers == ("text",)
+    assert decode(b"7", View.JSON).lines and decode(b"7").layers == ("text",)
+    assert decode(b"null").layers == ("JSON",) and decode(b"nulls").layers == ("text",)
     assert decode(b"\xff", View.TEXT).note == "It is no text."
     assert len(decode(bytes(10_000), View.HEX).hex) == HEX_BYTES // 16
 
 
 def test_json_is_shown_as_far_as_it_was_read() -> None:
     found = decode(json.dumps([{"a": 1}] * 100).encode()[:200], is_all=False)
-    assert found.layers == ("JSON",) and found.lines and not found.is_json and found.is_truncated
+    assert found.layers == ("JSON",) and found.lines and found.is_truncated
 
 
 def test_hints() -> None:
