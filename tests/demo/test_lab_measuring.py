@@ -206,6 +206,18 @@ def test_growth_is_sampled_with_gaps_and_new_beginnings() -> None:
         assert done.wait(30)
 
 
+def test_other_programs_are_noted_when_they_use_much() -> None:
+    (note,) = measuring.busy_note(3.28, 8)
+    assert note.startswith("Other programs used 41% of")
+    assert measuring.busy_note(0.5, 8) == measuring.busy_note(-0.1, 8) == measuring.busy_note(1, 0) == ()
+
+
+def test_processor_time_grows_with_what_is_done() -> None:
+    ours, busy = measuring._ours_s(), measuring._busy_s()
+    wait_until(lambda: sum(range(100_000)) and measuring._ours_s() > ours, "this process has done something")
+    assert measuring._busy_s() > busy
+
+
 # --- the visitors' process ------------------------------------------------------------------------------------------
 
 

@@ -31,6 +31,12 @@ _READY_S: Final = 30.0
 """A process of visitors is ready within so long."""
 _AHEAD_S: Final = 0.2
 """The first visitor may come so long after that."""
+BUSY_SHARE: Final = 0.15
+"""Of the processors; when other programs use as much, it is said."""
+_BUSY_NOTE: Final = (
+    "Other programs used {:.0%} of this machine's processors meanwhile: times are longer than they would be, and what was"
+    " measured one after the other can't be compared well."
+)
 _BEAT_S: Final = 0.1
 _GIVE_UP_S: Final = 5.0
 """Readers that are not back so long after the end hang, and are left behind."""
@@ -599,6 +605,43 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.1f} s"
     milliseconds = seconds * 1000
     return f"{milliseconds:.0f} ms" if milliseconds >= 9.95 else f"{milliseconds:.2g} ms"
+
+
+# --- the machine ----------------------------------------------------------------------------------------------------
+
+
+def others() -> Callable[[], tuple[str, ...]]:
+    """Begin to watch what other programs do; calling the result gives a note if that may have changed the numbers."""
+    all_before, ours_before, began = _busy_s(), _ours_s(), time.monotonic()
+
+    def notes() -> tuple[str, ...]:
+        used_s = _busy_s() - all_before - (_ours_s() - ours_before)
+        return busy_note(used_s, (time.monotonic() - began) * (psutil.cpu_count() or 1))
+
+    return notes
+
+
+def busy_note(used_s: float, there_s: float) -> tuple[str, ...]:
+    """What to say when other programs used so much of the processor time that was there, in seconds."""
+    part = used_s / there_s if there_s else 0.0
+    return (_BUSY_NOTE.format(part),) if part >= BUSY_SHARE else ()
+
+
+def _busy_s() -> float:
+    """Processor time of everything on this machine, of other guests of its host, too."""
+    times = psutil.cpu_times()
+    return float(sum(times[:4]) - times.idle + getattr(times, "irq", 0.0) + getattr(times, "steal", 0.0))
+
+
+def _ours_s() -> float:
+    """Processor time of this process and all that it started."""
+    me = psutil.Process()
+    total = 0.0
+    for each in (me, *me.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            times = each.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
 
 
 # --- sizes ----------------------------------------------------------------------------------------------------------

@@ -100,6 +100,7 @@ def offer(uncached: float, cached: float) -> Offer:
 
 def run(bench: Bench) -> Result:
     """See the module."""
+    others = measuring.others()
     lengths = QUICK if bench.is_quick else Lengths()
     uncached = _capacity(
         bench, "off", lengths, Part(0.05, 0.08, "Measuring what the shop can do without a cache")
@@ -120,7 +121,7 @@ def run(bench: Bench) -> Result:
         chart=(BUSY, "ratio"),
         checks=_checks(sides, kept_up),
         sentence=_sentence(sides, offered, uncached),
-        notes=tuple(filter(None, (offered.note,))),
+        notes=(*filter(None, (offered.note,)), *others()),
         setup=measuring.facts(
             pages_per_s=round(offered.pages_per_s, 1),
             uncached_pages_per_s=round(uncached, 1),
