@@ -6,10 +6,12 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from dashboard.lab import service
+from dashboard.lab.types import Run
 from dashboard.work import unit_of_work
 from tests.browser.test_accessibility import WIDTHS, in_both_themes
 from tests.support import live, tiny
 from tests.support.pages import Watched
+from tests.support.polling import wait_until
 
 pytestmark = pytest.mark.browser
 SLOW_MS = 60_000
@@ -21,6 +23,12 @@ def catalogue(dashboard: live.Live) -> Iterator[None]:
         yield
         with unit_of_work(dashboard.runtime, live.ACTOR) as work:
             service.cancel_all(work)
+        wait_until(lambda: not _open(dashboard), "nothing of it runs any more")
+
+
+def _open(dashboard: live.Live) -> list[Run]:
+    with unit_of_work(dashboard.runtime, live.ACTOR) as work:
+        return service.list_open(work)
 
 
 @pytest.fixture
