@@ -34,8 +34,8 @@ _AHEAD_S: Final = 0.2
 BUSY_SHARE: Final = 0.15
 """Of the processors; when other programs use as much, it is said."""
 _BUSY_NOTE: Final = (
-    "Other programs used {:.0%} of this machine's processors meanwhile: times are longer than they would be, and what was"
-    " measured one after the other can't be compared well."
+    "Other programs used {:.0%} of this machine's processors meanwhile: times are longer than they would be, and what"
+    " was measured one after the other can't be compared well."
 )
 _BEAT_S: Final = 0.1
 _GIVE_UP_S: Final = 5.0
