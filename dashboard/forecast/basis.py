@@ -1,16 +1,19 @@
 """What a forecast is reckoned from: the last scan, the policies in force, what applications read."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from dashboard.caching.policy import RESERVED, Policy, PolicyDocument
 from dashboard.forecast.types import Basis, Rule, Stem
 from dashboard.invalidation import service as invalidation
-from dashboard.keyspace.types import Kind, Snapshot
+from dashboard.keyspace.types import EXPIRY_STEP_S, Expiries, Kind, Snapshot
 from dashboard.monitoring import service as monitoring
 from dashboard.policies import service as policies
 from dashboard.policies.types import RecentLoad
 from dashboard.work import UnitOfWork
 
+IGNORED: Final = 0.1
+"""More of a stem's keys than this live longer than their policy allows: it is not what gives them their TTL."""
 _LATELY = "15m"
 
 
@@ -27,6 +30,8 @@ def basis(work: UnitOfWork, cache_id: int, snapshot: Snapshot) -> Basis:
         rate, load_s = reads.of(expiries.policy, held.get(expiries.policy, 0.0))
         # Before the first version applications give TTLs of their own, which nobody told us.
         known = rule(_policy(document, named, expiries.policy)) if document.version else None
+        if known is not None and _is_ignored(known, expiries, snapshot.ended_at.timestamp()):
+            known = None
         stems.append(Stem(expiries, known, rate, load_s))
     return Basis(
         taken_at=snapshot.ended_at.timestamp(),
@@ -37,6 +42,7 @@ def basis(work: UnitOfWork, cache_id: int, snapshot: Snapshot) -> Basis:
         stems=stems,
         loads_per_s=reads.loads_per_s,
         budget_per_s=invalidation.limits(work, cache_id).database_budget_qps,
+        is_even=not reads.recent.window_s,
     )
 
 
@@ -45,6 +51,17 @@ def rule(policy: Policy) -> Rule:
     if policy.base_ttl_s is None:
         return Rule(0.0)
     return Rule(policy.base_ttl_s, policy.jitter_s, policy.protection.grace_s or 0)
+
+
+def _is_ignored(known: Rule, expiries: Expiries, taken_at: float) -> bool:
+    """Whether applications give these keys another TTL than their policy says, as those without the library do."""
+    latest = taken_at + known.longest_s + EXPIRY_STEP_S
+    longer = (
+        sum(keys for bucket, keys in expiries.fine.items() if bucket * EXPIRY_STEP_S > latest)
+        + sum(keys for bucket, keys in expiries.hours.items() if bucket * 3_600 > latest)
+        + expiries.later
+    )
+    return known.base_s > 0 and longer > IGNORED * (expiries.keys - expiries.never)
 
 
 def _policy(document: PolicyDocument, named: dict[str, Policy], prefix: str) -> Policy:

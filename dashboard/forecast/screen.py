@@ -1,6 +1,6 @@
 """The forecast in words. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -18,6 +18,7 @@ MOST_SPIKES: Final = 8
 _LABELLED: Final = 6
 _BUNCH_S: Final = 120
 REST: Final = "others"
+NAMELESS: Final = "no prefix"
 HORIZONS: Final = {Horizon.HOUR: "1 h", Horizon.DAY: "24 h", Horizon.WEEK: "7 d"}
 AHEAD: Final = {Horizon.HOUR: "hour", Horizon.DAY: "24 hours", Horizon.WEEK: "7 days"}
 STEP: Final = {Horizon.HOUR: "10 s", Horizon.DAY: "minute", Horizon.WEEK: "hour"}
@@ -96,6 +97,7 @@ class Spike:
     text: str
     facts: Sequence[tuple[str, str]]
     policy_href: str
+    policy_word: str
     try_href: str
     is_open: bool
 
@@ -131,6 +133,7 @@ class TryView:
     """
 
     name: str
+    stem: str
     policy: str
     start: int
     remedies: Sequence[tuple[str, str, bool]]
@@ -236,7 +239,7 @@ def fill(
         ahead=AHEAD[found.horizon],
         tried=None if trial is None else _try(frame, found, trial, remedies_offered),
         rows=_rows(frame, found),
-        steady=[Steady(name, per_s) for name, per_s in sorted(found.course.steady.items())],
+        steady=[Steady(_shown(name), per_s) for name, per_s in sorted(found.course.steady.items())],
         checked="" if judged is None else _judged(judged, found.now),
         step=STEP[found.horizon],
     )
@@ -312,7 +315,7 @@ def _never(found: Forecast) -> Tile:
     if never < 1:
         return Tile("Keys without TTL", "0", "", "every key expires", "ok", "None")
     most = max(stems, key=lambda stem: stem.expiries.never)
-    sub = f"{_count(most.expiries.never)} of them {most.name}"
+    sub = f"{_count(most.expiries.never)} of them {_shown(most.name)}"
     return Tile("Keys without TTL", _count(never), "never expire", sub, "warn", "Drift")
 
 
@@ -332,7 +335,7 @@ def _chart(found: Forecast) -> Chart:
     }
     labelled = sorted(found.walls, key=lambda wall: -wall.keys)[:_LABELLED]
     words = {
-        fullest[wall.start]: f"{wall.blame[0].stem} {_count(wall.blame[0].keys)}"
+        fullest[wall.start]: f"{_shown(wall.blame[0].stem)} {_count(wall.blame[0].keys)}"
         f" at {_clock(wall.start, found.now, found.horizon)}"
         for wall in labelled
         if wall.blame
@@ -360,7 +363,7 @@ def _lines(found: Forecast) -> list[Line]:
     by_stem = found.course.by_stem
     ranked = sorted((name for name in by_stem if any(by_stem[name])), key=lambda name: -sum(by_stem[name]))
     shown = ranked if len(ranked) <= MOST_SERIES + 1 else ranked[:MOST_SERIES]
-    lines = [Line(name, by_stem[name]) for name in shown]
+    lines = [Line(_shown(name), by_stem[name]) for name in shown]
     rest = ranked[len(shown) :]
     if rest:
         lines.append(
@@ -382,7 +385,7 @@ def _spike(frame: ForecastScreen, found: Forecast, wall: Wall, trial: Trial | No
     return Spike(
         start=wall.start,
         time=_clock(wall.start, found.now, found.horizon),
-        names=[blame.stem for blame in wall.blame[:3]],
+        names=[_shown(blame.stem) for blame in wall.blame[:3]],
         kind="crit" if wall.is_risk else "warn",
         word="Avalanche risk" if wall.is_risk else "Watch",
         text=f"{_cause(first.cause, wall, named[first.stem].rule, found)} {_cost(wall, found)}",
@@ -391,10 +394,20 @@ def _spike(frame: ForecastScreen, found: Forecast, wall: Wall, trial: Trial | No
             ("Of the prefix", formats.percent(first.share)),
             ("Database peak", peak),
         ),
-        policy_href=f"/caches/{frame.cache_id}/policies/edit?{urlencode({'prefix': first.policy})}",
+        policy_href=f"/caches/{frame.cache_id}/policies/edit?{urlencode({'prefix': first.policy})}"
+        if first.policy
+        else f"/caches/{frame.cache_id}/policies/add",
+        policy_word="Open policy" if first.policy else "Add a policy",
         try_href=f"{frame.base}?{query}#try" if can else "",
         is_open=trial is not None and trial.wall.start == wall.start,
     )
+
+
+def _parts(wall: Wall, named: Mapping[str, Stem]) -> tuple[tuple[str, str], tuple[str, str]]:
+    keys = sum(blame.keys for blame in wall.blame)
+    held = sum(named[blame.stem].expiries.keys - named[blame.stem].expiries.never for blame in wall.blame)
+    whose = "Of the prefix" if len(wall.blame) == 1 else f"Of {len(wall.blame)} prefixes"
+    return ("Keys", _count(keys)), (whose, formats.percent(min(1.0, keys / held) if held else None))
 
 
 def _cause(cause: Cause, wall: Wall, rule: Rule | None, found: Forecast) -> str:
@@ -406,9 +419,10 @@ def _cause(cause: Cause, wall: Wall, rule: Rule | None, found: Forecast) -> str:
             written = _clock(int(wall.start - base_s), found.now, found.horizon)
             return f"Written together at about {written}. The policy has no jitter."
         case Cause.WARM_UP:
-            return "Nearly all keys of the prefix at once, in spite of the policy: a warm-up that sets one TTL for all."
+            spite = "" if rule is None else ", in spite of the policy"
+            return f"Nearly all keys of the prefix at once{spite}: a warm-up that sets one TTL for all."
         case Cause.BURST:
-            return "Written together, past the policy's jitter."
+            return "Written together." if rule is None else "Written together, past the policy's jitter."
 
 
 def _cost(wall: Wall, found: Forecast) -> str:
@@ -417,8 +431,15 @@ def _cost(wall: Wall, found: Forecast) -> str:
         return "What it costs the database is not known: nothing counts reads."
     if budget is None:
         return "There is no database budget to measure it by."
+    even = (
+        " No application counts its reads: they are taken to be even over all keys."
+        if found.basis.is_even
+        else ""
+    )
     if wall.is_risk:
-        return f"Goes over the {formats.number(budget)} q/s budget for about {formats.duration(wall.over_s)}."
+        return f"Goes over the {formats.number(budget)} q/s budget for about {formats.duration(wall.over_s)}.{even}"
+    if found.basis.is_even:
+        return f"By the server's reads it stays under the budget.{even}"
     return "Stays under the budget, no action needed."
 
 
@@ -429,7 +450,8 @@ def _try(frame: ForecastScreen, found: Forecast, trial: Trial, offered: Sequence
     high = max(trial.before.peak, trial.after.peak, 1.0)
     is_jitter = trial.remedy is Remedy.JITTER
     return TryView(
-        name=trial.stem.name,
+        name=_shown(trial.stem.name),
+        stem=trial.stem.name,
         policy=trial.stem.expiries.policy,
         start=trial.wall.start,
         remedies=[(each.value, REMEDIES[each], each is trial.remedy) for each in offered],
@@ -536,7 +558,7 @@ def _rows(frame: ForecastScreen, found: Forecast) -> list[Row]:
         )
         rows.append(
             Row(
-                name=name,
+                name=_shown(name),
                 kind=kind,
                 word=word,
                 keys=keys,
@@ -599,7 +621,12 @@ def _length(seconds: float) -> str:
 
 
 def _names(wall: Wall) -> str:
-    return " and ".join(blame.stem for blame in wall.blame[:3])
+    return " and ".join(_shown(blame.stem) for blame in wall.blame[:3])
+
+
+def _shown(stem: str) -> str:
+    """A stem's name; keys without a delimiter have none."""
+    return stem or NAMELESS
 
 
 def _count(keys: float) -> str:

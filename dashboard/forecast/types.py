@@ -172,6 +172,7 @@ class Basis:
         factor: keys that one of those stands for.
         stems: per stem of the keyspace.
         loads_per_s: database reads at present, as applications or else the server count them; None: not known.
+        is_even: no application counts what is read: the server's reads are spread evenly over all keys.
         budget_per_s: those that are allowed; None: there is no limit.
     """
 
@@ -183,6 +184,7 @@ class Basis:
     stems: Sequence[Stem]
     loads_per_s: float | None
     budget_per_s: float | None
+    is_even: bool = False
 
     @property
     def with_ttl(self) -> float:

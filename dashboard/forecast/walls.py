@@ -1,7 +1,7 @@
 """Where far more keys expire than around it, who they are, and what that does to the database. Pure.
 
-The statistic: a step is part of a wall when it holds at least TIMES times the median of the NEIGHBOURS steps on either
-side, and more than that median by
+The statistic: a step is part of a wall when it holds at least TIMES times what is usual around it, which is the higher
+one of the medians of the NEIGHBOURS steps before it and behind it, and more than that by
 
 - what chance does to a count: SIGMAS standard deviations, which are sqrt(n * factor) for n keys found by a sample whose
   keys stand for ``factor`` each, and SIGMAS ** 2 / 2 keys of the sample, because small counts have a longer tail,
@@ -88,27 +88,31 @@ def _chance(around: float, factor: float) -> float:
 
 def line(total: Sequence[float]) -> float:
     """From how many keys in a step on it may be a wall: TIMES the median of all steps, for the chart."""
-    ordered = sorted(total)
-    return TIMES * ordered[len(ordered) // 2] if ordered else 0.0
+    return TIMES * _median(sorted(total))
 
 
 def medians(values: Sequence[float]) -> list[float]:
-    """Of each value's neighbours, itself left out."""
-    result = []
-    window: list[float] = sorted(values[: NEIGHBOURS + 1])
+    """What is usual around each value: the higher one of the medians before and behind it.
+
+    The higher one, because where something begins or ends evenly one of them is nothing.
+    """
+    before = _medians_before(values)
+    behind = _medians_before(values[::-1])[::-1]
+    return [max(pair) for pair in zip(before, behind, strict=True)]
+
+
+def _medians_before(values: Sequence[float]) -> list[float]:
+    result, window = [], list[float]()
     for at, value in enumerate(values):
-        if at:
-            if at + NEIGHBOURS < len(values):
-                insort(window, values[at + NEIGHBOURS])
-            if at - NEIGHBOURS - 1 >= 0:
-                del window[bisect_left(window, values[at - NEIGHBOURS - 1])]
-        others = len(window) - 1
-        if others < 1:
-            result.append(0.0)
-            continue
-        place, own = others // 2, bisect_left(window, value)
-        result.append(window[place if own > place else place + 1])
+        result.append(_median(window))
+        insort(window, value)
+        if at >= NEIGHBOURS:
+            del window[bisect_left(window, values[at - NEIGHBOURS])]
     return result
+
+
+def _median(ordered: Sequence[float]) -> float:
+    return ordered[len(ordered) // 2] if ordered else 0.0
 
 
 def _runs(high: Sequence[bool]) -> list[tuple[int, int]]:
@@ -129,8 +133,7 @@ def _blame(
     keys: dict[str, float] = {}
     excess: dict[str, float] = {}
     for name, counts in course.by_stem.items():
-        around = sorted([*counts[low:first], *counts[last + 1 : high]])
-        usual = around[len(around) // 2] if around else 0.0
+        usual = max(_median(sorted(counts[low:first])), _median(sorted(counts[last + 1 : high])))
         keys[name] = sum(counts[first : last + 1])
         more = keys[name] - usual * (last + 1 - first)
         if more > 0:

@@ -157,7 +157,7 @@ def test_a_binary_name_is_opened_by_its_address_and_its_value_saved(page: Page, 
     expect(page.locator("#keys-detail-h")).to_have_text("bin\\x00\\xff:\\xfe 1")
     expect(page.locator(".code.hex").get_by_text("@ABCDEFGHIJKLMNO")).to_be_visible()
     with page.expect_download() as saved:
-        page.get_by_role("link", name="Save value").click()
+        page.get_by_role("link", name="Download").click()
     assert saved.value.path().read_bytes() == bytes(range(256))
     page.reload()
     expect(page.locator("#keys-detail-h")).to_have_text("bin\\x00\\xff:\\xfe 1")

@@ -35,6 +35,7 @@ VIEWER = {
     "invalidation.purge",
     "invalidation.report",
     "keys.download",
+    "keys.form_address",
     "keys.page",
     "keyspace.freshness",
     "keyspace.page",

@@ -13,7 +13,7 @@ import redis
 from dashboard.access import Role
 from dashboard.caches.types import Cache
 from dashboard.caching import tags, wire
-from dashboard.errors import InvalidInput, NotFound
+from dashboard.errors import Conflict, InvalidInput, NotFound, Refused
 from dashboard.fleet.errors import FleetError
 from dashboard.keys import service
 from dashboard.keys.inspect import DOWNLOAD_BYTES, ITEM_BYTES
@@ -78,7 +78,7 @@ def test_what_is_not_there_is_none(runtime: Runtime, cache: Cache) -> None:
         assert service.open_key(work, cache.id, b"none") is None
         assert service.window(work, cache.id, b"none") is None
         assert service.open_item(work, cache.id, b"none", b"a") is None
-        assert service.download_size(work, cache.id, b"none") is None
+        assert service.download(work, cache.id, b"none", may_touch=True) is None
         with pytest.raises(NotFound):
             service.open_key(work, 999_999, b"none")
 
@@ -318,8 +318,10 @@ def test_a_download_is_the_value(runtime: Runtime, cache: Cache, client: redis.R
     client.set("k", value)
     before = lookups(client)
     with at_work(runtime, Role.VIEWER) as work:
-        assert service.download_size(work, cache.id, b"k") == len(value)
-        chunks = service.download_chunks(work, cache.id, b"k")
+        found = service.download(work, cache.id, b"k", may_touch=True)
+    assert found is not None
+    size, chunks = found
+    assert size == len(value)
     got = list(chunks)
     assert b"".join(got) == value and max(map(len, got)) <= DOWNLOAD_BYTES
     after = lookups(client)
@@ -329,18 +331,29 @@ def test_a_download_is_the_value(runtime: Runtime, cache: Cache, client: redis.R
 def test_a_download_never_mixes_values(runtime: Runtime, cache: Cache, client: redis.Redis) -> None:
     client.set("k", b"a" * 3_000_000)
     with at_work(runtime, Role.VIEWER) as work:
-        chunks = service.download_chunks(work, cache.id, b"k")
+        found = service.download(work, cache.id, b"k", may_touch=True)
+    assert found is not None
+    _, chunks = found
     first = next(chunks)
     client.set("k", b"b" * 2_000_000)
-    assert b"".join([first, *chunks]) == b"a" * DOWNLOAD_BYTES
+    assert first == b"a" * DOWNLOAD_BYTES
+    with pytest.raises(Conflict):
+        next(chunks)
 
 
 def test_what_is_no_string_is_not_downloaded(runtime: Runtime, cache: Cache, client: redis.Redis) -> None:
     client.sadd("s", "a")
     with at_work(runtime, Role.VIEWER) as work:
-        assert service.download_size(work, cache.id, b"s") is None
-        assert list(service.download_chunks(work, cache.id, b"s")) == []
-        assert list(service.download_chunks(work, cache.id, b"none")) == []
+        assert service.download(work, cache.id, b"s", may_touch=True) is None
+        assert service.download(work, cache.id, b"none", may_touch=True) is None
+
+
+def test_a_download_that_would_be_taken_for_a_use_needs_a_word(runtime: Runtime, redis7_url: str) -> None:
+    cache = cache_at(runtime, redis7_url)
+    with redis.Redis.from_url(redis7_url) as client:
+        client.set("k", "v")
+        with at_work(runtime, Role.VIEWER) as work, pytest.raises(Refused, match="use of the key"):
+            service.download(work, cache.id, b"k")
 
 
 # --- hostile ----------------------------------------------------------------------------------------------------

@@ -334,7 +334,8 @@ def test_the_lines_for_browsing_are_enough(runtime: Runtime, browser: tuple[redi
             assert detail is not None and detail.notes == () and not detail.withheld
             for each in detail.window.items:
                 assert keys.open_item(work, cache.id, detail.key, each.address, may_touch=True)
-        assert b"".join(keys.download_chunks(work, cache.id, b"string")) == b"value"
+        found = keys.download(work, cache.id, b"string", may_touch=True)
+        assert found is not None and b"".join(found[1]) == b"value"
     assert "errorstat_NOPERM" not in admin.info("errorstats")
 
 

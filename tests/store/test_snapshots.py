@@ -1,5 +1,6 @@
 """Snapshots as they are kept: the newest, growth between two, what goes and what stays."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from dashboard.access import Role
 from dashboard.caches.types import Cache
 from dashboard.errors import Conflict, Forbidden, NotFound
 from dashboard.keyspace import service, snapshots
-from dashboard.keyspace.types import Growth, Kind, ScanLimits, Snapshot, SnapshotMark
+from dashboard.keyspace.types import Estimate, Growth, Kind, ScanLimits, Snapshot, SnapshotMark
 from dashboard.policies import service as policies
 from dashboard.work import Runtime
 from tests.conftest import FixedClock, make_work
@@ -77,6 +78,35 @@ def test_growth_is_from_the_oldest_within_a_week(runtime: Runtime, clock: FixedC
         ("new:",): Growth(since, 7, 70),
         ("gone:",): Growth(since, -50, -500),
     }
+
+
+def test_any_number_of_samples_hides_no_week(runtime: Runtime, clock: FixedClock, cache: Cache) -> None:
+    now = clock.now()
+    first = stored(runtime, cache, now - 6 * DAY, Kind.SAMPLE, a=1_000).ended_at
+    since = stored(runtime, cache, now - 20 * HOUR, Kind.SAMPLE, a=5_000).id
+    with runtime.database.transaction() as session:
+        # One a minute, as samples may be taken, each with what that one has.
+        session.connection().exec_driver_sql(
+            "INSERT INTO keyspace_snapshot (cache_id, kind, began_at, ended_at, looked_at, keyspace, keys,"
+            " size_bytes, size_error, found, prefixes) SELECT cache_id, kind, at, at, looked_at, keyspace, keys,"
+            " size_bytes, size_error, found, prefixes FROM keyspace_snapshot,"
+            " generate_series(ended_at, ended_at + interval '19 hours 59 minutes', '1 minute') AS at WHERE id = %s",
+            (since,),
+        )
+    stored(runtime, cache, now, Kind.SAMPLE, a=5_000)
+    with as_cli(runtime) as work:
+        assert service.growth(work, cache.id, [()])[()] == Growth(first, 4_000, 40_000)
+        line = service.growth_line(work, cache.id)
+    assert (line[0].at, line[0].keys) == (first, 1_000) and 2 < len(line) <= 60
+
+
+def test_growth_between_samples_has_the_error_of_both(
+    runtime: Runtime, clock: FixedClock, cache: Cache
+) -> None:
+    for age, keys, errors in ((DAY, 100.0, (30.0, 300.0)), (timedelta(0), 120.0, (40.0, 400.0))):
+        found = replace(node("a:", 0, 0), keys=Estimate(keys, errors[0]), size=Estimate(keys * 10, errors[1]))
+        keep(runtime, snapshot(cache.id, clock.now() - age, found, kind=Kind.SAMPLE))
+    assert grown(runtime, cache, ("a:",)) == {("a:",): Growth(clock.now() - DAY, 20, 200, 50.0, 500.0)}
 
 
 def test_a_day_more_is_looked_back_where_a_week_has_none(

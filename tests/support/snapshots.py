@@ -54,6 +54,7 @@ def snapshot(cache_id: int, at: datetime, *children: TreeNode, **values: Any) ->
             "keyspace": int(keys),
             "factor": 1.0,
             "size_every": 1,
+            "policy_version": 1,
             "root": root,
             "policies": (
                 Conformance("product:", Estimate(20_000), Estimate(2e6), Estimate(0.0), Estimate(0.0)),

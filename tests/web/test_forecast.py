@@ -207,6 +207,24 @@ def test_keys_of_our_own_are_left_out(viewer: FlaskClient, cache: Cache, runtime
     assert "cachewarden:" not in page and "Keys without TTL None 0" in page
 
 
+def test_a_policy_that_nobody_follows_hides_no_wall(viewer: FlaskClient, runtime: Runtime) -> None:
+    """Applications without the library give TTLs of their own, whatever was published."""
+    made = add_cache(runtime)
+    stage(runtime, made.id, "feed:", tier="hot", base_ttl_s=60, jitter_s=10)
+    publish(runtime, made.id)
+    wall = found.expiries("feed:", "feed:", {WALL_S: 50_000.0}, now(runtime))
+    snapshots.keep(runtime, found.snapshot(made.id, [wall], now(runtime)))
+    page = words(shown(viewer, f"/caches/{made.id}/forecast"))
+    assert "feed: 50,000 at" in page and "Expire in the next hour 50,000" in page
+
+
+def test_keys_without_a_delimiter_have_a_name_too(viewer: FlaskClient, runtime: Runtime) -> None:
+    made = add_cache(runtime)
+    wall = found.expiries("", "", {WALL_S: 5_000.0}, now(runtime))
+    snapshots.keep(runtime, found.snapshot(made.id, [wall], now(runtime)))
+    assert "no prefix 5,000 at" in words(shown(viewer, f"/caches/{made.id}/forecast"))
+
+
 def test_hostile_names_are_shown_as_text(viewer: FlaskClient, runtime: Runtime) -> None:
     made = add_cache(runtime)
     name = "<script>alert(1)</script>\"'&{{7*7}}:"

@@ -226,6 +226,64 @@ def test_a_cache_that_is_away_leaves_the_page(operator: FlaskClient, runtime: Ru
     assert answer.status_code == 503 and SCRIPT not in answer.get_data(as_text=True)
 
 
+@pytest.mark.parametrize(
+    ("path", "sent", "kept"),
+    [
+        ("edit", {"verb": "set-value", "value": "kept <b>", "version": "v"}, "kept &lt;b&gt;</textarea>"),
+        ("edit", {"verb": "set-field", "name": "a field", "value": "1"}, "a field</textarea>"),
+        ("edit", {"verb": "add-entry", "field0": "order", "value0": "4711"}, 'value="4711"'),
+        ("ttl", {"ttl": "1234", "ttl.unit": "m"}, 'value="1234"'),
+        ("rename", {"name": "another-name"}, 'value="another-name"'),
+    ],
+)
+def test_what_was_typed_is_kept_while_the_cache_is_away(
+    operator: FlaskClient, runtime: Runtime, path: str, sent: dict[str, str], kept: str
+) -> None:
+    base = f"/caches/{add_cache(runtime).id}/keys"
+    is_new = sent.get("verb") in ("set-field", "add-entry")
+    back = f"key=eA{'&edit=new' if is_new else ''}"
+    answer = operator.post(f"{base}/{path}", data={"key": "eA", "back": back, "opened": "string"} | sent)
+    page = answer.get_data(as_text=True)
+    detail = page[page.index('id="keys-detail"') :]
+    assert answer.status_code == 503 and kept in detail
+    assert 'name="key" value="eA"' in detail and f'name="back" value="{html.escape(back)}"' in detail
+
+
+def test_the_value_that_was_typed_is_kept_when_its_key_is_gone(
+    operator: FlaskClient, base: str, server: redis.Redis
+) -> None:
+    server.set("x", "1")
+    form = opened(operator, base, b"x")
+    server.delete("x")
+    answer = sent(operator, base, form, verb="set-value", value="typed for an hour")
+    assert answer.status_code == 409 and "typed for an hour</textarea>" in answer.get_data(as_text=True)
+
+
+def test_the_address_of_a_refused_form_leads_back_to_its_key(
+    operator: FlaskClient, base: str, server: redis.Redis
+) -> None:
+    server.set("x", "1")
+    page = shown(operator, at(base, b"x", "&edit=value"))
+    actions = [html.unescape(each) for each in re.findall(rf'action="({re.escape(base)}/[^"]*)"', page)]
+    assert {each.partition("?")[0].rpartition("/")[2] for each in actions} == {
+        "edit", "ttl", "rename", "delete"
+    }  # fmt: skip
+    for each in actions:
+        answer = operator.get(each)
+        assert answer.status_code == 303 and answer.headers["Location"].startswith(f"{base}?")
+        assert 'data-open="eA"' in shown(operator, answer.headers["Location"])
+
+
+def test_members_that_are_no_text_are_listed_escaped(
+    viewer: FlaskClient, base: str, server: redis.Redis
+) -> None:
+    server.hset("h", mapping={b"\xff\x00": b"\xfe", b"half": b"ab\xc3"})
+    page = shown(viewer, at(base, b"h"))
+    assert (
+        "\\xff\\x00" in page and '<p class="mono">\\xfe</p>' in page and '<p class="mono">ab\\xc3</p>' in page
+    )
+
+
 def test_another_cache_is_not_found(operator: FlaskClient) -> None:
     assert operator.get("/caches/4711/keys").status_code == 404
     assert operator.get("/caches/4711/keys?key=YQ", headers=DETAIL).status_code == 404
@@ -403,6 +461,61 @@ def test_ttl_name_and_the_key_itself(
         assert {who for who, _, _, _ in audited(runtime, action)} == {"the-operator"}, action
 
 
+def test_a_download_says_how_long_it_is_and_touches_nothing_unasked(
+    runtime: Runtime, viewer: FlaskClient, base: str, server: redis.Redis, redis7_url: str
+) -> None:
+    server.set("k", b"v" * 2_000_000)
+    answer = viewer.get(f"{base}/value?key={key_to_text(b'k')}")
+    assert answer.headers["Content-Length"] == "2000000" and len(answer.data) == 2_000_000
+    old = f"/caches/{add_cache(runtime, 'old', redis7_url).id}/keys"
+    with redis.Redis.from_url(redis7_url) as client:
+        client.set("k", "v")
+    href = f"{old}/value?key={key_to_text(b'k')}"
+    assert href not in shown(viewer, at(old, b"k"))
+    assert viewer.get(href).status_code == 409
+    assert f"{href}&amp;touch=1" in shown(viewer, at(old, b"k", "&touch=1"))
+    assert viewer.get(f"{href}&touch=1").data == b"v"
+
+
+def test_a_member_that_was_taken_away_leads_back_to_the_key(
+    operator: FlaskClient, base: str, server: redis.Redis
+) -> None:
+    server.hset("h", mapping={"a": "1", "b": "2"})
+    form = opened(operator, base, b"h", f"&item={key_to_text(b'a')}&edit=value")
+    answer = sent(operator, base, form, verb="remove-field")
+    assert answer.status_code == 303 and server.hkeys("h") == [b"b"]
+    assert answer.headers["Location"] == f"{base}?key={key_to_text(b'h')}"
+
+
+def hidden(browser: FlaskClient, base: str, key: bytes) -> str:
+    """What the page's forms say was opened."""
+    found = set(re.findall(r'name="opened" value="([^"]+)"', shown(browser, at(base, key))))
+    assert len(found) == 1
+    return str(found.pop())
+
+
+def test_a_key_that_was_replaced_is_shown_before_it_is_changed(
+    operator: FlaskClient, base: str, server: redis.Redis
+) -> None:
+    name = key_to_text(b"k")
+    for action, more in (("ttl", {"ttl": "2"}), ("persist", {}), ("rename", {"name": "x"}), ("delete", {})):
+        server.flushall()
+        server.set("k", "v", ex=10)
+        form = {"key": name, "back": f"key={name}", "opened": hidden(operator, base, b"k"), **more}
+        server.delete("k")
+        server.hset("k", "a", "1")
+        server.expire("k", 86_400)
+        answer = operator.post(f"{base}/{action}", data=form)
+        assert answer.status_code == 409 and server.ttl("k") > 86_000
+        page = answer.get_data(as_text=True)
+        assert "it was a string with" in page and "is a hash with" in page
+        form["opened"] = re.findall(r'name="opened" value="([^"]+)"', page)[0]
+        assert operator.post(f"{base}/{action}", data=form).status_code == 303
+        assert server.ttl("k") < 80_000
+    wrong = operator.post(f"{base}/delete", data=form | {"opened": "a b c"})
+    assert wrong.status_code == 422
+
+
 def test_a_session_that_ended_keeps_the_value_that_was_typed(
     client: FlaskClient, operator: FlaskClient, base: str, server: redis.Redis
 ) -> None:
@@ -459,45 +572,6 @@ FORM = st.dictionaries(
             "address",
             "version",
             "name",
-def test_a_member_that_was_taken_away_leads_back_to_the_key(
-    operator: FlaskClient, base: str, server: redis.Redis
-) -> None:
-    server.hset("h", mapping={"a": "1", "b": "2"})
-    form = opened(operator, base, b"h", f"&item={key_to_text(b'a')}&edit=value")
-    answer = sent(operator, base, form, verb="remove-field")
-    assert answer.status_code == 303 and server.hkeys("h") == [b"b"]
-    assert answer.headers["Location"] == f"{base}?key={key_to_text(b'h')}"
-
-
-def hidden(browser: FlaskClient, base: str, key: bytes) -> str:
-    """What the page's forms say was opened."""
-    found = set(re.findall(r'name="opened" value="([^"]+)"', shown(browser, at(base, key))))
-    assert len(found) == 1
-    return str(found.pop())
-
-
-def test_a_key_that_was_replaced_is_shown_before_it_is_changed(
-    operator: FlaskClient, base: str, server: redis.Redis
-) -> None:
-    name = key_to_text(b"k")
-    for action, more in (("ttl", {"ttl": "2"}), ("persist", {}), ("rename", {"name": "x"}), ("delete", {})):
-        server.flushall()
-        server.set("k", "v", ex=10)
-        form = {"key": name, "back": f"key={name}", "opened": hidden(operator, base, b"k"), **more}
-        server.delete("k")
-        server.hset("k", "a", "1")
-        server.expire("k", 86_400)
-        answer = operator.post(f"{base}/{action}", data=form)
-        assert answer.status_code == 409 and server.ttl("k") > 86_000
-        page = answer.get_data(as_text=True)
-        assert "it was a string with" in page and "is a hash with" in page
-        form["opened"] = re.findall(r'name="opened" value="([^"]+)"', page)[0]
-        assert operator.post(f"{base}/{action}", data=form).status_code == 303
-        assert server.ttl("k") < 80_000
-    wrong = operator.post(f"{base}/delete", data=form | {"opened": "a b c"})
-    assert wrong.status_code == 422
-
-
             "value",
             "score",
             "written",

@@ -84,6 +84,31 @@ def test_policies_that_drift_are_found_and_come_first(viewer: FlaskClient, scann
     assert names("sort=memory") == ["product:", "session:"]
 
 
+def test_of_a_policy_that_is_newer_than_the_scan_nothing_is_known(
+    operator: FlaskClient, runtime: Runtime, scanned: int
+) -> None:
+    stage(runtime, scanned, "cart:")
+    page = get(operator, f"/caches/{scanned}/policies")
+    assert "action=policy" not in row(page, "cart:")  # it is not published
+    publish(runtime, scanned, "Carts")
+    cart = row(get(operator, f"/caches/{scanned}/policies"), "cart:")
+    assert cart.count(">n/a<") >= 2 and ">0<" not in cart
+    (href,) = re.findall(r'href="([^"]*invalidate[^"]*)"', cart)
+    assert "prefix=cart%3A" in href and "action=policy" in href
+
+
+def test_before_a_policy_is_published_no_key_breaks_one(
+    operator: FlaskClient, runtime: Runtime, clock: FixedClock, valkey_url: str
+) -> None:
+    cache_id = polled_cache(runtime, valkey_url).id
+    found = Conformance("", Estimate(500.0), Estimate(5e5), Estimate(500.0), Estimate(0.0))
+    keep(runtime, snapshot(cache_id, clock.now(), policy_version=0, policies=(found,)))
+    keys = get(operator, f"/caches/{cache_id}/keys")
+    assert "none was published" in keys and "break their policy" not in keys
+    policies = get(operator, f"/caches/{cache_id}/policies")
+    assert "break it" not in policies and "488.3 KB" in policies and "No policy is published" in policies
+
+
 def test_the_form_of_a_policy_shows_keys_that_break_it(operator: FlaskClient, scanned: int) -> None:
     page = get(operator, f"/caches/{scanned}/policies/edit?prefix=session%3A")
     assert "Keys that break it" in page and "2 without a TTL" in page and "a full scan, 3 m ago" in page

@@ -121,14 +121,20 @@ def test_few_keys_are_no_wall() -> None:
 
 
 @given(st.lists(st.integers(0, 50).map(float), min_size=1, max_size=150))
-def test_medians_are_of_the_neighbours(values: list[float]) -> None:
+def test_usual_is_the_higher_median_of_either_side(values: list[float]) -> None:
     def upper(others: list[float]) -> float:
         return sorted(others)[len(others) // 2] if others else 0.0
 
     n = walls.NEIGHBOURS
     assert walls.medians(values) == [
-        upper(values[max(0, at - n) : at] + values[at + 1 : at + 1 + n]) for at in range(len(values))
+        max(upper(values[max(0, at - n) : at]), upper(values[at + 1 : at + 1 + n]))
+        for at in range(len(values))
     ]
+
+
+@pytest.mark.parametrize("steps", [range(20), range(340, 360), range(100, 130)])
+def test_where_something_even_begins_or_ends_is_no_wall(steps: range) -> None:
+    assert found(stem("a:", dict.fromkeys(steps, 2_000.0))) == []
 
 
 def test_a_respread_sinks_the_wall_and_loses_no_key() -> None:

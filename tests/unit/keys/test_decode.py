@@ -36,6 +36,19 @@ def test_every_level_of_zlib_is_known(level: int) -> None:
     assert decode(zlib.compress(JSON, level)).layers == ("zlib", "JSON")
 
 
+@pytest.mark.parametrize("name", ["gzip", "zstd", "lz4"])
+def test_all_members_and_frames_are_shown_within_the_bound(name: str) -> None:
+    pack = PACKERS[name]
+    found = decode(pack(b"first ") + pack(b"") + pack(b"second"))
+    assert found.text == "first second" and not found.is_truncated and not found.note
+    found = decode(pack(b"a" * (MOST_OUT - 1)) + pack(b"b" * 50_000_000))
+    assert found.is_truncated and found.out_bytes == MOST_OUT and "there is more" in found.note
+    found = decode(pack(b"first ") + b"something else")
+    assert found.is_truncated and "behind it" in found.note
+    found = decode(pack(b"first ") + pack(b"second" * 50)[:-6])
+    assert found.is_truncated and found.note
+
+
 @pytest.mark.parametrize("name", PACKERS)
 def test_a_bomb_is_cut_and_said_to_be(name: str) -> None:
     bomb = PACKERS[name](b"a" * 50_000_000)

@@ -205,6 +205,7 @@ def test_what_a_scan_knows_of_a_prefix() -> None:
     whole = snapshot(
         node(children=(chosen,), keys=200, size=9_000),
         policies=(Conformance("a:", Estimate(100), None, Estimate(20), Estimate(5)),),
+        policy_version=3,
     )
     growth = Growth(NOW - timedelta(days=7), -30, 1024.0)
     line = tuple(GrowthPoint(NOW - timedelta(days=day), 100.0, 50.0 * day) for day in range(3))
@@ -213,9 +214,43 @@ def test_what_a_scan_knows_of_a_prefix() -> None:
     assert dict(shown.facts)["Oldest idle"] == "1 m 30 s" and "±" in dict(shown.facts)["Memory"]
     assert [share.label for share in shown.ttls] == ["Up to 15 m", "Up to 1 h", "Up to 4 h", "No TTL"]
     assert shown.growth.startswith("−30 keys, +1 KB since ") and len(shown.line) == 3
+    assert shown.line_words.endswith(": 100 B") and ": 0 B, " in shown.line_words
     assert shown.biggest[0][0] == "a:\\xff" and place_of(shown.biggest[0][2]).key == b"a:\xff"
     assert shown.drift == "25 of 100 keys break their policy" and "action=policy" in shown.apply_href
     assert shown.purge_href == "/caches/1/invalidate?by=prefix&prefix=a%3A"
+
+
+@pytest.mark.parametrize(
+    ("growth", "words"),
+    [
+        (Growth(NOW, 500, 4096.0, 30.0, 1024.0), "+500 ± 30 keys, +4 KB ± 1 KB since "),
+        (Growth(NOW, -20, 2048.0, 30.0, 4096.0), "±30 keys, ±4 KB since "),
+    ],
+)
+def test_growth_between_samples_is_said_with_its_error(growth: Growth, words: str) -> None:
+    chosen = node("a:", keys=100, size=5_000)
+    shown = tree.prefix_view(snapshot(chosen), chosen, Place(), FRAME, growth=growth, line=())
+    assert shown.growth.startswith(words)
+
+
+def test_large_keys_of_the_last_full_scan_stand_beside_a_sample() -> None:
+    small, large = BigKey(b"a:1", "string", 300, None), BigKey(b"a:big", "string", 448 * 1024**2, None)
+    chosen = node("a:", keys=100, size=5_000, biggest=(small,))
+    whole = snapshot(node(children=(node("a:", biggest=(large, small)),)), policy_version=1)
+    sample = snapshot(node(children=(chosen,)), policy_version=1)
+    shown = tree.prefix_view(
+        sample, chosen, Place(), FRAME, growth=None, line=(), whole=whole, is_uneven=True
+    )
+    assert [name for name, _, _ in shown.biggest] == ["a:big", "a:1"]
+    assert "full scan" in shown.biggest[0][1] and "full scan" not in shown.biggest[1][1]
+    assert dict(shown.facts)["Memory"] == "4.9 KB or more" and "±" not in shown.taken
+
+
+def test_without_a_published_policy_none_is_broken() -> None:
+    chosen = node("a:", keys=100)
+    whole = snapshot(chosen, policies=(Conformance("", Estimate(100), None, Estimate(90), Estimate(5)),))
+    shown = tree.prefix_view(whole, chosen, Place(), FRAME, growth=None, line=())
+    assert shown.drift == "" and dict(shown.facts)["Policy"] == "none was published"
 
 
 def test_the_purge_of_a_folded_prefix_is_by_pattern_and_of_the_rest_none() -> None:
