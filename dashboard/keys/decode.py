@@ -91,7 +91,8 @@ def decode(data: bytes, view: View = View.AUTO, *, is_all: bool = True, offset: 
         if found.is_cut:
             is_cut = True
         elif not found.is_whole:
-            notes.append(f"The end of the {found.name} is missing." if is_all and not is_cut else "")
+            words = f"The {found.name} has no end, or something else behind it that is not shown."
+            notes.append(words if is_all and not is_cut else "")
         data, out = found.data, len(found.data)
         is_all = found.is_whole and not is_cut
     else:

@@ -7,7 +7,7 @@ from typing import Final
 from dashboard.access import Role, require
 from dashboard.caches import service as caches
 from dashboard.caching.policy import Policy, PolicyDocument, prefix_to_text
-from dashboard.errors import InvalidInput
+from dashboard.errors import Conflict, InvalidInput, Refused
 from dashboard.fleet import values
 from dashboard.fleet.editing import digest
 from dashboard.fleet.errors import Cause, FleetError
@@ -164,45 +164,39 @@ def open_item(
         _tell(work, cache_id, reader)
 
 
-def download_size(work: UnitOfWork, cache_id: int, key: bytes) -> int | None:
-    """Bytes of a string; None: it is not there, or no string.
+def download(
+    work: UnitOfWork, cache_id: int, key: bytes, *, may_touch: bool = False
+) -> tuple[int, Iterator[bytes]] | None:
+    """A string's bytes, raw: how many, and part by part; each is read when it is asked for.
 
-    Raises:
-        NotFound: there is no such cache.
-        FleetError: the cache can't be reached or does not let us.
-    """
-    require(work.actor, Role.VIEWER)
-    reader = _reader(work, cache_id, key)
-    try:
-        return reader.length("string")
-    except (Gone, TypeChanged):
-        return None
-    finally:
-        _tell(work, cache_id, reader)
-
-
-def download_chunks(work: UnitOfWork, cache_id: int, key: bytes) -> Iterator[bytes]:
-    """A string's bytes, raw, part by part; each is read when it is asked for.
-
-    Ends early when the value's length changes meanwhile: the reader then has fewer bytes than ``download_size`` said.
     A value that is replaced by one of the same length is not noticed. The unit of work may be closed before the parts
     are read.
 
+    Args:
+        may_touch: as ``open_key``.
+
+    Returns:
+        None: it is not there, or no string. Reading the parts raises Conflict where the value's length changes
+        meanwhile, and FleetError.
+
     Raises:
         NotFound: there is no such cache.
+        Refused: reading would be taken for a use, and ``may_touch`` is not said.
         FleetError: the cache can't be reached, or does not let us.
     """
     require(work.actor, Role.VIEWER)
     reader = _reader(work, cache_id, key)
     try:
+        if not (may_touch or reader.hides):
+            raise Refused(_touches(reader), what_to_do="Open the key, and read it there all the same.")
         length = reader.length("string")
         # Whoever reads them is not in this transaction any more, so the parts' lookups are told ahead.
         reader.lookups.add(_LOOKUPS_PER_PART * -(-length // DOWNLOAD_BYTES), is_there=True)
     except (Gone, TypeChanged):
-        length = 0
+        return None
     finally:
         _tell(work, cache_id, reader)
-    return _parts(reader, length)
+    return length, _parts(reader, length)
 
 
 def _parts(reader: KeyReader, length: int) -> Iterator[bytes]:
@@ -210,9 +204,9 @@ def _parts(reader: KeyReader, length: int) -> Iterator[bytes]:
         try:
             text = reader.text(start, DOWNLOAD_BYTES)
         except (Gone, TypeChanged):
-            return
-        if text.length != length:
-            return
+            text = None
+        if text is None or text.length != length:
+            raise Conflict("The value changed while it was downloaded.", what_to_do="Download it anew.")
         yield text.data
 
 

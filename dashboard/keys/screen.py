@@ -356,9 +356,9 @@ class DetailView:
         name: as text; ``is_cut``: only its beginning.
         key: as an address and a form hold it.
         query: of the page with this key, for forms that come back to it.
+        opened: what it is, for forms that change all of it.
         ttl_words: "3 h 12 m 08 s".
         share: of its policy's longest TTL that is left, 0..1; None where there is none.
-        opened: what it is, for forms that change all of it.
         policy_kind, policy_word: whether its TTL keeps to it.
         members: "field", "fields"; empty for strings and types of modules.
         item_name, item_href: of the member that is open, and back to all of them; item_fields: of a stream's entry;
@@ -371,9 +371,9 @@ class DetailView:
     is_cut: bool
     key: str
     query: str
+    opened: str
     close_href: str
     reload_href: str
-    opened: str
     ttl_words: str = ""
     ends_at: str = ""
     share: float | None = None
@@ -604,6 +604,14 @@ def detail_view(
         is_cut=len(detail.key) > LONGEST_NAME,
         key=key_to_text(detail.key),
         query=place.query(edit="", pane=""),
+        opened=opened_text(
+            Opened(
+                detail.type,
+                detail.expires_at,
+                detail.version,
+                is_type_only=typed is not None and typed.is_again,
+            )
+        ),
         close_href=f"{base}?{place.key_query(None)}",
         reload_href=f"{base}?{place.query(edit='')}",
         ttl_words="" if detail.ttl_s is None else left(detail.ttl_s),
@@ -620,14 +628,6 @@ def detail_view(
         item_notes=_member_notes(member, detail) if is_member and not has_value else (),
         groups=window.groups if not is_member else (),
         part_words=_part_words(detail, window) if not is_member else "",
-        opened=opened_text(
-            Opened(
-                detail.type,
-                detail.expires_at,
-                detail.version,
-                is_type_only=typed is not None and typed.is_again,
-            )
-        ),
         next_href=f"{base}?{place.query(edit='', **parts)}" if parts and not is_member else "",
         first_href=f"{base}?{place.query(edit='', start=0, part='')}" if place.start or place.part else "",
         touch_href=f"{base}?{place.query(touches=True)}" if detail.withheld else "",
@@ -638,10 +638,14 @@ def detail_view(
         add_href=f"{base}?{place.query(edit='new')}"
         if may_edit and not is_member and detail.type in _ADDITIONS
         else "",
-        download_href=f"{base}/value?key={key_to_text(detail.key)}" if is_string else "",
+        download_href=_download_href(detail, place, base) if is_string and not detail.withheld else "",
         edit=edit,
         typed=typed or TypedKey(),
     )
+
+
+def _download_href(detail: KeyDetail, place: Place, base: str) -> str:
+    return f"{base}/value?key={key_to_text(detail.key)}{'&touch=1' if place.touches else ''}"
 
 
 def next_part(type: str, window: Window) -> Mapping[str, Any]:

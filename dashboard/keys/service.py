@@ -1,13 +1,12 @@
 """Use cases of the key browser; see ``search``, ``inspect`` and ``edit`` for each."""
 
 from dashboard.keys.edit import delete, edit, editable, from_typed, persist, rename, set_ttl
-from dashboard.keys.inspect import download_chunks, download_size, open_item, open_key, window
+from dashboard.keys.inspect import download, open_item, open_key, window
 from dashboard.keys.search import read_search, search
 
 __all__ = [
     "delete",
-    "download_chunks",
-    "download_size",
+    "download",
     "edit",
     "editable",
     "from_typed",

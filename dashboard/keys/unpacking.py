@@ -18,6 +18,8 @@ MOST_OUT: Final = 262_144
 """Bytes that one layer is unpacked to."""
 _LARGEST_WINDOW_LOG: Final = 23
 """Of zstd: 8 MB, what its own tool asks for at most unless it is told otherwise."""
+_MOST_PIECES: Final = 1_000
+"""Members of a gzip, or frames, one behind the other: each may be empty."""
 _CLEAR: Final = {b"\x1f\x8b\x08": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 
 
@@ -29,7 +31,7 @@ class Unpacked:
         name: of the format.
         data: what came out, at most MOST_OUT bytes.
         is_cut: more would come out.
-        is_whole: it ended as the format says; False: the end is missing.
+        is_whole: it ended as the format says, with nothing else behind it; False: the end is missing, or something is.
         problem: it begins as the format does and isn't it; then there is no data.
     """
 
@@ -78,26 +80,54 @@ def _unpacked(name: str, data: bytes) -> Unpacked:
     return Unpacked(name, out[:MOST_OUT], len(out) > MOST_OUT, is_whole)
 
 
-def _zlib(data: bytes, bits: int) -> tuple[bytes, bool]:
-    reader = zlib.decompressobj(bits)
+def _zlib(data: bytes) -> tuple[bytes, bool]:
+    reader = zlib.decompressobj(15)
     return reader.decompress(data, MOST_OUT + 1), reader.eof
+
+
+def _gzip(data: bytes) -> tuple[bytes, bool]:
+    out = b""
+    for _ in range(_MOST_PIECES):
+        reader = zlib.decompressobj(31)
+        out += reader.decompress(data, MOST_OUT + 1 - len(out))
+        # What follows may be a member of its own, or what somebody put behind; gzip itself leaves zeros out.
+        data = reader.unused_data.lstrip(b"\0")
+        if len(out) > MOST_OUT or not reader.eof or not data:
+            return out, reader.eof
+        if not data.startswith(b"\x1f\x8b\x08"):
+            break
+    return out, False
 
 
 def _zstd(data: bytes) -> tuple[bytes, bool]:
     limit = {int(zstd.DecompressionParameter.window_log_max): _LARGEST_WINDOW_LOG}
-    reader = zstd.ZstdDecompressor(options=limit)
-    return _step_by_step(reader, data)
+    return _frames(lambda: zstd.ZstdDecompressor(options=limit), b"\x28\xb5\x2f\xfd", data)
 
 
 def _lz4(data: bytes) -> tuple[bytes, bool]:
-    return _step_by_step(lz4.frame.LZ4FrameDecompressor(), data)
+    return _frames(lz4.frame.LZ4FrameDecompressor, b"\x04\x22\x4d\x18", data)
 
 
-def _step_by_step(reader: Any, data: bytes) -> tuple[bytes, bool]:
+def _frames(new: Callable[[], Any], magic: bytes, data: bytes) -> tuple[bytes, bool]:
+    """Frame after frame, as their tools read them."""
+    out = b""
+    for _ in range(_MOST_PIECES):
+        reader = new()
+        piece, is_whole = _step_by_step(reader, data, MOST_OUT + 1 - len(out))
+        out += piece
+        data = reader.unused_data or b""
+        if len(out) > MOST_OUT or not is_whole or not data:
+            return out, is_whole
+        if not data.startswith(magic):
+            break
+    return out, False
+
+
+def _step_by_step(reader: Any, data: bytes, most: int) -> tuple[bytes, bool]:
     out = b""
     rest = data
-    while len(out) <= MOST_OUT and not reader.eof:
-        piece = reader.decompress(rest, MOST_OUT + 1 - len(out))
+    while len(out) < most and not reader.eof:
+        piece = reader.decompress(rest, most - len(out))
         rest = b""
         if not piece and reader.needs_input:
             break
@@ -106,8 +136,8 @@ def _step_by_step(reader: Any, data: bytes) -> tuple[bytes, bool]:
 
 
 _READERS: Final[dict[str, Callable[[bytes], tuple[bytes, bool]]]] = {
-    "gzip": lambda data: _zlib(data, 31),
-    "zlib": lambda data: _zlib(data, 15),
+    "gzip": _gzip,
+    "zlib": _zlib,
     "zstd": _zstd,
     "lz4": _lz4,
 }

@@ -59,13 +59,17 @@ def download(cache_id: int) -> Response:
     """The raw bytes of a string."""
     key = key_from_text(request.args.get("key", ""))
     with open_work() as work:
-        size = service.download_size(work, cache_id, key)
-        if size is None:
+        found = service.download(work, cache_id, key, may_touch=request.args.get("touch") == "1")
+        if found is None:
             raise NotFound("There is no string of this name any more.", what_to_do="Open the key again.")
-        chunks = service.download_chunks(work, cache_id, key)
+        size, chunks = found
         first = next(chunks, b"")
     name = quote(screen.key_name(key).replace("/", "_")[:100], safe="")
-    headers = {"Content-Disposition": f"attachment; filename=\"value.bin\"; filename*=UTF-8''{name}.bin"}
+    headers = {
+        "Content-Disposition": f"attachment; filename=\"value.bin\"; filename*=UTF-8''{name}.bin",
+        # So that a file that ends early is an error to whoever receives it.
+        "Content-Length": str(size),
+    }
     return Response(chain((first,), chunks), mimetype="application/octet-stream", headers=headers)
 
 
