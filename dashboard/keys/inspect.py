@@ -362,7 +362,8 @@ def _detail(work: UnitOfWork, opened: _Opened, document: PolicyDocument, reader:
     facts, window = opened.facts, opened.window
     is_all = len(opened.start) >= window.length
     role = library.role_of(opened.key, facts.type, opened.start, is_all=is_all)
-    policy = document.find(opened.key) if role.is_value else None
+    # Before the first version there is only what editing begins with, which nobody has to keep to.
+    policy = document.find(opened.key) if role.is_value and document.version else None
     ttl_s = None if facts.ttl_ms is None else facts.ttl_ms / 1000
     is_string = facts.type == "string" and not opened.withheld
     return KeyDetail(

@@ -23,7 +23,8 @@ from dashboard.keys.screen import (
 )
 from dashboard.keys.types import PAGE_KEYS, Editable, KeyDetail, KeyPage, KeyRow, Search
 from dashboard.keyspace import service as keyspace
-from dashboard.keyspace.types import Snapshot
+from dashboard.keyspace.types import Kind, Snapshot
+from dashboard.web.addresses import key_to_text
 from dashboard.work import UnitOfWork
 
 _ENOUGH_ROWS: Final = PAGE_KEYS // 2
@@ -118,7 +119,7 @@ def refused_edit(
         typed = replace(typed, version=there.version)
     type = screen.type_of(typed.verb)
     view = screen.edit_view(type, typed, place, frame, errors=errors, problem=problem, there=there)
-    return keys_page(work, cache_id, place, edit=view)
+    return keys_page(work, cache_id, place, edit=replace(view, is_unsaved=bool(problem)))
 
 
 # --- panes ------------------------------------------------------------------------------------------------------
@@ -212,7 +213,17 @@ def _prefix(
         return PrefixView(title, "", problem=problem)
     growth = keyspace.growth(work, frame.cache_id, [node.path]).get(node.path)
     line = keyspace.growth_line(work, frame.cache_id, node.path)
-    return tree.prefix_view(snapshot, node, place, frame, growth=growth, line=line)
+    is_sample = snapshot.kind is Kind.SAMPLE and snapshot.factor > 1
+    return tree.prefix_view(
+        snapshot,
+        node,
+        place,
+        frame,
+        growth=growth,
+        line=line,
+        whole=keyspace.latest(work, frame.cache_id, Kind.FULL) if is_sample else None,
+        is_uneven=is_sample and bool(keyspace.panel(work, frame.cache_id, "keys").uneven),
+    )
 
 
 def _with_detail(
@@ -222,6 +233,16 @@ def _with_detail(
     assert place.key is not None
     close = f"{frame.base}?{place.key_query(None)}"
     again = f"{frame.base}?{place.key_query(place.key)}"
+    gone = Gone(
+        screen.key_name(place.key),
+        close,
+        again,
+        key=key_to_text(place.key),
+        query=place.query(edit="", pane=""),
+        opened=typed.opened if typed else "",
+        edit=edit,
+        typed=typed,
+    )
     try:
         detail = service.open_key(
             work,
@@ -233,11 +254,10 @@ def _with_detail(
             may_touch=place.touches,
         )
         if detail is None:
-            return replace(shown, gone=Gone(screen.key_name(place.key), close, again))
+            return replace(shown, gone=gone)
         return replace(shown, detail=_detail(work, detail, shown, typed, edit))
     except _PANE_ERRORS as error:
-        gone = Gone(screen.key_name(place.key), close, again, screen.problem_of(error))
-        return replace(shown, gone=gone)
+        return replace(shown, gone=replace(gone, problem=screen.problem_of(error)))
 
 
 def _detail(

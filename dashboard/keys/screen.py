@@ -248,7 +248,7 @@ class PrefixView:
         types: how many of each.
         biggest: (name, words, address) of its largest keys.
         growth: in words over how long; empty: not known.
-        line: its memory (else keys) over the last days.
+        line: its memory (else keys) over the last days; line_words: what it begins and ends with, and when.
         purge_href: the purge form with its pattern; empty for "(other)" and for all keys.
         drift: how many of its keys break their policies, in words; ``is_drifting``: some do.
         apply_href, apply_label: the purge form that mends most of them.
@@ -263,6 +263,7 @@ class PrefixView:
     growth: str = ""
     line: tuple[float | None, ...] = ()
     line_label: str = ""
+    line_words: str = ""
     purge_href: str = ""
     drift: str = ""
     is_drifting: bool = False
@@ -331,6 +332,7 @@ class EditView:
         removal: the verb that takes the member away; None: there is none.
         there: what is there now, where that is not what was opened; None: there is no conflict.
         problem: why it can't be edited, or was refused.
+        is_unsaved: what is typed in it stands nowhere else.
     """
 
     typed: TypedEdit
@@ -344,6 +346,7 @@ class EditView:
     errors: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
     is_locked: bool = False
+    is_unsaved: bool = False
     close_href: str = ""
     back: str = ""
 
@@ -403,12 +406,22 @@ class DetailView:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A key that is not there (any more), or could not be read."""
+    """A key that is not there (any more), or could not be read.
+
+    Args:
+        key, query, opened: as ``DetailView`` has them.
+        edit, typed: a form that was sent, with what was typed into it; None: none was.
+    """
 
     name: str
     close_href: str
     reload_href: str
     problem: Problem | None = None
+    key: str = ""
+    query: str = ""
+    opened: str = ""
+    edit: EditView | None = None
+    typed: TypedKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -487,9 +500,13 @@ def size_estimate(value: Estimate | None) -> str:
     return f"{words} ± {byte_size(value.error)}" if value.error else words
 
 
-def value_text(value: bytes) -> str:
-    """A member's value in a list: text as it is, what is none escaped."""
-    text = _whole_characters(value).decode("utf-8", "surrogateescape")
+def value_text(value: bytes, *, is_cut: bool = False) -> str:
+    """A member's value in a list: text as it is, what is none escaped.
+
+    Args:
+        is_cut: it goes on, so that its last bytes may be the beginning of a character.
+    """
+    text = (_whole_characters(value) if is_cut else value).decode("utf-8", "surrogateescape")
     if all(letter.isprintable() or letter in "\n\t" for letter in text):
         return text
     return prefix_to_text(value)
@@ -766,7 +783,7 @@ def _value(window: Window, place: Place, base: str) -> ValueView:
 
 
 def _item_row(item: Item, detail: KeyDetail, place: Place, base: str) -> ItemRow:
-    text = value_text(item.value)
+    text = value_text(item.value, is_cut=item.full_bytes > len(item.value))
     return ItemRow(
         id=key_to_text(item.address),
         name=_item_name(item.address, detail.type),

@@ -33,6 +33,7 @@ MOST_ROWS: Final = 300
 MOST_CHILDREN: Final = 50
 """Of one prefix; of a chosen one, and those above it, more."""
 MOST_CHOSEN: Final = 500
+MOST_BIGGEST: Final = 10
 _Weight = Callable[[TreeNode], float]
 
 
@@ -79,55 +80,94 @@ def prefix_view(
     *,
     growth: Growth | None,
     line: Sequence[GrowthPoint],
+    whole: Snapshot | None = None,
+    is_uneven: bool = False,
 ) -> PrefixView:
     """What the last scan says of a prefix, or of all keys.
 
     Args:
         growth: since the oldest scan of the last days; None: not known.
         line: its size at each scan, oldest first.
+        whole: the last full scan, where this is a sample: large keys that it knew and the sample did not meet.
+        is_uneven: the sample missed large keys: its intervals are too narrow.
     """
     is_all = not node.path
     count = node.keys.value
     has_size = node.size is not None and any(point.size_bytes is not None for point in line)
     values = tuple(point.size_bytes if has_size else point.keys for point in line)
+    drawn = values if sum(value is not None for value in values) > 1 else ()
     return PrefixView(
         name="All keys" if is_all else "".join(node.path) if node.name not in node.path[-1:] else node.name,
-        taken=taken(snapshot, frame),
-        facts=_facts(node, snapshot),
+        taken=f"Sampled {since(snapshot.ended_at, frame.now)}" if is_uneven else taken(snapshot, frame),
+        facts=_facts(node, snapshot, is_uneven=is_uneven),
         ttls=_ttls(node),
         types=tuple(
             Share(name, compact(amount), amount / count if count else 0.0)
             for name, amount in sorted(node.types.items(), key=lambda item: -item[1])
         )[:8],
-        biggest=tuple(
-            (
-                key_name(big.key),
-                f"{byte_size(big.size_bytes)}, {big.type}",
-                f"{frame.base}?{place.key_query(big.key)}",
-            )
-            for big in node.biggest
-        ),
+        biggest=_biggest(node, place, frame, whole),
         growth="" if growth is None else _growth(growth, node, frame),
-        line=values if sum(value is not None for value in values) > 1 else (),
+        line=drawn,
         line_label=f"{'Memory' if has_size else 'Keys'} of {'all keys' if is_all else node.name}, last 7 days",
+        line_words=_line_words(line, values, frame, has_size=has_size) if drawn else "",
         purge_href=_purge_href(node, frame),
         is_all=is_all,
         **_drift(snapshot, node, frame),
     )
 
 
-def _facts(node: TreeNode, snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
+def _biggest(
+    node: TreeNode, place: Place, frame: Frame, whole: Snapshot | None
+) -> tuple[tuple[str, str, str], ...]:
+    """Its largest keys; after a sample also those that the last full scan met, with its age."""
+    found = [(big, "") for big in node.biggest]
+    earlier = None if whole is None else find_node(whole.root, node.path)
+    if whole is not None and earlier is not None:
+        met = {big.key for big in node.biggest}
+        at = since(whole.ended_at, frame.now)
+        found += [(big, f", full scan {at}") for big in earlier.biggest if big.key not in met]
+    found.sort(key=lambda each: -each[0].size_bytes)
+    return tuple(
+        (
+            key_name(big.key),
+            f"{byte_size(big.size_bytes)}, {big.type}{words}",
+            f"{frame.base}?{place.key_query(big.key)}",
+        )
+        for big, words in found[:MOST_BIGGEST]
+    )
+
+
+def _line_words(
+    line: Sequence[GrowthPoint],
+    values: Sequence[float | None],
+    frame: Frame,
+    *,
+    has_size: bool,
+) -> str:
+    """What a line begins and ends with: ``Nov 20, 14:00: 12 MB, 14:05: 14 MB``."""
+    known = [(point.at, value) for point, value in zip(line, values, strict=True) if value is not None]
+    return ", ".join(
+        f"{since(at, frame.now)}: {byte_size(value) if has_size else f'{compact(value)} keys'}"
+        for at, value in (known[0], known[-1])
+    )
+
+
+def _facts(node: TreeNode, snapshot: Snapshot, *, is_uneven: bool) -> tuple[tuple[str, str], ...]:
     count, total = node.keys.value, snapshot.root.keys.value
     facts = [
         ("Keys", estimate(node.keys)),
         ("Memory", size_estimate(node.size)),
         ("Without TTL", percent(node.without_ttl.value / count) if count else "n/a"),
     ]
+    if is_uneven and node.size is not None:
+        facts[1] = ("Memory", f"{byte_size(node.size.value)} or more")
     if node.path and total:
         facts.append(("Of all keys", percent(min(1.0, count / total))))
     if node.size is not None and count:
         facts.append(("Each, on average", byte_size(node.size.value / count)))
     facts.append(("Oldest idle", duration(node.idle_s) if node.idle_s is not None else "not known"))
+    if not snapshot.policy_version:
+        facts.append(("Policy", "none was published"))
     return tuple(facts)
 
 
@@ -179,6 +219,8 @@ def _purge_href(node: TreeNode, frame: Frame) -> str:
 
 def _drift(snapshot: Snapshot, node: TreeNode, frame: Frame) -> dict[str, Any]:
     """Of the policies at and below a prefix: how many keys break them, and the purge form that mends the worst."""
+    if not snapshot.policy_version:
+        return {}  # what is told of the default is of one that nobody published
     here = "".join(node.path)
     found = [each for each in snapshot.policies if each.prefix.startswith(here)]
     keys = sum(each.keys.value for each in found)

@@ -111,6 +111,18 @@ def edit_again(cache_id: int) -> Response:
     return render(_PAGE, shown)
 
 
+@bp.get("/edit")
+@bp.get("/edit/again")
+@bp.get("/ttl")
+@bp.get("/persist")
+@bp.get("/rename")
+@bp.get("/delete")
+@requires(Role.VIEWER)
+def form_address(cache_id: int) -> Response:
+    """The address that a refused form leaves in the browser: opened again, it leads back to the key."""
+    return _back(cache_id, forms.read_place(request.args.to_dict(flat=False)))
+
+
 @bp.post("/ttl")
 @requires(Role.OPERATOR)
 def set_ttl(cache_id: int) -> Response:

@@ -12,7 +12,7 @@ from dashboard.keyspace import forms, panel, scans, screen, snapshots
 from dashboard.keyspace.forms import TypedLimits
 from dashboard.keyspace.limits import limits
 from dashboard.keyspace.types import Growth, Scan, ScanLimits, ScanPanel, TreeNode
-from dashboard.web.formats import byte_unit
+from dashboard.web.formats import byte_size, byte_unit, number
 from dashboard.work import UnitOfWork
 
 MOST_PREFIXES: Final = 50
@@ -47,7 +47,7 @@ class KeyspacePage:
         prefixes: of the first level, largest first; more: how many are not shown.
         growth: of the whole cache.
         line_times, line_values: of its memory, or its keys where no memory is known, over 7 days; seconds and values in
-            the unit that line_text names.
+            the unit that line_text names. line_ends: when and what its first and last value are.
         notes: what keeps the newest snapshot from being right.
         scans: newest first; next_before: ``before`` of the next ones; None: there are none.
         problem: why what was asked for was not done.
@@ -63,6 +63,7 @@ class KeyspacePage:
     line_times: tuple[float, ...]
     line_values: tuple[float | None, ...]
     line_text: str
+    line_ends: tuple[tuple[datetime, str], ...]
     notes: tuple[str, ...]
     scans: tuple[Scan, ...]
     next_before: int | None
@@ -128,6 +129,11 @@ def keyspace_page(
         line_times=tuple((point.at - line[0].at).total_seconds() for point in line),
         line_values=tuple(None if value is None else value / unit for value in values),
         line_text=f"Memory, {unit_name}" if has_sizes else "Keys",
+        line_ends=tuple(
+            (point.at, byte_size(value) if has_sizes else number(value))
+            for point, value in zip(line, values, strict=True)
+            if value is not None
+        )[:: max(1, sum(value is not None for value in values) - 1)],
         notes=() if latest is None else latest.notes,
         scans=shown,
         next_before=shown[-1].number if len(found) > len(shown) else None,

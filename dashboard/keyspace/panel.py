@@ -5,8 +5,9 @@ from typing import Final
 
 from dashboard.access import Role, can, require
 from dashboard.caches import service as caches
-from dashboard.keyspace import scans, screen, store
-from dashboard.keyspace.types import ScanPanel, State
+from dashboard.keyspace import scans, screen, store, uneven
+from dashboard.keyspace.types import Kind, ScanPanel, State
+from dashboard.monitoring import service as monitoring
 from dashboard.work import UnitOfWork
 
 BACK: Final[Mapping[str, str]] = {
@@ -36,6 +37,10 @@ def panel(work: UnitOfWork, cache_id: int, back: str = "keyspace", *, seen: int 
     latest = marks[0] if marks else None
     scan = scans.find_scan(work, cache_id)
     look = store.find_look(work.session, cache_id)
+    used = None
+    if latest is not None and latest.kind is Kind.SAMPLE:
+        used = monitoring.key_space(work, cache_id).used_bytes
+    is_missed = latest is not None and used is not None and uneven.missed(latest, used)
     base = f"/caches/{cache.id}"
     is_known = scan is not None and scan.state is State.RUNNING and scan.progress.expected > 0
     return ScanPanel(
@@ -46,7 +51,8 @@ def panel(work: UnitOfWork, cache_id: int, back: str = "keyspace", *, seen: int 
         latest=latest,
         seen=seen if seen is not None else latest.id if latest is not None else 0,
         source_text="" if latest is None else screen.source(latest),
-        error_text="" if latest is None else screen.error(latest),
+        # An interval that leaves most of the memory out is none.
+        error_text="" if latest is None or is_missed else screen.error(latest),
         scan=scan,
         share=scan.progress.share if scan is not None and is_known else None,
         done_text="" if scan is None else screen.done(scan),
@@ -56,4 +62,5 @@ def panel(work: UnitOfWork, cache_id: int, back: str = "keyspace", *, seen: int 
         look_problem=look[1] if look is not None else "",
         may_scan=can(work.actor, Role.OPERATOR),
         may_set=can(work.actor, Role.ADMIN),
+        uneven=uneven.note(used) if is_missed and used is not None else "",
     )

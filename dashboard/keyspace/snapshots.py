@@ -9,7 +9,7 @@ from typing import Final
 from dashboard.access import Role, require
 from dashboard.errors import NotFound
 from dashboard.keyspace import store, stored, summary
-from dashboard.keyspace.types import Growth, GrowthPoint, Kind, Snapshot, SnapshotMark
+from dashboard.keyspace.types import Conformance, Estimate, Growth, GrowthPoint, Kind, Snapshot, SnapshotMark
 from dashboard.policies import service as policies
 from dashboard.policies.types import KeyspaceKeys
 from dashboard.work import UnitOfWork
@@ -177,6 +177,16 @@ def keep(work: UnitOfWork, snapshot: Snapshot) -> Snapshot:
         size=root.size,
     )
     number = store.insert_snapshot(work.session, mark, stored.pack(snapshot), summary.pack(snapshot))
+    in_force = policies.document_in_force(work, snapshot.cache_id)
+    # A policy that the scan knew and that had no key is told as such; of one published meanwhile nothing is known.
+    known = in_force.policies if in_force.version == snapshot.policy_version else ()
+    nothing = Estimate(0.0)
+    with_keys = {each.prefix for each in snapshot.policies}
+    without_keys = [
+        Conformance(policy.prefix_text, nothing, None if root.size is None else nothing, nothing, nothing)
+        for policy in known
+        if policy.prefix_text not in with_keys
+    ]
     policies.record_keyspace(
         work,
         snapshot.cache_id,
@@ -191,8 +201,9 @@ def keep(work: UnitOfWork, snapshot: Snapshot) -> Snapshot:
                 examples=each.examples,
                 taken_at=snapshot.ended_at,
                 is_sample=snapshot.kind is Kind.SAMPLE,
+                has_policy=snapshot.policy_version > 0,
             )
-            for each in snapshot.policies
+            for each in (*snapshot.policies, *without_keys)
         },
         snapshot_id=number,
         kind=snapshot.kind.value,

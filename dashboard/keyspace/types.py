@@ -351,6 +351,7 @@ class ScanPanel:
         said: what a screen reader is told, changing at the start, each quarter and the end only.
         look_problem: why the last sample that was taken by itself failed; empty: it did not.
         may_scan: whether the reader may start and cancel; may_set: may change the limits.
+        uneven: what a sample can't have seen of the memory, one sentence; empty: nothing.
     """
 
     base: str
@@ -370,6 +371,7 @@ class ScanPanel:
     look_problem: str
     may_scan: bool
     may_set: bool
+    uneven: str = ""
 
     @property
     def is_scanning(self) -> bool:

@@ -107,7 +107,11 @@ def key_space(work: UnitOfWork, cache_id: int) -> KeySpace:
     is_fresh = is_known and work.now - state.last_success_at <= _NOW  # type: ignore[union-attr]
     readings = _readings(work, state.readings) if is_fresh and state is not None else ()
     happened = store.last_events(work.session, _EMPTYING, work.now - _EVENTS_BACK, cache_ids=[cache_id])
-    return KeySpace(known_sum(reading.keys for _, reading in readings), max(happened.values(), default=None))
+    return KeySpace(
+        known_sum(reading.keys for _, reading in readings),
+        max(happened.values(), default=None),
+        known_sum(reading.used_memory for _, reading in readings),
+    )
 
 
 def summary(work: UnitOfWork, cache_id: int, within: Span) -> Summary:

@@ -595,10 +595,12 @@ class KeySpace:
         keys: of all databases and nodes, at the last poll; None when that is not known, or minutes ago.
         emptied_at: the last flush, restart or change of the server within a month; None when there was none. What a
             restart loads from disk was stored before it.
+        used_bytes: memory that its nodes use, as ``keys``.
     """
 
     keys: int | None
     emptied_at: datetime | None
+    used_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ The keyspace's area tells it after each scan; here it is kept beside the counter
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -54,18 +54,15 @@ class Scanned:
 
     Args:
         mark: which scan; None: there was none.
-        prefixes: by prefix, those that had keys.
+        prefixes: by prefix, those of the policies that it knew.
     """
 
     mark: ScanMark | None
     prefixes: Mapping[str, KeyspaceKeys]
 
     def of(self, prefix: str) -> KeyspaceKeys | None:
-        """Of one policy; one that had no key is all zeros, and without a scan it is None."""
-        if prefix in self.prefixes or not self.prefixes:
-            return self.prefixes.get(prefix)
-        other = next(iter(self.prefixes.values()))
-        return replace(other, **_NOTHING, size_bytes=None if other.size_bytes is None else 0.0)
+        """Of one policy; one that had no key is all zeros. None: there was no scan since it was published."""
+        return self.prefixes.get(prefix)
 
 
 def scanned(work: UnitOfWork, cache_id: int) -> Scanned:
@@ -76,16 +73,6 @@ def scanned(work: UnitOfWork, cache_id: int) -> Scanned:
         return Scanned(None, {})
     mark = ScanMark(held.snapshot_id, held.taken_at, held.kind != FULL)
     return Scanned(mark, {name: _from_json(found, mark) for name, found in held.prefixes.items()})
-
-
-_NOTHING: Final[Mapping[str, Any]] = {
-    "keys": 0.0,
-    "keys_error": 0.0,
-    "size_error": 0.0,
-    "without_ttl": 0.0,
-    "too_long": 0.0,
-    "examples": (),
-}
 
 
 def _to_json(found: KeyspaceKeys) -> dict[str, Any]:
@@ -99,6 +86,7 @@ def _to_json(found: KeyspaceKeys) -> dict[str, Any]:
         "examples": [
             [prefix_to_text(key[:_LONGEST_EXAMPLE]), ttl_s] for key, ttl_s in found.examples[:MOST_EXAMPLES]
         ],
+        "has_policy": found.has_policy,
     }
 
 
@@ -113,4 +101,5 @@ def _from_json(kept: Mapping[str, Any], mark: ScanMark) -> KeyspaceKeys:
         examples=tuple((prefix_from_text(text), ttl_s) for text, ttl_s in kept["examples"]),
         taken_at=mark.taken_at,
         is_sample=mark.is_sample,
+        has_policy=kept.get("has_policy", True),
     )

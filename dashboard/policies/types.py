@@ -241,16 +241,17 @@ class KeyspaceKeys:
     examples: tuple[tuple[bytes, float | None], ...]
     taken_at: datetime
     is_sample: bool
+    has_policy: bool = True
 
     @property
     def breaking(self) -> float:
-        """Keys that break the policy."""
-        return min(self.keys, self.without_ttl + self.too_long)
+        """Keys that break the policy; none where none was published, for then there is nothing to break."""
+        return min(self.keys, self.without_ttl + self.too_long) if self.has_policy else 0.0
 
     @property
     def drift(self) -> float | None:
-        """Their share, 0..1; None without keys."""
-        return self.breaking / self.keys if self.keys else None
+        """Their share, 0..1; None without keys, and where no policy was published."""
+        return self.breaking / self.keys if self.keys and self.has_policy else None
 
     @property
     def example_texts(self) -> tuple[tuple[str, float | None], ...]:
