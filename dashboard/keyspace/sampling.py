@@ -12,7 +12,7 @@ from typing import Final
 from dashboard.clock import Clock
 from dashboard.fleet import cursors, replicas
 from dashboard.fleet import scan as fleet_scan
-from dashboard.fleet.errors import FleetError
+from dashboard.fleet.errors import Cause, FleetError
 from dashboard.fleet.probing import Looked, Probe
 from dashboard.fleet.registry import Connection, Node
 from dashboard.fleet.topology import SLOTS
@@ -25,6 +25,8 @@ AT_ONCE: Final = 200
 """Keys of a burst: well below a millisecond of the server's time."""
 PLACES: Final = 100
 """Places of a burst where each place is one key."""
+SHRINKS: Final = 4
+"""Bursts whose answer is too large to be read, for long names, are that much smaller the next time."""
 IDLE_EVERY: Final = 4
 WHOLE_SHARE: Final = 1.5
 """A cache of so many times a sample's keys is read whole."""
@@ -169,14 +171,26 @@ class _Taker:
         seen: set[bytes] = set()
         if source.read is not source.node:
             with suppress(FleetError):
-                self._read_from(source, share, seen)
+                self._read_shrinking(source, share, seen)
                 return
             # It went away, or has other users than its primary, which is as good.
             run_id = fleet_scan.server_state(source.node).run_id
             source = replace(source, read=source.node, run_id=run_id)
-        self._read_from(source, share, seen)
+        self._read_shrinking(source, share, seen)
 
-    def _read_from(self, source: _Source, share: int | None, seen: set[bytes]) -> None:
+    def _read_shrinking(self, source: _Source, share: int | None, seen: set[bytes]) -> None:
+        """In bursts that are small enough for the names there are; what was seen is not counted again."""
+        at_once = AT_ONCE
+        while True:
+            try:
+                self._read_from(source, share, seen, at_once)
+                return
+            except FleetError as error:
+                if error.problem.cause is not Cause.TOO_LARGE or at_once == 1:
+                    raise
+                at_once = max(1, at_once // SHRINKS)
+
+    def _read_from(self, source: _Source, share: int | None, seen: set[bytes], at_once: int) -> None:
         is_replica = source.read is not source.node
         probe = Probe(
             source.read,
@@ -186,27 +200,27 @@ class _Taker:
         self._lookups.begin(probe, source.read, source.run_id, is_polled=not is_replica)
         try:
             if share is None:
-                self._read_all(source, probe, seen)
-            else:
-                self._read_some(source, probe, share, seen)
+                self._read_all(source, probe, seen, at_once)
+            elif len(seen) < share:
+                self._read_some(source, probe, share, seen, at_once)
         finally:
             self._lookups.end(probe)
             self.can_size &= probe.can_size
             if not probe.can_size:
                 self.notes.add(UNMEASURED_NOTE)
 
-    def _read_all(self, source: _Source, probe: Probe, seen: set[bytes]) -> None:
-        probe.send((fleet_scan.START,), AT_ONCE)
+    def _read_all(self, source: _Source, probe: Probe, seen: set[bytes], at_once: int) -> None:
+        probe.send((fleet_scan.START,), at_once)
         while True:
             looked = probe.receive()
             if looked.cursor != fleet_scan.START:
-                probe.send((looked.cursor,), AT_ONCE)
+                probe.send((looked.cursor,), at_once)
             self._digest(source, looked, seen)
             if looked.cursor == fleet_scan.START:
                 return
 
-    def _read_some(self, source: _Source, probe: Probe, share: int, seen: set[bytes]) -> None:
-        bursts = self._bursts(source, share)
+    def _read_some(self, source: _Source, probe: Probe, share: int, seen: set[bytes], at_once: int) -> None:
+        bursts = self._bursts(source, share, at_once)
         probe.send(*next(bursts))
         while True:
             looked = probe.receive()
@@ -217,17 +231,18 @@ class _Taker:
             if following is None:
                 return
 
-    def _bursts(self, source: _Source, share: int) -> Iterator[tuple[Sequence[int], int, int]]:
+    def _bursts(self, source: _Source, share: int, at_once: int) -> Iterator[tuple[Sequence[int], int, int]]:
         """Cursors, COUNT and seed of burst after burst: enough of them, and not for ever."""
         if not source.has_slots:
             for _ in range(MOST_ROUNDS):
-                for cursor in cursors.spread(math.ceil(share / AT_ONCE), self._chance):
-                    yield (cursor,), AT_ONCE, 0
+                for cursor in cursors.spread(math.ceil(share / at_once), self._chance):
+                    yield (cursor,), at_once, 0
             return
         sizes = self._slot_sizes(source)
-        for _ in range(MOST_ROUNDS * math.ceil(share / PLACES)):
+        places = min(PLACES, at_once)
+        for _ in range(MOST_ROUNDS * math.ceil(share / places)):
             # One key of each place: small slots have fewer to a bucket than large ones, and would be underrated.
-            yield cursors.in_slots(sizes, PLACES, self._chance), 1, 1 + int(self._chance() * 1_000_000_000)
+            yield cursors.in_slots(sizes, places, self._chance), 1, 1 + int(self._chance() * 1_000_000_000)
 
     def _slot_sizes(self, source: _Source) -> list[int]:
         owned = [
