@@ -194,11 +194,17 @@ def _ttls(node: TreeNode) -> tuple[Share, ...]:
 
 def _growth(growth: Growth, node: TreeNode, frame: Frame) -> str:
     at = since(growth.since, frame.now)
-    sign = "+" if growth.keys >= 0 else "−"
-    words = f"{sign}{compact(abs(growth.keys))} keys"
+    words = [_change(growth.keys, growth.keys_error, compact) + " keys"]
     if growth.size_bytes is not None:
-        words += f", {'+' if growth.size_bytes >= 0 else '−'}{byte_size(abs(growth.size_bytes))}"
-    return f"{words} since {at}"
+        words.append(_change(growth.size_bytes, growth.size_error, byte_size))
+    return f"{', '.join(words)} since {at}"
+
+
+def _change(value: float, error: float, form: Callable[[float], str]) -> str:
+    """With its error; what may as well be nothing is not said to be more or less."""
+    if error and abs(value) <= error:
+        return f"±{form(error)}"
+    return f"{'+' if value >= 0 else '−'}{form(abs(value))}" + (f" ± {form(error)}" if error else "")
 
 
 def _purge_href(node: TreeNode, frame: Frame) -> str:

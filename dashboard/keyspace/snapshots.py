@@ -1,9 +1,10 @@
 """Snapshots: kept, looked up, compared."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
+from math import hypot
 from typing import Final
 
 from dashboard.access import Role, require
@@ -21,7 +22,6 @@ _LISTED: Final = 200
 _POINTS: Final = 60
 _SOONEST: Final = timedelta(hours=1)
 """Between two snapshots that are compared: less would show noise as growth."""
-_MOST_LOOKED_THROUGH: Final = 1_000
 _READ_AT_ONCE: Final = 8
 """Unpacked snapshots that a process keeps: they never change, and every page of a cache needs the newest."""
 
@@ -85,21 +85,17 @@ def growth(
         no two snapshots an hour apart.
     """
     require(work.actor, Role.VIEWER)
-    marks = store.list_marks(
-        work.session,
-        cache_id,
-        since=work.now - over - timedelta(days=1),
-        limit=_MOST_LOOKED_THROUGH,
-    )
+    begins = work.now - over
+    marks = store.list_marks(work.session, cache_id, since=begins - timedelta(days=1), limit=1)
     if not marks:
         return {}
-    newest, begins = marks[0], work.now - over
-    earlier = [mark for mark in marks[1:] if newest.ended_at - mark.ended_at >= _SOONEST]
-    if not earlier:
+    ends = marks[0].ended_at - _SOONEST
+    before = store.find_oldest(work.session, cache_id, begins, ends) or store.find_newest(
+        work.session, cache_id, begins - timedelta(days=1), min(begins, ends)
+    )
+    if before is None:
         return {}
-    within = [mark for mark in earlier if mark.ended_at >= begins]
-    before = within[-1] if within else earlier[0]
-    pair = store.list_prefixes(work.session, (before.id, newest.id))
+    pair = store.list_prefixes(work.session, (before, marks[0].id))
     if len(pair) < 2:
         return {}  # removed meanwhile
     (since, then), (_, now) = ((at, summary.unpack(packed)) for at, packed in pair)
@@ -110,7 +106,11 @@ def growth(
         was, is_now = then.look(path), now.look(path)
         if was is not None and is_now is not None:
             size = None if was[1] is None or is_now[1] is None else is_now[1] - was[1]
-            found[path] = Growth(since, is_now[0] - was[0], size)
+            # Of two snapshots that are independent of each other.
+            keys_error, size_error = map(
+                hypot, then.errors.get(path, (0.0, 0.0)), now.errors.get(path, (0.0, 0.0))
+            )
+            found[path] = Growth(since, is_now[0] - was[0], size, keys_error, size_error)
     return found
 
 
@@ -129,8 +129,7 @@ def growth_line(
         points: at most so many, evenly over the time; the first and the last snapshot are among them.
     """
     require(work.actor, Role.VIEWER)
-    marks = store.list_marks(work.session, cache_id, since=work.now - over, limit=_MOST_LOOKED_THROUGH)
-    ids = _evenly(marks, max(2, points))
+    ids = _evenly(store.list_times(work.session, cache_id, work.now - over), max(2, points))
     line = []
     for at, packed in store.list_prefixes(work.session, ids):
         found = summary.unpack(packed).look(path)
@@ -226,18 +225,16 @@ def _read(snapshot_id: int, cache_id: int, packed: bytes) -> Snapshot:
 _unpacked = lru_cache(_READ_AT_ONCE)(stored.unpack)
 
 
-def _evenly(marks: list[SnapshotMark], points: int) -> list[int]:
-    """Ids of the marks (newest first) next to so many moments that divide their time evenly."""
-    if len(marks) <= points:
-        return [mark.id for mark in marks]
-    newest, oldest = marks[0].ended_at, marks[-1].ended_at
+def _evenly(taken: Sequence[tuple[int, datetime]], points: int) -> list[int]:
+    """Ids of the snapshots (newest first) next to so many moments that divide their time evenly."""
+    if len(taken) <= points:
+        return [number for number, _ in taken]
+    newest, oldest = taken[0][1], taken[-1][1]
     step = (newest - oldest) / (points - 1)
     chosen, at = [], 0
     for number in range(points):
         moment = newest - number * step
-        while at + 1 < len(marks) and abs(marks[at + 1].ended_at - moment) <= abs(
-            marks[at].ended_at - moment
-        ):
+        while at + 1 < len(taken) and abs(taken[at + 1][1] - moment) <= abs(taken[at][1] - moment):
             at += 1
-        chosen.append(marks[at].id)
+        chosen.append(taken[at][0])
     return list(dict.fromkeys(chosen))

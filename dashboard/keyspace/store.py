@@ -104,6 +104,28 @@ def list_marks(
     return [_mark(each) for each in session.execute(query.order_by(row.id.desc()).limit(limit))]
 
 
+def find_oldest(session: Session, cache_id: int, first: datetime, last: datetime) -> int | None:
+    """Id of the oldest snapshot of a cache between two moments."""
+    row = KeyspaceSnapshotRow
+    query = select(row.id).where(row.cache_id == cache_id, row.ended_at >= first, row.ended_at <= last)
+    return session.scalar(query.order_by(row.ended_at, row.id).limit(1))
+
+
+def find_newest(session: Session, cache_id: int, first: datetime, last: datetime) -> int | None:
+    """The same of the newest."""
+    row = KeyspaceSnapshotRow
+    query = select(row.id).where(row.cache_id == cache_id, row.ended_at >= first, row.ended_at <= last)
+    return session.scalar(query.order_by(row.ended_at.desc(), row.id.desc()).limit(1))
+
+
+def list_times(session: Session, cache_id: int, since: datetime) -> list[tuple[int, datetime]]:
+    """Ids of all snapshots of a cache since then, and when they were taken; newest first."""
+    row = KeyspaceSnapshotRow
+    query = select(row.id, row.ended_at).where(row.cache_id == cache_id, row.ended_at >= since)
+    query = query.order_by(row.ended_at.desc(), row.id.desc())
+    return [(each.id, each.ended_at) for each in session.execute(query)]
+
+
 def list_prefixes(session: Session, ids: Sequence[int]) -> list[tuple[datetime, bytes]]:
     """When these snapshots were taken, and keys and memory of their prefixes; oldest first."""
     row = KeyspaceSnapshotRow

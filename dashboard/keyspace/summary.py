@@ -24,6 +24,7 @@ class Summary:
     Args:
         delimiters: of the snapshot: paths of others can't be compared.
         sizes: keys and bytes (None: not measured) by path; () is the whole cache.
+        errors: half of the 95 % intervals of both by path; those that are not exact.
         is_cut: prefixes are missing because there were too many.
         partial: paths below which some names were counted together.
     """
@@ -32,6 +33,7 @@ class Summary:
     sizes: dict[Path, tuple[float, float | None]]
     is_cut: bool
     partial: frozenset[Path]
+    errors: dict[Path, tuple[float, float]]
 
     def look(self, path: Path) -> tuple[float, float | None] | None:
         """Keys and bytes of a prefix: zero when it had none; None when that is not known."""
@@ -62,6 +64,7 @@ def pack(snapshot: Snapshot) -> bytes:
             [list(path), round(node.keys.value), None if node.size is None else round(node.size.value)]
             for path, node in kept
         ],
+        "errors": [[list(path), *errors] for path, node in kept if any(errors := _errors(node))],
         "partial": [
             list(path)
             for path, node in kept
@@ -79,7 +82,13 @@ def unpack(packed: bytes) -> Summary:
         sizes={tuple(path): (keys, size) for path, keys, size in data["prefixes"]},
         is_cut=data["is_cut"],
         partial=frozenset(tuple(path) for path in data["partial"]),
+        # An earlier release kept none.
+        errors={tuple(path): (keys, size) for path, keys, size in data.get("errors", ())},
     )
+
+
+def _errors(node: TreeNode) -> tuple[int, int]:
+    return round(node.keys.error), 0 if node.size is None else round(node.size.error)
 
 
 def _walk(path: Path, node: TreeNode) -> Iterator[tuple[Path, TreeNode]]:

@@ -228,7 +228,7 @@ class ScanLimits:
         full_every_s: a full scan is begun by itself so often; 0: never.
     """
 
-    keys_per_s: int = 100_000
+    keys_per_s: int = 1_000_000
     slowest_probe_ms: float = 3.0
     size_every: int = 1
     prefers_replica: bool = True
@@ -299,11 +299,14 @@ class Growth:
     Args:
         since: when the earlier one was taken.
         keys, size_bytes: now less then; size None where it was not measured.
+        keys_error, size_error: half of their 95 % intervals, of both snapshots together; 0: both were exact.
     """
 
     since: datetime
     keys: float
     size_bytes: float | None
+    keys_error: float = 0.0
+    size_error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

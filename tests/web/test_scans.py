@@ -110,6 +110,20 @@ def test_growth_over_a_week(viewer: FlaskClient, runtime: Runtime, clock: FixedC
     assert "Memory, MB, the last 6 d" in page
 
 
+def test_growth_between_samples_has_an_error(
+    viewer: FlaskClient, runtime: Runtime, clock: FixedClock, cache: Cache
+) -> None:
+    for days, more in ((6, 0), (0, 2_000)):
+        found = [
+            replace(node(f"{name}:", 0, 0), keys=Estimate(9_000 + more, error), size=None)
+            for name, error in (("a", 300.0), ("b", 3_000.0))
+        ]
+        at = clock.now() - timedelta(days=days)
+        keep(runtime, snapshot(cache.id, at, *found, kind=Kind.SAMPLE))
+    page = words(shown(viewer, base(cache)))
+    assert "a: n/a 11,000 0 n/a +2,000 ±424" in page and "b: n/a 11,000 0 n/a none that is sure" in page
+
+
 def test_names_are_shown_as_text(
     viewer: FlaskClient, runtime: Runtime, clock: FixedClock, cache: Cache
 ) -> None:
