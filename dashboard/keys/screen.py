@@ -250,6 +250,7 @@ class PrefixView:
         growth: in words over how long; empty: not known.
         line: its memory (else keys) over the last days; line_words: what it begins and ends with, and when.
         purge_href: the purge form with its pattern; empty for "(other)" and for all keys.
+        purge_note: what it takes beside these keys; empty: nothing.
         drift: how many of its keys break their policies, in words; ``is_drifting``: some do.
         apply_href, apply_label: the purge form that mends most of them.
     """
@@ -265,6 +266,7 @@ class PrefixView:
     line_label: str = ""
     line_words: str = ""
     purge_href: str = ""
+    purge_note: str = ""
     drift: str = ""
     is_drifting: bool = False
     apply_href: str = ""
@@ -548,7 +550,7 @@ def list_view(page: KeyPage, place: Place, frame: Frame, *, extra: Sequence[KeyR
         rows=tuple(_list_row(row, place, frame) for row in shown),
         found=words,
         next_href=next_href,
-        next_label="Look further" if page.stopped_early else "Next 100",
+        next_label="Look further" if page.stopped_early else "Next keys",
         first_href=f"{frame.base}?{place.query(cursor='', before=0, found=0)}" if place.cursor else "",
         stop_href=f"{frame.base}?{place.query(stops=True)}"
         if next_href and not shown and not place.stops

@@ -16,6 +16,7 @@ from dashboard.keys.screen import (
     key_name,
     size_estimate,
 )
+from dashboard.keyspace.service import FOLDED
 from dashboard.keyspace.types import (
     TTL_BOUNDS_S,
     Conformance,
@@ -111,6 +112,7 @@ def prefix_view(
         line_label=f"{'Memory' if has_size else 'Keys'} of {'all keys' if is_all else node.name}, last 7 days",
         line_words=_line_words(line, values, frame, has_size=has_size) if drawn else "",
         purge_href=_purge_href(node, frame),
+        purge_note=_purge_note(node),
         is_all=is_all,
         **_drift(snapshot, node, frame),
     )
@@ -221,6 +223,16 @@ def _purge_href(node: TreeNode, frame: Frame) -> str:
         else {"by": "pattern", "pattern": node.pattern}
     )
     return f"/caches/{frame.cache_id}/invalidate?{urlencode(chosen)}"
+
+
+def _purge_note(node: TreeNode) -> str:
+    """What a purge of a prefix takes beside its keys; empty: nothing."""
+    if node.pattern is None or not any(FOLDED in part for part in node.path):
+        return ""
+    return (
+        f"It is chosen by the pattern {node.pattern}, and * stands for any text, delimiters too: all keys that fit are "
+        "taken, also those of other prefixes. The preview counts them."
+    )
 
 
 def _drift(snapshot: Snapshot, node: TreeNode, frame: Frame) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def test_a_list_says_how_far_it_looked_and_where_it_goes_on() -> None:
     shown = screen.list_view(
         page(row(b"a"), row(b"\xff", None), cursor="c2", before=100, found_before=20), place, FRAME
     )
-    assert shown.found == "22 found in 110 of about 1,000 keys" and shown.next_label == "Next 100"
+    assert shown.found == "22 found in 110 of about 1,000 keys" and shown.next_label == "Next keys"
     following = place_of(shown.next_href)
     assert (following.cursor, following.before, following.found) == ("c2", 110, 22)
     assert [each.is_open for each in shown.rows] == [True, False]
@@ -251,6 +251,17 @@ def test_without_a_published_policy_none_is_broken() -> None:
     whole = snapshot(chosen, policies=(Conformance("", Estimate(100), None, Estimate(90), Estimate(5)),))
     shown = tree.prefix_view(whole, chosen, Place(), FRAME, growth=None, line=())
     assert shown.drift == "" and dict(shown.facts)["Policy"] == "none was published"
+
+
+def test_what_the_purge_of_a_folded_prefix_takes_along_is_said_before() -> None:
+    folded = node("product:", "{id}", pattern="product:*", is_folded=True)
+    below = node("product:", "{id}:", "reviews", pattern="product:*:reviews")
+    literal = node("product:", children=(folded, below))
+    whole = snapshot(node(children=(literal,)))
+    for chosen, words in ((folded, "product:*,"), (below, "product:*:reviews,"), (literal, "")):
+        shown = tree.prefix_view(whole, chosen, Place(), FRAME, growth=None, line=())
+        assert shown.purge_href and words in shown.purge_note and bool(words) == bool(shown.purge_note)
+        assert not words or "also those of other prefixes" in shown.purge_note
 
 
 def test_the_purge_of_a_folded_prefix_is_by_pattern_and_of_the_rest_none() -> None:
