@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _NOTHING = object()
+_SHORT = frozenset({"url", "ttl"})
+"""Words that are no words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +82,15 @@ def _names(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
 
 def _label(name: str) -> str:
     words = name.removeprefix("is_").removesuffix("_s").replace("_", " ")
-    return "URL" if words == "url" else words
+    return words.upper() if words in _SHORT else words
 
 
 def _side(values: Mapping[str, object], name: str) -> str:
     value = values.get(name, _NOTHING)
     if value is _NOTHING:
         return "nothing"
+    if name.endswith("_s") and isinstance(value, float):
+        value = round(value)  # nobody reads the thousandths of a row; the open one has them
     unit = " s" if name.endswith("_s") and value is not None else ""
     return _written(value, bare=True) + unit
 

@@ -118,11 +118,19 @@ def hint(data: bytes, length: int) -> str:
         return (
             f"HyperLogLog, about {int.from_bytes(data[8:15], 'little'):,} different members when last counted"
         )
-    if length >= 8 and _CONTROL.search(data) and data.count(0) * 4 > len(data):
+    if length < 8 or (_CONTROL.search(data) is None and _is_mostly_text(data)):
+        return ""
+    if decode(data, is_all=len(data) == length).layers == ("bytes",):
+        is_likely = data.count(0) * 4 > len(data)
         bits = sum(byte.bit_count() for byte in data)
         of = "its bits" if len(data) == length else f"the first {len(data) * 8:,} bits"
-        return f"May be a bitmap: {bits:,} of {of} are set"
+        return f"{'May' if is_likely else 'Could'} be a bitmap: {bits:,} of {of} are set (BITCOUNT)"
     return ""
+
+
+def _is_mostly_text(data: bytes) -> bool:
+    """Whether most of it is letters, digits and signs, in whatever encoding."""
+    return sum(0x20 <= byte < 0x7F or byte in b"\t\n\r" for byte in data) * 2 > len(data)
 
 
 def _plain(data: bytes, layers: tuple[str, ...], view: View, *, is_all: bool) -> Decoded:

@@ -41,7 +41,7 @@ class Place:
         stops: it does not go on by itself while nothing is found.
         key: the one that is open; None: none is.
         view, start, part: how its value is shown, and from where on.
-        touches: read it even where that counts as a use.
+        touches: read values even where that counts as a use.
         item: of the key's members the one that is open.
         edit: the form that is open: "", "value" or "new" (a member).
         pane: what a narrow screen shows: "" the list, "tree" or "about" (the prefix).
@@ -87,21 +87,23 @@ class Place:
                 parts.append(("start", str(place.start)))
             if place.part:
                 parts.append(("part", place.part))
-            if place.touches:
-                parts.append(("touch", "1"))
+
             if place.item is not None:
                 parts.append(("item", key_to_text(place.item)))
             if place.edit:
                 parts.append(("edit", place.edit))
+        if place.touches:
+            parts.append(("touch", "1"))
         if place.pane:
             parts.append(("pane", place.pane))
         return urlencode(parts)
 
     def key_query(self, key: bytes | None) -> str:
-        """The same with another key open, at its beginning; None: with none."""
-        return self.query(
-            key=key, view=View.AUTO, start=0, part="", touches=False, item=None, edit="", pane=""
-        )
+        """The same with another key open, at its beginning; None: with none.
+
+        Who read one value where that counts as a use need not be asked for the next.
+        """
+        return self.query(key=key, view=View.AUTO, start=0, part="", item=None, edit="", pane="")
 
     def list_query(self, **changes: Any) -> str:
         """Another list from its beginning, with no key open."""

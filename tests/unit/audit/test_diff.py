@@ -35,8 +35,9 @@ def test_the_summary_says_what_changed_and_why() -> None:
     assert summary(None, {"url": "redis://h", "name": "shop"}, "") == "Name shop, URL redis://h"
     assert summary({"poll_interval_s": 10}, {"poll_interval_s": 30}, "") == "Poll interval 10 s to 30 s"
     assert summary({"is_read_only": False, "ttl_s": 1}, {"is_read_only": True}, "") == (
-        "Read only no to yes, ttl 1 s to nothing"
+        "Read only no to yes, TTL 1 s to nothing"
     )
+    assert summary({"ttl_s": 8509.396}, {"ttl_s": None}, "") == "TTL 8,509 s to none"
     assert summary({"role": "viewer"}, None, "Moved") == "“Moved”"
     assert summary(None, None, "") == ""
 

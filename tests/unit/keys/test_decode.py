@@ -185,5 +185,12 @@ def test_hints() -> None:
     assert hint(hll, len(hll)) == "HyperLogLog, about 1,234 different members when last counted"
     stale = hll[:15] + b"\x80" + hll[16:]
     assert hint(stale, len(stale)) == "HyperLogLog" and decode(hll).layers == ("HyperLogLog",)
-    assert hint(b"\x00\x00\x00\x01\x00\x00\x00\x80\x00", 9) == "May be a bitmap: 2 of its bits are set"
-    assert hint(b"text", 4) == "" and hint(b"", 0) == ""
+    assert (
+        hint(b"\x00\x00\x00\x01\x00\x00\x00\x80\x00", 9)
+        == "May be a bitmap: 2 of its bits are set (BITCOUNT)"
+    )
+    dense = bytes([0xFF, 0x93, 0xC0, 0x1F] * 100)
+    assert hint(dense, 400) == "Could be a bitmap: 1,900 of its bits are set (BITCOUNT)"
+    assert hint(dense[:80], 400).startswith("Could be a bitmap: 380 of the first 640 bits")
+    for known in (b"text", b"", JSON, gzip.compress(JSON), pickle.dumps({"a": 1}), "käse ключ".encode() * 9):
+        assert hint(known, len(known)) == "", known

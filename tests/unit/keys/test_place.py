@@ -61,6 +61,8 @@ def test_another_key_opens_at_its_beginning() -> None:
     )
     assert read(place.key_query(b"")) == Place(q="a", cursor="c", before=1, found=1, key=b"")
     assert read(place.key_query(None)).key is None
+    asked = Place(key=b"x", touches=True)
+    assert read(asked.key_query(b"y")).touches and read(asked.list_query(under=("a:",))).touches
 
 
 @pytest.mark.parametrize(
