@@ -16,6 +16,7 @@ from dashboard.embedded import valkey
 from dashboard.fleet import commands, policies
 from dashboard.fleet.check import check_connection
 from dashboard.fleet.commands import Missing
+from dashboard.fleet.editing import digest
 from dashboard.fleet.errors import FleetDenied
 from dashboard.fleet.permissions import (
     BROWSING,
@@ -349,19 +350,19 @@ def test_the_lines_for_editing_are_enough(runtime: Runtime, browser: tuple[redis
         admin.execute_command(*documented(EDITS_NEWER_LINE))
     admin.config_resetstat()
     edits = {
-        "string": [Edit(Verb.SET_VALUE, value=b"x", replaces=True)],
+        "string": [Edit(Verb.SET_VALUE, value=b"x", version=digest(b"value"))],
         "hash": [
-            Edit(Verb.SET_FIELD, b"a", b"x", replaces=True),
-            Edit(Verb.REMOVE_FIELD, b"b", replaces=True),
+            Edit(Verb.SET_FIELD, b"a", b"x", version=digest(b"1")),
+            Edit(Verb.REMOVE_FIELD, b"b", version=digest(b"2")),
         ],
         "list": [
-            Edit(Verb.SET_ELEMENT, b"0", b"x", replaces=True),
-            Edit(Verb.REMOVE_ELEMENT, b"0", replaces=True),
+            Edit(Verb.SET_ELEMENT, b"0", b"x", version=digest(b"a")),
+            Edit(Verb.REMOVE_ELEMENT, b"0", version=digest(b"x")),
             Edit(Verb.PUSH_FIRST, value=b"x"),
             Edit(Verb.PUSH_LAST, value=b"x"),
         ],
         "set": [Edit(Verb.ADD_MEMBER, b"x"), Edit(Verb.REMOVE_MEMBER, b"x")],
-        "zset": [Edit(Verb.SET_SCORE, b"x", score="1"), Edit(Verb.REMOVE_SCORED, b"a", replaces=True)],
+        "zset": [Edit(Verb.SET_SCORE, b"x", score="1"), Edit(Verb.REMOVE_SCORED, b"a", version=digest(b"1"))],
         "stream": [Edit(Verb.ADD_ENTRY, fields=((b"a", b"b"),)), Edit(Verb.REMOVE_ENTRY, b"1-1")],
     }
     if "valkey_version" in admin.info("server"):
