@@ -41,7 +41,7 @@ _IDENTIFIERS: Final = re.compile(
         | 0+(?:[.,xT]0+)*Z?                                     # number, address, size, time of day
       )
       (?![A-Za-z0-9])
-    | (?<=[A-Za-z])0{3,}(?![A-Za-z0-9])                         # item1234, but not utf8 or v12
+    | (?<=[A-Za-z])(?:0+[A-Za-z]{1,3})*0{3,}(?![A-Za-z0-9])     # item1234, img12x3456, but not utf8 or v12
     """,
     re.VERBOSE,
 )

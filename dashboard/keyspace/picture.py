@@ -31,6 +31,8 @@ MOST_SHOWN: Final = 3_000
 MOST_CHILDREN: Final = 200
 MOST_KEYS_SHOWN: Final = 64
 """Whole keys below one prefix that are shown by name; of more, none is."""
+MOST_BYTES_SHOWN: Final = 8
+"""The same for names that are no text, and for shapes of names that hardly a key has: they say nothing to anybody."""
 MOST_STEMS: Final = 256
 FEWEST_KEYS_OF_A_NAME: Final = 8
 """On average: names with fewer keys are identifiers (user:alice:cart), with more they are kinds of data."""
@@ -272,23 +274,38 @@ class _Painter:
 
     def _paint_leaves(self, place: Place, made: _View) -> None:
         leaves = dict(place.by_leaf())
-        if len(leaves) > min(MOST_KEYS_SHOWN, self._children):
+        are_bytes = sum(not part_text(leaf).isprintable() or "\\x" in part_text(leaf) for leaf in leaves)
+        if len(leaves) > min(MOST_KEYS_SHOWN, self._children) or are_bytes > MOST_BYTES_SHOWN:
             total = _Sum.of(chain.from_iterable(leaves.values()), self._scale)
             made.put(_View(FOLDED, total, is_leaf=True, is_folded=True))
         else:
             for leaf, tallies in leaves.items():
                 made.put(_View(part_text(leaf), _Sum.of(tallies, self._scale), is_leaf=True))
-        sums = {name: _Sum.of(by_policy.values(), self._scale) for name, by_policy in place.folds.items()}
-        shown = sorted(sums, key=lambda name: sums[name].keys, reverse=True)[: self._children]
-        for name in sums:
+        shown = shown_folds(place, self._children)
+        for name, by_policy in place.folds.items():
             text = part_text(name) if name in shown else FOLDED
-            made.put(_View(text, sums[name], is_leaf=True, is_folded=True))
+            total = _Sum.of(by_policy.values(), self._scale)
+            made.put(_View(text, total, is_leaf=True, is_folded=True))
 
     def _total(self, place: Place) -> _Sum:
         total = _Sum.of(place.tallies(), self._scale)
         for below in place.below():
             total.add(self._total(below))
         return total
+
+
+def shown_folds(place: Place, most: int) -> frozenset[Name]:
+    """Which folded names of keys right below a place are shown by themselves; the others are one ``{id}``.
+
+    Of many, those with hardly a key each are identifiers of a shape that is not known as one.
+    """
+    counts = {
+        name: sum(tally.keys for tally in by_policy.values()) for name, by_policy in place.folds.items()
+    }
+    ordered = sorted(counts, key=lambda name: counts[name], reverse=True)[:most]
+    if len(counts) > MOST_BYTES_SHOWN:
+        ordered = [name for name in ordered if counts[name] >= FEWEST_KEYS_OF_A_NAME or name == WHOLE]
+    return frozenset(ordered)
 
 
 def find_light(place: Place, most: int) -> _Light:
@@ -427,10 +444,11 @@ def _stems(
     if place.owns:
         yield name_of(path), place.expiry
     if not path:
+        shown = shown_folds(place, children)
         for name, by_policy in place.folds.items():
             expiry = next(iter(by_policy.values())).expiry
             if expiry is not place.expiry:
-                yield part_text(name), expiry
+                yield part_text(name) if name in shown else FOLDED, expiry
     for _, below, ends in named(place, find_light(place, children), delimiter):
         yield from _stems(below, (*path, ends), delimiter, children)
 

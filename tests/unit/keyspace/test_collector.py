@@ -305,6 +305,25 @@ def test_names_that_no_rule_knows_fold_because_they_are_many() -> None:
     assert stems["user:{id}:"] > 4_000
 
 
+def test_shapes_of_names_with_hardly_a_key_each_are_one() -> None:
+    rng = random.Random(11)
+    odd = [b"odd%dx%d" % (rng.randrange(10**5), rng.randrange(100)) for _ in range(2_000)]
+    mixed = [b"img%dx%d" % (rng.randrange(10, 10**5), rng.randrange(100, 10**4)) for _ in range(500)]
+    found = shot(collected(plain([*{*odd, *mixed}, *(b"id%d" % number for number in range(1000, 3000))])))
+    names = {node.name: node.keys.value for node in found.root.children}
+    assert sum(names.values()) == len({*odd, *mixed}) + 2_000
+    assert names["img{id}"] == len(set(mixed)) and names["id{id}"] == 2_000 and len(names) < 12
+
+
+def test_keys_that_are_no_text_are_one_when_they_are_some() -> None:
+    binary = [b"bin:\x00\xff" + bytes([number]) for number in range(128, 158)]
+    few = [b"flag:\xff%c" % number for number in range(3)]
+    found = shot(collected(plain([*binary, *few])))
+    (below,) = find(found, "bin:").children
+    assert below.name.endswith("{id}") and below.keys.value == 30
+    assert len(find(found, "flag:").children) == 3
+
+
 def test_a_few_names_are_kept_as_they_are() -> None:
     keys = [b"user:%s" % name for name in (b"jane", b"joe", b"jim")]
     assert set(counts(shot(collected(plain(keys))))) == {"", "user:", "user:jane", "user:joe", "user:jim"}
