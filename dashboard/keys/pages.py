@@ -212,7 +212,8 @@ def _prefix(
         )
         return PrefixView(title, "", problem=problem)
     growth = keyspace.growth(work, frame.cache_id, [node.path]).get(node.path)
-    line = keyspace.growth_line(work, frame.cache_id, node.path)
+    kind = keyspace.usual_kind(work, frame.cache_id)
+    line = keyspace.growth_line(work, frame.cache_id, node.path, kind=kind)
     is_sample = snapshot.kind is Kind.SAMPLE and snapshot.factor > 1
     return tree.prefix_view(
         snapshot,
@@ -221,6 +222,7 @@ def _prefix(
         frame,
         growth=growth,
         line=line,
+        line_kind=kind,
         whole=keyspace.latest(work, frame.cache_id, Kind.FULL) if is_sample else None,
         is_uneven=is_sample and bool(keyspace.panel(work, frame.cache_id, "keys").uneven),
     )

@@ -81,6 +81,7 @@ def prefix_view(
     *,
     growth: Growth | None,
     line: Sequence[GrowthPoint],
+    line_kind: Kind = Kind.FULL,
     whole: Snapshot | None = None,
     is_uneven: bool = False,
 ) -> PrefixView:
@@ -88,7 +89,7 @@ def prefix_view(
 
     Args:
         growth: since the oldest scan of the last days; None: not known.
-        line: its size at each scan, oldest first.
+        line: its size at each scan of line_kind, oldest first.
         whole: the last full scan, where this is a sample: large keys that it knew and the sample did not meet.
         is_uneven: the sample missed large keys: its intervals are too narrow.
     """
@@ -110,7 +111,7 @@ def prefix_view(
         growth="" if growth is None else _growth(growth, node, frame),
         line=drawn,
         line_label=f"{'Memory' if has_size else 'Keys'} of {'all keys' if is_all else node.name}, last 7 days",
-        line_words=_line_words(line, values, frame, has_size=has_size) if drawn else "",
+        line_words=_line_words(line, values, frame, has_size=has_size, kind=line_kind) if drawn else "",
         purge_href=_purge_href(node, frame),
         purge_note=_purge_note(node),
         is_all=is_all,
@@ -145,13 +146,15 @@ def _line_words(
     frame: Frame,
     *,
     has_size: bool,
+    kind: Kind,
 ) -> str:
-    """What a line begins and ends with: ``Nov 20, 14:00: 12 MB, 14:05: 14 MB``."""
+    """What a line begins and ends with: ``Nov 20, 14:00: 12 MB, 14:05: 14 MB (samples)``."""
     known = [(point.at, value) for point, value in zip(line, values, strict=True) if value is not None]
-    return ", ".join(
+    words = ", ".join(
         f"{since(at, frame.now)}: {byte_size(value) if has_size else f'{compact(value)} keys'}"
         for at, value in (known[0], known[-1])
     )
+    return f"{words} ({'samples' if kind is Kind.SAMPLE else 'full scans'})"
 
 
 def _facts(node: TreeNode, snapshot: Snapshot, *, is_uneven: bool) -> tuple[tuple[str, str], ...]:

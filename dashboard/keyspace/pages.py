@@ -110,9 +110,11 @@ def keyspace_page(
     latest = snapshots.latest(work, cache_id)
     nodes = () if latest is None else latest.root.children
     grown = snapshots.growth(work, cache_id, [(), *(node.path for node in nodes[:MOST_PREFIXES])])
-    line = snapshots.growth_line(work, cache_id)
+    kind = snapshots.usual_kind(work, cache_id)
+    line = snapshots.growth_line(work, cache_id, kind=kind)
     has_sizes = latest is not None and latest.root.size is not None
     values = [point.size_bytes if has_sizes else point.keys for point in line]
+    shown_panel = panel.panel(work, cache_id)
     unit, unit_name = (
         byte_unit(max((value or 0.0 for value in values), default=0.0)) if has_sizes else (1, "")
     )
@@ -120,15 +122,18 @@ def keyspace_page(
         cache_id=cache.id,
         cache_name=cache.name,
         now=work.now,
-        scan=panel.panel(work, cache_id),
+        scan=shown_panel,
         prefixes=()
         if latest is None
-        else tuple(_line(node, latest.root, grown.get(node.path)) for node in nodes[:MOST_PREFIXES]),
+        else tuple(
+            _line(node, latest.root, grown.get(node.path), is_uneven=bool(shown_panel.uneven))
+            for node in nodes[:MOST_PREFIXES]
+        ),
         more=max(0, len(nodes) - MOST_PREFIXES),
         growth=grown.get(()),
         line_times=tuple((point.at - line[0].at).total_seconds() for point in line),
         line_values=tuple(None if value is None else value / unit for value in values),
-        line_text=f"Memory, {unit_name}" if has_sizes else "Keys",
+        line_text=f"{f'Memory, {unit_name}' if has_sizes else 'Keys'}, by {screen.KINDS[kind]}",
         line_ends=tuple(
             (point.at, byte_size(value) if has_sizes else number(value))
             for point, value in zip(line, values, strict=True)
@@ -172,14 +177,14 @@ def limits_page(
     )
 
 
-def _line(node: TreeNode, root: TreeNode, growth: Growth | None) -> PrefixLine:
+def _line(node: TreeNode, root: TreeNode, growth: Growth | None, *, is_uneven: bool) -> PrefixLine:
     part, whole = node.keys.value, root.keys.value
     if node.size is not None and root.size is not None and root.size.value:
         part, whole = node.size.value, root.size.value
     return PrefixLine(
         node=node,
         share=min(1.0, part / whole) if whole else 0.0,
-        error_text=screen.relative(node.size),
+        error_text="" if is_uneven else screen.relative(node.size),
         without_ttl=min(1.0, node.without_ttl.value / node.keys.value) if node.keys.value else 0.0,
         growth=growth,
         biggest_text=prefix_to_text(node.biggest[0].key[:LONGEST_KEY]) if node.biggest else "",

@@ -19,6 +19,7 @@ BADGES: Final = {
     State.CANCELLED: "",
     State.FAILED: "crit",
 }
+KINDS: Final = {Kind.FULL: "full scans", Kind.SAMPLE: "samples"}
 _SLOWED: Final = {
     "probe": "Slowed down: other clients would wait too long.",
     "memory": "Slowed down: the server is short of memory.",

@@ -12,6 +12,7 @@ from dashboard.keyspace.snapshots import (
     known_prefix,
     latest,
     list_snapshots,
+    usual_kind,
 )
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "set_limits",
     "start_scan",
     "take_sample",
+    "usual_kind",
 ]

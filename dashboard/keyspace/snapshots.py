@@ -121,20 +121,32 @@ def growth_line(
     over: timedelta = WEEK,
     *,
     points: int = _POINTS,
+    kind: Kind | None = None,
 ) -> tuple[GrowthPoint, ...]:
     """A prefix over time, oldest first.
 
     Args:
         path: of the tree; () is the whole cache.
         points: at most so many, evenly over the time; the first and the last snapshot are among them.
+        kind: of these snapshots only; None: of both.
     """
     require(work.actor, Role.VIEWER)
-    ids = _evenly(store.list_times(work.session, cache_id, work.now - over), max(2, points))
+    ids = _evenly(store.list_times(work.session, cache_id, work.now - over, kind), max(2, points))
     line = []
     for at, packed in store.list_prefixes(work.session, ids):
         found = summary.unpack(packed).look(path)
         line.append(GrowthPoint(at, *(found or (None, None))))
     return tuple(line)
+
+
+def usual_kind(work: UnitOfWork, cache_id: int, over: timedelta = WEEK) -> Kind:
+    """The kind that most of a cache's snapshots are of.
+
+    A line is drawn through one kind: from an estimate to an exact number it would show steps that are no growth.
+    """
+    require(work.actor, Role.VIEWER)
+    counts = {kind: len(store.list_times(work.session, cache_id, work.now - over, kind)) for kind in Kind}
+    return Kind.SAMPLE if counts[Kind.SAMPLE] > counts[Kind.FULL] else Kind.FULL
 
 
 def known_prefix(

@@ -118,10 +118,14 @@ def find_newest(session: Session, cache_id: int, first: datetime, last: datetime
     return session.scalar(query.order_by(row.ended_at.desc(), row.id.desc()).limit(1))
 
 
-def list_times(session: Session, cache_id: int, since: datetime) -> list[tuple[int, datetime]]:
-    """Ids of all snapshots of a cache since then, and when they were taken; newest first."""
+def list_times(
+    session: Session, cache_id: int, since: datetime, kind: Kind | None = None
+) -> list[tuple[int, datetime]]:
+    """Ids of all snapshots of a cache since then (of one kind, or of both), and when they were taken; newest first."""
     row = KeyspaceSnapshotRow
     query = select(row.id, row.ended_at).where(row.cache_id == cache_id, row.ended_at >= since)
+    if kind is not None:
+        query = query.where(row.kind == kind.value)
     query = query.order_by(row.ended_at.desc(), row.id.desc())
     return [(each.id, each.ended_at) for each in session.execute(query)]
 

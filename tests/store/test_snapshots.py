@@ -100,6 +100,18 @@ def test_any_number_of_samples_hides_no_week(runtime: Runtime, clock: FixedClock
     assert (line[0].at, line[0].keys) == (first, 1_000) and 2 < len(line) <= 60
 
 
+def test_a_line_is_of_one_kind_of_snapshot(runtime: Runtime, clock: FixedClock, cache: Cache) -> None:
+    now = clock.now()
+    for hours, kind, keys in ((3, Kind.SAMPLE, 90), (2, Kind.FULL, 100), (1, Kind.SAMPLE, 95)):
+        stored(runtime, cache, now - hours * HOUR, kind, a=keys)
+    with as_cli(runtime) as work:
+        kind = service.usual_kind(work, cache.id)
+        line = service.growth_line(work, cache.id, kind=kind)
+        exact = service.growth_line(work, cache.id, kind=Kind.FULL)
+    assert kind is Kind.SAMPLE and [point.keys for point in line] == [90, 95]
+    assert [point.keys for point in exact] == [100]
+
+
 def test_growth_between_samples_has_the_error_of_both(
     runtime: Runtime, clock: FixedClock, cache: Cache
 ) -> None:

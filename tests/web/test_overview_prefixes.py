@@ -92,6 +92,7 @@ def test_says_how_applications_get_counted(viewer: FlaskClient, runtime: Runtime
     path = f"/caches/{cache_id}/overview?range=15m"
     page = viewer.get(path).get_data(as_text=True)
     assert "No application counts its reads yet" in page and "docs/library.md" in page
+    assert re.search(r'<a href="/caches/\d+/keyspace">the largest prefixes', page)
     assert "by INFO" in page
     count(runtime, cache_id, news={"hits": 1})
     past = "?from=2026-03-04T09:00:00Z&to=2026-03-04T10:00:00Z"

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import redis
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from dashboard.keyspace.types import Estimate, Kind, Scan, ScanLimits, ScanProgr
 from dashboard.work import Runtime
 from tests.conftest import FixedClock
 from tests.support.people import as_cli
+from tests.support.polled import polled_cache
 from tests.support.snapshots import keep, node, snapshot
 from tests.support.some_caches import add_cache
 
@@ -101,13 +103,29 @@ def test_a_sample_shows_its_error(
     assert "95.4 MB ±0.7%" in page
 
 
+def test_a_sample_that_missed_large_keys_claims_no_precision(
+    viewer: FlaskClient, runtime: Runtime, clock: FixedClock, valkey_url: str
+) -> None:
+    redis.Redis.from_url(valkey_url).setrange("large", 24 * 1024**2, "x")
+    cache = polled_cache(runtime, valkey_url)
+    found = snapshot(cache.id, clock.now(), replace(node("a:", 5e3, 1e6), size=Estimate(1e6, 7e3)))
+    root = replace(found.root, size=Estimate(1e6, 7e3))
+    keep(runtime, replace(found, root=root, kind=Kind.SAMPLE, looked_at=2_000, factor=2.5))
+    for path in (base(cache), f"/caches/{cache.id}/keys"):
+        page = words(shown(viewer, path))
+        assert "a few large keys may not be in it" in page and "±0.7%" not in page
+    assert "976.6 KB or more" in page
+    keep(runtime, replace(found, root=root, kind=Kind.FULL, ended_at=clock.now() + timedelta(seconds=1)))
+    assert "large keys may" not in words(shown(viewer, base(cache)))
+
+
 def test_growth_over_a_week(viewer: FlaskClient, runtime: Runtime, clock: FixedClock, cache: Cache) -> None:
     for days, size in ((6, 1_048_576), (3, 3 * 1_048_576), (0, 5 * 1_048_576)):
         at = clock.now() - timedelta(days=days)
         keep(runtime, snapshot(cache.id, at, node("a:", size // 1_024, size), node("b:", 10, 10)))
     page = words(shown(viewer, base(cache)))
     assert "Growth, 6 d" in page and "a: 5 MB 5,120 0 +4 MB +4,096" in page
-    assert "Memory, MB, the last 6 d" in page
+    assert re.search(r"Memory, MB, by full scans \S+ \d+ 1 MB, \S+ 5 MB", page), page
 
 
 def test_growth_between_samples_has_an_error(

@@ -214,7 +214,7 @@ def test_what_a_scan_knows_of_a_prefix() -> None:
     assert dict(shown.facts)["Oldest idle"] == "1 m 30 s" and "±" in dict(shown.facts)["Memory"]
     assert [share.label for share in shown.ttls] == ["Up to 15 m", "Up to 1 h", "Up to 4 h", "No TTL"]
     assert shown.growth.startswith("−30 keys, +1 KB since ") and len(shown.line) == 3
-    assert shown.line_words.endswith(": 100 B") and ": 0 B, " in shown.line_words
+    assert shown.line_words.endswith(": 100 B (full scans)") and ": 0 B, " in shown.line_words
     assert shown.biggest[0][0] == "a:\\xff" and place_of(shown.biggest[0][2]).key == b"a:\xff"
     assert shown.drift == "25 of 100 keys break their policy" and "action=policy" in shown.apply_href
     assert shown.purge_href == "/caches/1/invalidate?by=prefix&prefix=a%3A"
