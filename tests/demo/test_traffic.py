@@ -154,7 +154,9 @@ def test_regulars_buy_and_whoever_visits_the_demo_keeps_their_money(
 def test_no_wallet_in_the_cache_is_other_than_its_row(cache: redis.Redis, shop_url: str, day: Day) -> None:
     simulate(day, 0, 60)
     with psycopg.connect(shop_url) as database:
-        rows: dict[int, int] = dict(database.execute("SELECT customer_id, balance_cents FROM shop.wallet").fetchall())
+        rows: dict[int, int] = dict(
+            database.execute("SELECT customer_id, balance_cents FROM shop.wallet").fetchall()
+        )
     cached = {key: json.loads(cache.get(key) or b"null") for key in keys(cache, "wallet:*")}
     assert cached
     for key, value in cached.items():

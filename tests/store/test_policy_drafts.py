@@ -547,7 +547,9 @@ def test_a_jitter_is_staged_on_top_of_whatever_else_is(runtime: Runtime, cache: 
     stage(runtime, cache.id, jitter_s=0, note="from the newsroom")
     with acting(runtime) as work:
         staged = service.stage_jitter(work, cache.id, "news:", 600)
-    assert staged.change is not None and staged.change.summary == "added: Frequently updated, 1 h + up to 10 m"
+    assert (
+        staged.change is not None and staged.change.summary == "added: Frequently updated, 1 h + up to 10 m"
+    )
     with acting(runtime) as work:
         (row,) = service.policies_page(work, cache.id).rows
     assert (row.jitter_text, row.policy.note) == ("up to 10 m", "from the newsroom")
