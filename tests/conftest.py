@@ -33,6 +33,11 @@ SECRET_KEY = "a secret key that only the tests know, 32+"
 PASSWORD = "correct horse battery staple"
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Twice the processors: most tests wait for servers, for clocks or for a browser."""
+    return 2 * (os.cpu_count() or 1)
+
+
 class FixedClock(Clock):
     """A clock a test can move."""
 

@@ -111,7 +111,7 @@ def test_a_quick_look_takes_of_each_node_what_is_due(
     assert done.looked_at == seen.keys.total() and 3_000 <= done.looked_at < 4_000
     assert done.keyspace == NUMBER and done.factor == NUMBER / done.looked_at
     for each in seen.nodes.values():
-        assert 0.3 < each.total() / done.looked_at < 0.37
+        assert 0.27 < each.total() / done.looked_at < 0.4
     seen = Seen()
     done = look(cache, seen, keys=NUMBER, prefers_replica=prefers_replica)
     assert seen.keys == keys and done.factor == 1
