@@ -48,8 +48,8 @@ def test_needs_the_role(viewer: FlaskClient, runtime: Runtime) -> None:
 
 def test_unknown_cache_and_unknown_prefix(operator: FlaskClient, runtime: Runtime) -> None:
     cache = add_cache(runtime)
-    assert operator.get("/caches/1/policies/add").status_code == 404
-    assert operator.post("/caches/1/policies/add", data=fields()).status_code == 404
+    assert operator.get(f"/caches/{cache.id + 1}/policies/add").status_code == 404
+    assert operator.post(f"/caches/{cache.id + 1}/policies/add", data=fields()).status_code == 404
     assert operator.get(f"/caches/{cache.id}/policies/edit?prefix=gone:").status_code == 404
 
 
