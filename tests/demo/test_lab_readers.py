@@ -52,9 +52,11 @@ def test_keys_that_were_cached_together_expire_together_or_not(quick_bench: LabB
     for side in found.sides:
         assert total(side, avalanche.CHART) > 0 and (side.value(avalanche.EXPIRATIONS) or 0) > 0
         assert side.value(avalanche.QUERIES) == max(value for _, value in side.series[avalanche.CHART])
-    # Nothing expires in the first second but what was spread.
-    assert fixed.series[avalanche.CHART][0][1] == 0 < spread.series[avalanche.CHART][0][1]
-    assert jitter.series[avalanche.CHART][0][1] == 0
+    # What was spread begins to expire at once; the rest has its TTL before it, however busy the machine is.
+    assert spread.series[avalanche.CHART][0][1] > 0
+    for side in (fixed, jitter):
+        points = side.series[avalanche.CHART]
+        assert max(points, key=lambda point: point[1])[0] > points[0][0]
     assert {check.text.partition(":")[0] for check in found.checks} == {spread.name, jitter.name}
 
 
