@@ -139,6 +139,13 @@ class Policy:
         return self.base_ttl_s is not None
 
     @property
+    def longest_ttl_s(self) -> int | None:
+        """The longest TTL that a key of it gets: base, jitter and grace; None: not cached."""
+        if self.base_ttl_s is None:
+            return None
+        return self.base_ttl_s + self.jitter_s + (self.protection.grace_s or 0)
+
+    @property
     def prefix_text(self) -> str:
         """The prefix as people and documents write it."""
         return prefix_to_text(self.prefix)

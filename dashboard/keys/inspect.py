@@ -379,7 +379,7 @@ def _detail(work: UnitOfWork, opened: _Opened, document: PolicyDocument, reader:
         policy=prefix_to_text(policy.prefix) if policy else "",
         policy_words=policies.ttl_text(policy) if policy else "",
         conforms=_conforms(ttl_s, policy),
-        longest_s=longest_s(policy),
+        longest_s=policy.longest_ttl_s if policy else None,
         window=window,
         tags=role.tags,
         library=role.name,
@@ -393,19 +393,13 @@ def _detail(work: UnitOfWork, opened: _Opened, document: PolicyDocument, reader:
     )
 
 
-def longest_s(policy: Policy | None) -> float | None:
-    """The longest TTL a policy gives, seconds; None: it caches nothing, or there is none."""
-    if policy is None or policy.base_ttl_s is None:
-        return None
-    return policy.base_ttl_s + policy.jitter_s + (policy.protection.grace_s or 0)
-
-
 def _conforms(ttl_s: float | None, policy: Policy | None) -> bool | None:
-    longest = longest_s(policy)
-    if policy is None or longest is None:
+    if policy is None:
+        return None
+    if policy.longest_ttl_s is None:
         # Where nothing is cached any TTL is right; only none at all is not.
-        return False if policy is not None and ttl_s is None else None
-    return ttl_s is not None and ttl_s <= longest + SLACK_S
+        return False if ttl_s is None else None
+    return ttl_s is not None and ttl_s <= policy.longest_ttl_s + SLACK_S
 
 
 def _fixed(facts: Facts, window: Window) -> str:

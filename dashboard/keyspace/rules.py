@@ -67,10 +67,9 @@ class Rules:
 
 
 def longest_ms(policy: Policy) -> int | None:
-    """The longest TTL that keeps to a policy: base, jitter and grace; None where it caches nothing."""
-    if policy.base_ttl_s is None:
-        return None
-    return 1000 * (policy.base_ttl_s + policy.jitter_s + (policy.protection.grace_s or 0) + SLACK_S)
+    """The longest TTL that is taken to keep to a policy; None where it caches nothing."""
+    longest_s = policy.longest_ttl_s
+    return None if longest_s is None else 1000 * (longest_s + SLACK_S)
 
 
 def _after(head: bytes) -> bytes | None:
