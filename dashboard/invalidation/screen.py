@@ -223,7 +223,6 @@ class PreviewView:
     purge: Purge
     preview: Preview
     keys_text: str
-    keys_number: str
     facts: tuple[Fact, ...]
     cost: "CostView | None"
     cost_missing: str
@@ -671,7 +670,6 @@ def preview_view(
         purge=purge,
         preview=preview,
         keys_text=count_text(preview),
-        keys_number=f"{preview.keys:,}",
         facts=(
             Fact(f"Keys to {verb}", _most_text(purge.plan, preview), _missing(purge.plan, preview)),
             _memory(purge.plan, preview),

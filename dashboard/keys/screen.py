@@ -446,11 +446,6 @@ class KeysScreen:
     problem: str = ""
 
     @property
-    def has_key(self) -> bool:
-        """Whether a key is open, or should be."""
-        return self.detail is not None or self.gone is not None
-
-    @property
     def is_refused(self) -> bool:
         """Whether what was asked for can't be taken as it is."""
         panes = (self.list, self.gone)

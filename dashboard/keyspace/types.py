@@ -13,7 +13,6 @@ from typing import Final
 
 SAMPLE_KEYS: Final = 20_000
 """A quick look takes so many keys."""
-SIZE_BOUNDS: Final = (256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 16_777_216)
 TTL_BOUNDS_S: Final = (60, 300, 900, 3_600, 14_400, 43_200, 86_400, 172_800, 604_800, 2_592_000)
 """Upper ends of the TTL histogram's buckets; two more follow: longer, and none."""
 EXPIRY_STEP_S: Final = 10

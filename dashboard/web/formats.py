@@ -213,7 +213,6 @@ def utc(moment: datetime | None) -> str:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "age": age,
     "age_s": age_s,
     "ago": ago,
     "bytes": byte_size,

@@ -1,7 +1,6 @@
 """Query parameters, checked: a wrong one is a 422 that names it."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import request
@@ -62,17 +61,3 @@ def choice_arg(name: str, choices: Sequence[str], default: str) -> str:
     if value not in choices and value != default:
         raise InvalidInput(f"{name} is {value[:40]!r}; it takes {', '.join(choices)}.")
     return value
-
-
-def time_arg(name: str) -> datetime | None:
-    """The moment of ``?name=`` (ISO 8601 or epoch seconds, UTC unless it says otherwise), or None."""
-    value = request.args.get(name, "").strip()
-    if not value:
-        return None
-    try:
-        if value.replace(".", "", 1).isascii() and value.replace(".", "", 1).isdigit():
-            return datetime.fromtimestamp(float(value), UTC)
-        moment = datetime.fromisoformat(value)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError, OSError):
-        raise InvalidInput(f"{name} is {value[:40]!r}; it takes a time such as 2026-11-22 14:30.") from None

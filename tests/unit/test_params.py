@@ -1,7 +1,5 @@
 """Query parameters: right ones come through, wrong ones are a 422 that names them."""
 
-from datetime import UTC, datetime
-
 import pytest
 from flask import Flask
 
@@ -32,25 +30,6 @@ def test_wrong_whole_numbers(ask, value: str) -> None:  # type: ignore[no-untype
 def test_wrong_numbers(ask, value: str) -> None:  # type: ignore[no-untyped-def]
     with ask(f=value), pytest.raises(InvalidInput, match=r"^f is "):
         params.float_arg("f", low=0, high=10)
-
-
-@pytest.mark.parametrize(
-    ("value", "moment"),
-    [
-        ("2026-03-04 12:30", datetime(2026, 3, 4, 12, 30, tzinfo=UTC)),
-        ("2026-03-04T12:30+02:00", datetime(2026, 3, 4, 10, 30, tzinfo=UTC)),
-        ("1772627400", datetime(2026, 3, 4, 12, 30, tzinfo=UTC)),
-    ],
-)
-def test_times(ask, value: str, moment: datetime) -> None:  # type: ignore[no-untyped-def]
-    with ask(t=value):
-        assert params.time_arg("t") == moment
-
-
-@pytest.mark.parametrize("value", ["yesterday", "9" * 30, "2026-13-01", "²"])
-def test_wrong_times(ask, value: str) -> None:  # type: ignore[no-untyped-def]
-    with ask(t=value), pytest.raises(InvalidInput, match=r"^t is "):
-        params.time_arg("t")
 
 
 def test_choices_and_texts(ask) -> None:  # type: ignore[no-untyped-def]
