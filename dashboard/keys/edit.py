@@ -39,24 +39,6 @@ SLACK_S: Final = 5.0
 _LARGEST_MS: Final = 2**53
 GONE: Final = EditResult(False, "The key is not there any more.", is_gone=True)
 
-_TYPES: Final[Mapping[Verb, str]] = {
-    Verb.SET_VALUE: "string",
-    Verb.SET_FIELD: "hash",
-    Verb.REMOVE_FIELD: "hash",
-    Verb.SET_ELEMENT: "list",
-    Verb.PUSH_FIRST: "list",
-    Verb.PUSH_LAST: "list",
-    Verb.REMOVE_ELEMENT: "list",
-    Verb.ADD_MEMBER: "set",
-    Verb.REMOVE_MEMBER: "set",
-    Verb.SET_SCORE: "zset",
-    Verb.REMOVE_SCORED: "zset",
-    Verb.ADD_ENTRY: "stream",
-    Verb.REMOVE_ENTRY: "stream",
-}
-_REMOVALS: Final = frozenset(
-    {Verb.REMOVE_FIELD, Verb.REMOVE_ELEMENT, Verb.REMOVE_MEMBER, Verb.REMOVE_SCORED, Verb.REMOVE_ENTRY}
-)
 _ADDITIONS: Final = frozenset({Verb.PUSH_FIRST, Verb.PUSH_LAST, Verb.ADD_MEMBER, Verb.ADD_ENTRY})
 _COMPARED: Final = frozenset(
     {
@@ -124,7 +106,7 @@ def edit(work: UnitOfWork, cache_id: int, key: bytes, wanted: Edit) -> EditResul
         FleetError: the cache can't be reached or does not let us; nothing was changed.
     """
     wanted = _read_edit(wanted)
-    type = _TYPES[wanted.verb]
+    type = wanted.verb.key_type
     with _Session(work, cache_id, key) as session:
         held = None
         if wanted.verb not in _ADDITIONS:
@@ -136,7 +118,7 @@ def edit(work: UnitOfWork, cache_id: int, key: bytes, wanted: Edit) -> EditResul
                 return _other_type(type)
             except ValueError:
                 raise _invalid("address", f"A {type} has no such member.") from None
-            if held is not None and held.problem and not (held.is_removable and wanted.verb in _REMOVALS):
+            if held is not None and held.problem and not (held.is_removable and wanted.verb.is_removal):
                 raise Refused(held.problem)
             seen = held.version if held else ""
             if wanted.verb in _COMPARED and seen != wanted.version:
@@ -472,7 +454,7 @@ def _read_edit(wanted: Edit) -> Edit:
     """
     _checked(wanted.value)
     _checked(wanted.address, "address")
-    if _TYPES[wanted.verb] == "list" and wanted.verb not in _ADDITIONS and not wanted.address.isdigit():
+    if wanted.verb.key_type == "list" and wanted.verb not in _ADDITIONS and not wanted.address.isdigit():
         raise _invalid("address", "Elements of a list are named by their index, from 0 on.")
     if wanted.verb is Verb.SET_VALUE and wanted.value.startswith((MAGIC, tags.HEADER)):
         raise _invalid(
@@ -568,7 +550,7 @@ def _not_done(word: Word, type: str) -> EditResult:
 
 
 def _action(wanted: Edit, held: _Held | None) -> str:
-    if wanted.verb in _REMOVALS:
+    if wanted.verb.is_removal:
         return "keys:value:remove"
     if wanted.verb in _ADDITIONS or held is None:
         return "keys:value:add"
@@ -581,7 +563,7 @@ def _values(
     """What the audit log keeps as before and after: enough to know what it was, not a copy."""
     address = {"member": display(wanted.address, AUDITED_CHARS)} if wanted.address else {}
     before = None if held is None else {**address, **_kept(held.value[len(held.header) :], held.score)}
-    if wanted.verb in _REMOVALS:
+    if wanted.verb.is_removal:
         return before or address, None
     if wanted.verb is Verb.ADD_ENTRY:
         shown = {display(name, 80): _shown(value) for name, value in wanted.fields}

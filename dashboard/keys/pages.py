@@ -117,7 +117,7 @@ def refused_edit(
     frame = frame_of(work, cache_id)
     if there is not None:
         typed = replace(typed, version=there.version)
-    type = screen.type_of(typed.verb)
+    type = typed.verb.key_type
     view = screen.edit_view(type, typed, place, frame, errors=errors, problem=problem, there=there)
     return keys_page(work, cache_id, place, edit=replace(view, is_unsaved=bool(problem)))
 

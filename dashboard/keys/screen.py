@@ -76,21 +76,6 @@ REMOVALS: Final = {
     "zset": Verb.REMOVE_SCORED,
     "stream": Verb.REMOVE_ENTRY,
 }
-_TYPE_OF: Final = {
-    Verb.SET_VALUE: "string",
-    Verb.SET_FIELD: "hash",
-    Verb.REMOVE_FIELD: "hash",
-    Verb.SET_ELEMENT: "list",
-    Verb.PUSH_FIRST: "list",
-    Verb.PUSH_LAST: "list",
-    Verb.REMOVE_ELEMENT: "list",
-    Verb.ADD_MEMBER: "set",
-    Verb.REMOVE_MEMBER: "set",
-    Verb.SET_SCORE: "zset",
-    Verb.REMOVE_SCORED: "zset",
-    Verb.ADD_ENTRY: "stream",
-    Verb.REMOVE_ENTRY: "stream",
-}
 _ADDITIONS: Final = {
     "hash": Verb.SET_FIELD,
     "list": Verb.PUSH_LAST,
@@ -729,11 +714,6 @@ def _saves(type: str, one: str, is_new: bool) -> tuple[tuple[Verb, str], ...]:
 def new_verb(type: str) -> Verb | None:
     """What adds a member to a key of this type; None: nothing does."""
     return _ADDITIONS.get(type)
-
-
-def type_of(verb: Verb) -> str:
-    """The type of key that a change is for."""
-    return _TYPE_OF[verb]
 
 
 def change_verb(type: str) -> Verb | None:

@@ -265,6 +265,36 @@ class Verb(StrEnum):
     """At a stream's end."""
     REMOVE_ENTRY = "remove-entry"
 
+    @property
+    def key_type(self) -> str:
+        """The type of key that it is for."""
+        return _KEY_TYPES[self]
+
+    @property
+    def is_removal(self) -> bool:
+        """Whether it takes a member away."""
+        return self in _REMOVALS
+
+
+_KEY_TYPES: Final = {
+    Verb.SET_VALUE: "string",
+    Verb.SET_FIELD: "hash",
+    Verb.REMOVE_FIELD: "hash",
+    Verb.SET_ELEMENT: "list",
+    Verb.PUSH_FIRST: "list",
+    Verb.PUSH_LAST: "list",
+    Verb.REMOVE_ELEMENT: "list",
+    Verb.ADD_MEMBER: "set",
+    Verb.REMOVE_MEMBER: "set",
+    Verb.SET_SCORE: "zset",
+    Verb.REMOVE_SCORED: "zset",
+    Verb.ADD_ENTRY: "stream",
+    Verb.REMOVE_ENTRY: "stream",
+}
+_REMOVALS: Final = frozenset(
+    {Verb.REMOVE_FIELD, Verb.REMOVE_ELEMENT, Verb.REMOVE_MEMBER, Verb.REMOVE_SCORED, Verb.REMOVE_ENTRY}
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Edit:

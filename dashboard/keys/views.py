@@ -97,7 +97,7 @@ def edit(cache_id: int) -> Response:
             )
         return render(_PAGE, shown, status=409)
     notify("ok", result.note or f"{screen.key_name(key)} is changed. Its TTL is as it was.")
-    is_away = typed.verb in screen.REMOVALS.values()
+    is_away = typed.verb.is_removal
     return _back(cache_id, replace(place, edit="", item=None if is_away else place.item))
 
 
