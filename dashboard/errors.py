@@ -24,6 +24,11 @@ class DashboardError(Exception):
         self.message = message
         self.what_to_do = what_to_do
 
+    @property
+    def in_full(self) -> str:
+        """What is wrong, and the way out where it is said apart."""
+        return f"{self.message} {self.what_to_do}".strip()
+
 
 class InvalidInput(DashboardError):
     """The request can't be taken as it is.

@@ -225,7 +225,7 @@ def create() -> Response:
     except InvalidInput as error:
         return _refused_new(error, error.fields)
     except Conflict as error:
-        return _refused_new(error, {"name": f"{error.message} {error.what_to_do}"})
+        return _refused_new(error, {"name": error.in_full})
     notify("ok", f"{user.name} can sign in now.")
     return redirect_to("/users")
 
@@ -313,7 +313,7 @@ def _refused_edit(
     with open_work() as work:
         user = service.get_user(work, user_id)
     role = request.form.get("role", user.role)
-    problem = "" if errors or password_errors else f"{error.message} {error.what_to_do}"
+    problem = "" if errors or password_errors else error.in_full
     return _page_again(error, Drawer(user, user.name, role, problem, errors or {}, password_errors or {}))
 
 

@@ -50,7 +50,7 @@ def sample(cache_id: int) -> Response:
         taken = keyspace.take_sample(runtime(), current_actor(), cache_id)
         notify("ok", f"{taken.looked_at:,} keys were looked at.")
     except DashboardError as error:
-        notify("crit", f"{error} {error.what_to_do}".strip())
+        notify("crit", error.in_full)
     return redirect_to(f"/caches/{cache_id}/forecast?ahead={_ahead()}")
 
 

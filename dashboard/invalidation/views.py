@@ -1,17 +1,18 @@
 """The Invalidate page: choose, preview, confirm; what is under way; one purge; limits and schedules."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
 
 from flask import Blueprint, Response, request
 
 from dashboard.access import Role
-from dashboard.errors import Conflict, DashboardError, InvalidInput, NotFound, Refused
+from dashboard.errors import Conflict, InvalidInput, NotFound, Refused
 from dashboard.invalidation import forms, pages, screen, service
 from dashboard.invalidation.types import Plan, Purge, When
 from dashboard.web.addresses import key_from_text
 from dashboard.web.context import current_actor, open_work, runtime
+from dashboard.web.errors import of_form
 from dashboard.web.guard import requires
 from dashboard.web.htmx import is_partial, is_round, notify, redirect_to
 from dashboard.web.params import choice_arg, int_arg, text_arg
@@ -117,7 +118,7 @@ def preview(cache_id: int) -> Response:
     except (InvalidInput, Refused) as error:
         with open_work() as work:
             typed = _typed(work, cache_id)
-            errors, problem = _said(error)
+            errors, problem = of_form(error)
             file = request.files.get("file")
             shown = pages.refused_page(
                 _page(work, cache_id, None),
@@ -188,7 +189,7 @@ def approve(cache_id: int, number: int) -> Response:
                 plan=plan,
             )
     except (InvalidInput, Conflict, Refused) as error:
-        errors, problem = _said(error)
+        errors, problem = of_form(error)
         with open_work() as work:
             shown = pages.refused_approval(
                 work, _page(work, cache_id, number), typed, errors=errors, problem=problem
@@ -266,7 +267,7 @@ def _change(cache_id: int, number: int, change: _Change, *, to: str = "") -> Res
             change(work, number, revision=forms.revision(request.form))
     except (Conflict, Refused) as error:
         with open_work() as work:
-            _, problem = _said(error)
+            _, problem = of_form(error)
             if back:
                 return render(
                     _PURGE, pages.purge_page(work, cache_id, number, problem=problem), status=error.status
@@ -297,7 +298,7 @@ def set_limits(cache_id: int) -> Response:
         with open_work() as work:
             service.set_limits(work, cache_id, forms.parse_limits(typed, forms.revision(request.form)))
     except (InvalidInput, Conflict) as error:
-        errors, problem = _said(error)
+        errors, problem = of_form(error)
         with open_work() as work:
             shown = pages.limits_page(work, cache_id, typed=typed, errors=errors, problem=problem)
         return render(_LIMITS, shown, status=error.status)
@@ -344,7 +345,7 @@ def _change_schedule(cache_id: int, number: int, change: Callable[..., object], 
             change(work, number, revision=forms.revision(request.form))
     except (Conflict, Refused) as error:
         with open_work() as work:
-            _, problem = _said(error)
+            _, problem = of_form(error)
             shown = replace(_page(work, cache_id, None), problem=problem)
         return render(_PAGE, shown, status=error.status)
     notify("ok", f"Schedule {number} {word}.")
@@ -370,10 +371,3 @@ def _page(
 
 def _number() -> int | None:
     return int_arg("purge", low=1, high=_LARGEST)
-
-
-def _said(error: DashboardError) -> tuple[Mapping[str, str], str]:
-    """What was refused, by field, and in one sentence where there is no field for it."""
-    if isinstance(error, InvalidInput) and error.fields:
-        return error.fields, ""
-    return {}, f"{error.message} {error.what_to_do}".strip()

@@ -157,7 +157,7 @@ def open_item(
             except FleetError as error:
                 if error.problem.cause is not Cause.TOO_LARGE:
                     raise
-                return Window(0, notes=(f"{error.message} {error.what_to_do}".strip(),))
+                return Window(0, notes=(error.in_full,))
             return None if member is None else _item_window(facts.type, member, view)
         return None
     finally:

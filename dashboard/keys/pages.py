@@ -297,7 +297,7 @@ def _edit(work: UnitOfWork, detail: KeyDetail, place: Place, frame: Frame) -> Ed
     except DashboardError as error:
         if isinstance(error, NotFound):
             raise
-        problem = f"{error.message} {error.what_to_do}".strip()
+        problem = error.in_full
         return screen.edit_view(detail.type, TypedEdit(verb), place, frame, problem=problem, is_locked=True)
     if there is not None and there.problem and there.version and detail.type in screen.REMOVALS:
         typed = replace(shown_edit(verb, there), address=place.item or b"")

@@ -8,12 +8,13 @@ from urllib.parse import parse_qs, quote
 from flask import Blueprint, Response, request
 
 from dashboard.access import Role
-from dashboard.errors import CacheUnavailable, DashboardError, InvalidInput, NotFound, Refused
+from dashboard.errors import CacheUnavailable, InvalidInput, NotFound, Refused
 from dashboard.keys import forms, pages, screen, service
 from dashboard.keys.forms import Place
 from dashboard.keys.types import Edit, EditResult, Verb
 from dashboard.web.addresses import key_from_text
 from dashboard.web.context import open_work
+from dashboard.web.errors import of_form
 from dashboard.web.guard import requires
 from dashboard.web.htmx import is_partial, notify, redirect_to
 from dashboard.web.templating import render
@@ -86,7 +87,7 @@ def edit(cache_id: int) -> Response:
         with open_work() as work:
             result = service.edit(work, cache_id, key, _wanted(typed))
     except _KEPT_ERRORS as error:
-        errors, problem = _said(error)
+        errors, problem = of_form(error)
         with open_work() as work:
             shown = pages.refused_edit(work, cache_id, place, typed, errors=errors, problem=problem)
         return render(_PAGE, shown, status=error.status)
@@ -190,7 +191,7 @@ def _change(
         with open_work() as work:
             result = change(work, key)
     except _KEPT_ERRORS as error:
-        errors, problem = _said(error)
+        errors, problem = of_form(error)
         status, is_again = error.status, False
     else:
         if result.is_done:
@@ -244,10 +245,3 @@ def _back(cache_id: int, place: Place) -> Response:
 
 def _why(result: EditResult) -> str:
     return f"{result.problem} {result.advice}".strip()
-
-
-def _said(error: DashboardError) -> tuple[dict[str, str], str]:
-    """What was refused, by field, and in one sentence where there is no field for it."""
-    if isinstance(error, InvalidInput) and error.fields:
-        return dict(error.fields), ""
-    return {}, f"{error.message} {error.what_to_do}".strip()

@@ -88,7 +88,7 @@ class Automatic:
         except StoreUnavailable:
             raise
         except DashboardError as error:
-            problem = _words(error)
+            problem = error.in_full
         except Exception:
             log.exception("the sample of %s failed", cache.name)
             problem = "It failed in an unexpected way. The worker's log has the details."
@@ -157,7 +157,7 @@ def _scan(runtime: Runtime, control: Control) -> None:
     except Interrupted:
         raise
     except DashboardError as error:
-        problem = _words(error)
+        problem = error.in_full
     except Exception:
         log.exception("scan %d stopped", begun.scan.number)
         problem = "It stopped in an unexpected way. The worker's log has the details."
@@ -185,7 +185,7 @@ def _begin(work: UnitOfWork, control: Control) -> _Begun | None:
         connection = caches.connect(work, cache)
     except DashboardError as error:
         # The stored URL can't be decrypted, say.
-        scans.end(work, scan, State.FAILED, cache, problem=_words(error))
+        scans.end(work, scan, State.FAILED, cache, problem=error.in_full)
         jobs.finish(work, control.job)
         return None
     version = document.version
@@ -292,7 +292,3 @@ def _lock(work: UnitOfWork, control: Control) -> Scan:
     if scan is None:
         raise LeaseLost
     return scan
-
-
-def _words(error: DashboardError) -> str:
-    return f"{error} {error.what_to_do}".strip()

@@ -6,10 +6,11 @@ from dataclasses import replace
 from flask import Blueprint, Response, request
 
 from dashboard.access import Role
-from dashboard.errors import CacheUnavailable, ConfigError, Conflict, DashboardError, InvalidInput, Refused
+from dashboard.errors import CacheUnavailable, ConfigError, Conflict, InvalidInput, Refused
 from dashboard.keyspace import forms, pages, panel, service
 from dashboard.keyspace.scanning import Refused as CantScan
 from dashboard.web.context import current_actor, open_work, runtime
+from dashboard.web.errors import of_form
 from dashboard.web.guard import requires
 from dashboard.web.htmx import notify, redirect_to
 from dashboard.web.params import choice_arg, int_arg
@@ -85,7 +86,7 @@ def _do(cache_id: int, what: Callable[[], object], words: str) -> Response:
         what()
     except _SHOWN_AS_PROBLEM as error:
         with open_work() as work:
-            shown = pages.keyspace_page(work, cache_id, problem=_sentence(error))
+            shown = pages.keyspace_page(work, cache_id, problem=error.in_full)
         return render(_PAGE, shown, status=error.status)
     notify("ok", words)
     return redirect_to(f"/caches/{cache_id}/{panel.BACK.get(back, 'keyspace')}")
@@ -109,8 +110,7 @@ def set_limits(cache_id: int) -> Response:
         with open_work() as work:
             service.set_limits(work, cache_id, forms.parse_limits(typed, forms.revision(request.form)))
     except (InvalidInput, Conflict) as error:
-        errors = error.fields if isinstance(error, InvalidInput) else {}
-        problem = "" if errors else _sentence(error)
+        errors, problem = of_form(error)
         with open_work() as work:
             shown = pages.limits_page(work, cache_id, typed=typed, errors=errors, problem=problem)
         return render(_LIMITS, shown, status=error.status)
@@ -126,7 +126,3 @@ def set_limits_again(cache_id: int) -> Response:
         shown = pages.limits_page(work, cache_id, typed=forms.typed_limits(request.form))
     # Typed on top of what stood there then: a change since is still noticed.
     return render(_LIMITS, replace(shown, revision=forms.revision(request.form)))
-
-
-def _sentence(error: DashboardError) -> str:
-    return f"{error.message} {error.what_to_do}".strip()

@@ -142,7 +142,7 @@ def update(cache_id: int) -> Response:
     except InvalidInput as error:
         return _again(cache_id, error.fields, error.status)
     except Conflict as error:
-        return _again(cache_id, {"": f"{error.message} {error.what_to_do}"}, error.status)
+        return _again(cache_id, {"": error.in_full}, error.status)
     notify("ok", f"{cache.name} is saved.")
     return redirect_to("/caches")
 

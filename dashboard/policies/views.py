@@ -630,7 +630,7 @@ def import_stage(cache_id: int) -> Response:
             page = _import_page(work, cache_id, text=data.decode("utf-8", "replace"), format=format)
             if isinstance(error, PublishConflict):
                 found = service.diff_import(work, cache_id, data, format)
-                page = replace(page, diff=found, conflict=f"{error.message} {error.what_to_do}")
+                page = replace(page, diff=found, conflict=error.in_full)
             else:
                 page = replace(page, errors=_said(error))
         return render("policies/import.html", page, status=error.status)
@@ -725,7 +725,7 @@ def _said(error: DashboardError, *asked: str) -> Mapping[str, str]:
     """
     if isinstance(error, InvalidInput) and error.fields and (not asked or error.fields.keys() <= set(asked)):
         return error.fields
-    return {"": f"{error.message} {error.what_to_do}".strip()}
+    return {"": error.in_full}
 
 
 def _original() -> str:

@@ -58,6 +58,13 @@ def install(app: Flask, sign_in_again: SignInAgain) -> None:
     app.register_error_handler(Exception, _unexpected)
 
 
+def of_form(error: DashboardError) -> tuple[Mapping[str, str], str]:
+    """What was refused, for a form: by field, and in one text where there is no field for it."""
+    if isinstance(error, InvalidInput) and error.fields:
+        return error.fields, ""
+    return {}, error.in_full
+
+
 def json_error(status: int, title: str, message: str, what_to_do: str, **more: Any) -> Response:
     """An error for a program.
 
