@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from dashboard.access import Role
 from dashboard.errors import InvalidInput
+from dashboard.web.numbers import digits_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +64,14 @@ def parse_token(values: Mapping[str, str]) -> TokenForm:
     Raises:
         InvalidInput: no such role or lifetime.
     """
-    days = values.get("token_days", "")
-    if not (days.isascii() and days.isdigit() and len(days) < 5):
+    days = digits_of(values.get("token_days", ""), 4)
+    if days is None:
         raise InvalidInput("Choose a lifetime.", fields={"token_days": "Choose one of the lifetimes."})
     try:
         role = Role(values.get("token_role", ""))
     except ValueError:
         raise InvalidInput("Choose a role.", fields={"token_role": "Choose one of the roles."}) from None
-    return TokenForm(values.get("token_name", "").strip(), role, int(days), values.get("token_current", ""))
+    return TokenForm(values.get("token_name", "").strip(), role, days, values.get("token_current", ""))
 
 
 def parse_role(values: Mapping[str, str]) -> Role:

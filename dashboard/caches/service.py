@@ -13,6 +13,7 @@ from dashboard.errors import Conflict, InvalidInput, NotFound, Refused
 from dashboard.fleet.check import CheckReport, check_connection
 from dashboard.fleet.registry import Connection
 from dashboard.fleet.url import CacheUrl
+from dashboard.web.numbers import digits_of
 from dashboard.work import UnitOfWork
 
 
@@ -248,8 +249,7 @@ def typed_drawer(
         changes = _differences(drawer.typed, forms.typed(values))
     elif cache_id is not None:
         # The same revision as was shown: a refused form must not hide a change by somebody else.
-        sent = values.get("revision", "")
-        revision = int(sent) if sent.isascii() and sent.isdigit() and len(sent) < 10 else None
+        revision = digits_of(values.get("revision", ""), 9)
     return replace(
         drawer,
         typed=forms.typed(values),

@@ -11,6 +11,7 @@ from dashboard.keyspace import service as keyspace
 from dashboard.web.context import current_actor, open_work, runtime
 from dashboard.web.guard import requires
 from dashboard.web.htmx import notify, redirect_to
+from dashboard.web.numbers import digits_of
 from dashboard.web.params import choice_arg, int_arg, text_arg
 from dashboard.web.templating import render
 
@@ -58,12 +59,12 @@ def sample(cache_id: int) -> Response:
 @requires(Role.OPERATOR)
 def jitter(cache_id: int) -> Response:
     """Stage the jitter that was tried; the draft's page publishes it."""
-    text = request.form.get("jitter_s", "")
-    if not (text.isascii() and text.isdigit() and len(text) < 12 and int(text) <= _MOST_JITTER_S):
+    jitter_s = digits_of(request.form.get("jitter_s", ""))
+    if jitter_s is None or jitter_s > _MOST_JITTER_S:
         raise InvalidInput("The jitter is no number of seconds.", what_to_do="Go back to the forecast.")
     try:
         with open_work() as work:
-            staged = service.add_jitter(work, cache_id, request.form.get("prefix", ""), int(text))
+            staged = service.add_jitter(work, cache_id, request.form.get("prefix", ""), jitter_s)
     except InvalidInput as error:
         words = " ".join(error.fields.values())
         notify("crit", f"This jitter can't be staged. {words}")

@@ -13,7 +13,7 @@ from dashboard.caching.policy import prefix_to_text
 from dashboard.errors import InvalidInput
 from dashboard.invalidation import selection as selections
 from dashboard.invalidation.types import Action, Filters, Limits, Plan, Purge, SelectBy, Selection, When
-from dashboard.web.numbers import decimal_of
+from dashboard.web.numbers import decimal_of, digits_of
 
 TIME_UNITS: Final[dict[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 SIZE_UNITS: Final[dict[str, int]] = {"B": 1, "KB": 1024, "MB": 1024**2}
@@ -30,7 +30,6 @@ _UNITS: Final = {
 }
 """Of each field that has one."""
 _TYPES: Final = ("string", "hash", "list", "set", "zset", "stream")
-_LONGEST_NUMBER: Final = 20
 _MOST: Final = 2**53
 
 
@@ -375,14 +374,7 @@ def parse_when(typed: TypedApproval, plan: Plan) -> Plan:
 
 def confirmed_keys(typed: TypedApproval) -> int | None:
     """The count that was confirmed; None: none was."""
-    text = typed.confirm.strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) < _LONGEST_NUMBER else None
-
-
-def revision(form: Mapping[str, str]) -> int:
-    """The revision that a form was made from; -1, which none has, where it carries none."""
-    text = form.get("revision", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < _LONGEST_NUMBER else -1
+    return digits_of(typed.confirm.strip())
 
 
 def typed_limits(form: Mapping[str, str]) -> TypedLimits:

@@ -41,6 +41,7 @@ from dashboard.invalidation.screen import (
 from dashboard.invalidation.types import Limits, Plan, Preview, Purge, Schedule, SelectBy, State, When
 from dashboard.monitoring import service as monitoring
 from dashboard.web.formats import duration, since, time
+from dashboard.web.numbers import digits_of
 from dashboard.work import UnitOfWork
 
 HISTORY_SIZE: Final = 20
@@ -334,10 +335,11 @@ def _items(work: UnitOfWork, purge: Purge) -> Sequence[bytes]:
 
 
 def _with_list(work: UnitOfWork, cache_id: int, text: str) -> Purge | None:
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+    number = digits_of(text, 18)
+    if number is None:
         return None
     try:
-        purge = purges.get_purge(work, int(text), cache_id)
+        purge = purges.get_purge(work, number, cache_id)
     except NotFound:
         return None
     is_kept = purge.plan.selection.by.is_exact and not purge.state.is_over

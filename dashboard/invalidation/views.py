@@ -15,6 +15,7 @@ from dashboard.web.context import current_actor, open_work, runtime
 from dashboard.web.errors import of_form
 from dashboard.web.guard import requires
 from dashboard.web.htmx import is_partial, is_round, notify, redirect_to
+from dashboard.web.numbers import revision_of
 from dashboard.web.params import choice_arg, int_arg, text_arg
 from dashboard.web.templating import render, unchanged
 from dashboard.work import UnitOfWork
@@ -182,7 +183,7 @@ def approve(cache_id: int, number: int) -> Response:
             service.approve(
                 work,
                 number,
-                revision=forms.revision(request.form),
+                revision=revision_of(request.form),
                 reason=typed.reason,
                 typed=typed.typed,
                 confirmed_keys=forms.confirmed_keys(typed),
@@ -216,7 +217,7 @@ def _schedule(
     schedule = service.create_schedule(
         work,
         number,
-        revision=forms.revision(request.form),
+        revision=revision_of(request.form),
         line=typed.cron,
         reason=typed.reason,
         typed=typed.typed,
@@ -264,7 +265,7 @@ def _change(cache_id: int, number: int, change: _Change, *, to: str = "") -> Res
     try:
         with open_work() as work:
             service.get_purge(work, number, cache_id)
-            change(work, number, revision=forms.revision(request.form))
+            change(work, number, revision=revision_of(request.form))
     except (Conflict, Refused) as error:
         with open_work() as work:
             _, problem = of_form(error)
@@ -296,7 +297,7 @@ def set_limits(cache_id: int) -> Response:
     typed = forms.typed_limits(request.form)
     try:
         with open_work() as work:
-            service.set_limits(work, cache_id, forms.parse_limits(typed, forms.revision(request.form)))
+            service.set_limits(work, cache_id, forms.parse_limits(typed, revision_of(request.form)))
     except (InvalidInput, Conflict) as error:
         errors, problem = of_form(error)
         with open_work() as work:
@@ -313,7 +314,7 @@ def set_limits_again(cache_id: int) -> Response:
     with open_work() as work:
         shown = pages.limits_page(work, cache_id, typed=forms.typed_limits(request.form))
     # Typed on top of what stood there then: a change since is still noticed.
-    return render(_LIMITS, replace(shown, revision=forms.revision(request.form)))
+    return render(_LIMITS, replace(shown, revision=revision_of(request.form)))
 
 
 @bp.post("/schedules/<int:number>/pause")
@@ -342,7 +343,7 @@ def _change_schedule(cache_id: int, number: int, change: Callable[..., object], 
         with open_work() as work:
             if number not in {each.number for each in service.list_schedules(work, cache_id)}:
                 raise NotFound(f"There is no schedule {number}.", what_to_do="Somebody may have removed it.")
-            change(work, number, revision=forms.revision(request.form))
+            change(work, number, revision=revision_of(request.form))
     except (Conflict, Refused) as error:
         with open_work() as work:
             _, problem = of_form(error)

@@ -11,7 +11,6 @@ from dashboard.web.numbers import decimal_of
 UNITS: Final[dict[str, int]] = {"m": 60, "h": 3_600, "d": 86_400}
 _NUMBERS: Final = {"keys_per_s": True, "slowest_probe_ms": False, "size_every": True}
 """Whether each is a whole number."""
-_LONGEST_NUMBER: Final = 20
 _LONGEST_DELIMITERS: Final = 40
 
 
@@ -98,12 +97,6 @@ def parse_limits(typed: TypedLimits, revision: int) -> ScanLimits:
         prefers_replica=typed.prefers_replica,
         revision=revision,
     )
-
-
-def revision(form: Mapping[str, str]) -> int:
-    """The revision that a form was made from; -1, which none has, where it carries none."""
-    text = form.get("revision", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < _LONGEST_NUMBER else -1
 
 
 def _split(seconds: int, usual: str) -> tuple[str, str]:

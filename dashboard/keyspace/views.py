@@ -13,6 +13,7 @@ from dashboard.web.context import current_actor, open_work, runtime
 from dashboard.web.errors import of_form
 from dashboard.web.guard import requires
 from dashboard.web.htmx import notify, redirect_to
+from dashboard.web.numbers import revision_of
 from dashboard.web.params import choice_arg, int_arg
 from dashboard.web.templating import render
 from dashboard.work import UnitOfWork
@@ -108,7 +109,7 @@ def set_limits(cache_id: int) -> Response:
     typed = forms.typed_limits(request.form)
     try:
         with open_work() as work:
-            service.set_limits(work, cache_id, forms.parse_limits(typed, forms.revision(request.form)))
+            service.set_limits(work, cache_id, forms.parse_limits(typed, revision_of(request.form)))
     except (InvalidInput, Conflict) as error:
         errors, problem = of_form(error)
         with open_work() as work:
@@ -125,4 +126,4 @@ def set_limits_again(cache_id: int) -> Response:
     with open_work() as work:
         shown = pages.limits_page(work, cache_id, typed=forms.typed_limits(request.form))
     # Typed on top of what stood there then: a change since is still noticed.
-    return render(_LIMITS, replace(shown, revision=forms.revision(request.form)))
+    return render(_LIMITS, replace(shown, revision=revision_of(request.form)))

@@ -19,6 +19,7 @@ from dashboard.web.context import open_work
 from dashboard.web.formats import since as since_words
 from dashboard.web.guard import requires
 from dashboard.web.htmx import notify, redirect_to
+from dashboard.web.numbers import digits_of
 from dashboard.web.params import choice_arg
 from dashboard.web.templating import render
 from dashboard.work import UnitOfWork
@@ -151,8 +152,7 @@ def update(cache_id: int) -> Response:
 @requires(Role.ADMIN)
 def test() -> Response:
     """Try a connection with what stands in the form, without saving it."""
-    typed_id = request.form.get("cache_id", "")
-    cache_id = int(typed_id) if typed_id.isascii() and typed_id.isdigit() and len(typed_id) < 10 else None
+    cache_id = digits_of(request.form.get("cache_id", ""), 9)
     try:
         with open_work() as work:
             run = caches.plan_test(work, request.form, cache_id)

@@ -20,10 +20,10 @@ from dashboard.policies.types import (
     VersionEffect,
     VersionPage,
 )
+from dashboard.web.numbers import digits_of
 
 PAGE_SIZE = 200
 REFRESH_S = 5
-_LONGEST_REVISION = 19
 _MOST_NAMED = 3
 
 _SHOWN: Mapping[str, tuple[str, Callable[[PolicyRow], bool]]] = {
@@ -200,11 +200,7 @@ def news(page: PoliciesPage, seen: str) -> str:
     if version != str(page.frame.version):
         return f"This page shows an earlier state; version {page.frame.version} is in force."
     staged = page.draft.items if page.draft else ()
-    since = (
-        int(revision)
-        if revision.isascii() and revision.isdigit() and len(revision) < _LONGEST_REVISION
-        else 0
-    )
+    since = digits_of(revision, 18) or 0
     newer = [item for item in staged if item.revision > since]
     if not newer:
         return "Staged changes were taken back; what is in force is the same."

@@ -25,6 +25,7 @@ from dashboard.web import errors as error_pages
 from dashboard.web.context import open_work
 from dashboard.web.guard import requires
 from dashboard.web.htmx import is_partial, notify, redirect_to
+from dashboard.web.numbers import digits_of
 from dashboard.web.params import choice_arg, int_arg, text_arg
 from dashboard.web.templating import render
 from dashboard.work import UnitOfWork
@@ -734,8 +735,8 @@ def _original() -> str:
 
 def _form_int(name: str) -> int:
     """A hidden number of a form; -1, which fits nothing, where it is missing or was tampered with."""
-    text = request.form.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+    found = digits_of(request.form.get(name, ""), 9)
+    return -1 if found is None else found
 
 
 def _back(cache_id: int) -> str:

@@ -1,6 +1,7 @@
-"""Numbers as people type them. Pure."""
+"""Numbers as people type them, and as forms carry them. Pure."""
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final
 
@@ -31,3 +32,18 @@ def decimal_of(text: str) -> Decimal | None:
     else:
         return None
     return value if abs(value) < _MOST else None
+
+
+def digits_of(text: str, most: int = 19) -> int | None:
+    """A whole number that a form or an address carries for us; None where it is anything but plain digits.
+
+    Args:
+        most: digits it may have; 9 fit PostgreSQL's integer, 18 its bigint.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= most else None
+
+
+def revision_of(form: Mapping[str, str]) -> int:
+    """The revision that a form was made from; -1, which none has, where it carries none."""
+    revision = digits_of(form.get("revision", ""))
+    return -1 if revision is None else revision

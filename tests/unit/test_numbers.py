@@ -1,4 +1,4 @@
-"""Numbers as people type them."""
+"""Numbers as people type them, and as forms carry them."""
 
 from decimal import Decimal
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.web.numbers import decimal_of
+from dashboard.web.numbers import decimal_of, digits_of, revision_of
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,19 @@ def test_what_the_dashboard_writes_is_read_again(number: int) -> None:
 def test_any_text_is_a_number_or_none(text: str) -> None:
     value = decimal_of(text)
     assert value is None or value.is_finite()
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("007", 7), ("123", 123)])
+def test_digits_alone_are_a_number(text: str, number: int) -> None:
+    assert digits_of(text, 3) == number
+    assert revision_of({"revision": text}) == number
+
+
+@pytest.mark.parametrize("text", ["", "-1", "+1", "1.0", "1e3", " 1", "1_0", "²", "٣", "9" * 20])
+def test_anything_else_is_none(text: str) -> None:
+    assert digits_of(text) is None
+    assert revision_of({"revision": text}) == revision_of({}) == -1
+
+
+def test_no_more_digits_than_fit() -> None:
+    assert (digits_of("9" * 9, 9), digits_of("9" * 10, 9)) == (10**9 - 1, None)
