@@ -91,6 +91,33 @@ def record(
     )
 
 
+def record_changes(
+    work: UnitOfWork,
+    action: str,
+    subject: str,
+    before: Mapping[str, object],
+    after: Mapping[str, object],
+    *,
+    cache_name: str | None = None,
+) -> None:
+    """Write an entry about the fields that differ; none where all are as they were.
+
+    Args:
+        before, after: all fields, as they were and as they are now.
+        action, subject, cache_name: as for ``record``.
+    """
+    changed = [name for name in after if after[name] != before[name]]
+    if changed:
+        record(
+            work,
+            action,
+            subject,
+            before={name: before[name] for name in changed},
+            after={name: after[name] for name in changed},
+            cache_name=cache_name,
+        )
+
+
 def audit_page(
     work: UnitOfWork, args: Mapping[str, str], *, before_id: int | None = None, open_id: int | None = None
 ) -> AuditPage:

@@ -104,16 +104,7 @@ def update_cache(work: UnitOfWork, cache_id: int, form: CacheForm) -> Cache:
     before, after = _shown(old), _shown(new)
     if old.stored_url is None or old.stored_url.secrets != url.secrets:
         before["sign_in"], after["sign_in"] = "as stored before", "changed"
-    changed = [name for name in after if after[name] != before.get(name)]
-    if changed:
-        audit.record(
-            work,
-            "caches:cache:update",
-            new.name,
-            before={name: before.get(name) for name in changed},
-            after={name: after[name] for name in changed},
-            cache_name=new.name,
-        )
+    audit.record_changes(work, "caches:cache:update", new.name, before, after, cache_name=new.name)
     work.after_commit(lambda: work.fleet.forget(cache_id))
     return new
 

@@ -1,6 +1,6 @@
 """What an administrator allows purges on a cache."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Final
 
 from dashboard.access import Role, require
@@ -57,15 +57,7 @@ def set_limits(work: UnitOfWork, cache_id: int, new: Limits) -> Limits:
             what_to_do="Look at them again.",
         )
     jobs.set_width(work, changing.RUN, changing.lane(cache_id), new.at_a_time)
-    before, after = asdict(old), asdict(new)
-    changed = [name for name in _BOUNDS if before[name] != after[name]]
-    if changed:
-        audit.record(
-            work,
-            "invalidation:limits:change",
-            cache.name,
-            before={name: before[name] for name in changed},
-            after={name: after[name] for name in changed},
-            cache_name=cache.name,
-        )
+    # The form's revision is nobody's change.
+    before, after = asdict(old), asdict(replace(new, revision=old.revision))
+    audit.record_changes(work, "invalidation:limits:change", cache.name, before, after, cache_name=cache.name)
     return limits(work, cache_id)

@@ -2,7 +2,7 @@
 
 import math
 import string
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Final
 
 from dashboard.access import Role, require
@@ -53,17 +53,9 @@ def set_limits(work: UnitOfWork, cache_id: int, new: ScanLimits) -> ScanLimits:
             f"Somebody else changed the limits of {cache.name} since this form was opened.",
             what_to_do="Look at them again.",
         )
-    before, after = asdict(old), asdict(new)
-    changed = [name for name in before if name != "revision" and before[name] != after[name]]
-    if changed:
-        audit.record(
-            work,
-            "keyspace:limits:change",
-            cache.name,
-            before={name: before[name] for name in changed},
-            after={name: after[name] for name in changed},
-            cache_name=cache.name,
-        )
+    # The form's revision is nobody's change.
+    before, after = asdict(old), asdict(replace(new, revision=old.revision))
+    audit.record_changes(work, "keyspace:limits:change", cache.name, before, after, cache_name=cache.name)
     return limits(work, cache_id)
 
 

@@ -50,6 +50,18 @@ def test_an_entry_keeps_who_when_where_what_and_why(work: UnitOfWork) -> None:
     assert (entry.reason, entry.result) == ("Too chatty", "done")
 
 
+def test_of_changes_only_what_differs_is_kept(work: UnitOfWork) -> None:
+    was = {"batch": 500, "at_a_time": 1, "typed_above": None}
+    service.record_changes(work, "invalidation:limits:change", "shop", was, dict(was), cache_name="shop")
+    assert entries(work) == []
+    now = was | {"batch": 100, "typed_above": 0}
+    service.record_changes(work, "invalidation:limits:change", "shop", was, now, cache_name="shop")
+    (entry,) = entries(work)
+    assert entry.before == {"batch": 500, "typed_above": None}
+    assert entry.after == {"batch": 100, "typed_above": 0}
+    assert (entry.action, entry.cache_name) == ("invalidation:limits:change", "shop")
+
+
 def test_an_entry_of_nobody_has_no_role(work: UnitOfWork) -> None:
     nobody = replace(work, actor=Actor(None, "anonymous", Role.VIEWER, "web", "192.0.2.9"))
     service.record(nobody, "auth:session:sign-in", "unknown account", result="failed")
