@@ -1,10 +1,8 @@
 """The table of open jobs. A job that is over has no row: what came of it is its area's to keep."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import BigInteger, ForeignKey, Identity
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dashboard.db.base import Base
@@ -25,7 +23,6 @@ class JobRow(Base):
     subject: Mapped[int] = mapped_column(BigInteger)
     lane: Mapped[str] = mapped_column(server_default="")
     lane_width: Mapped[int] = mapped_column(server_default="1")
-    spec: Mapped[dict[str, Any]] = mapped_column(JSONB(none_as_null=True))
     not_before: Mapped[datetime]
     holder: Mapped[str] = mapped_column(server_default="")
     lease_until: Mapped[datetime | None]

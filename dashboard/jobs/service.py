@@ -1,9 +1,9 @@
 """Use cases of jobs, for the areas that have long work. Who may ask for what is the area's to decide."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from dashboard.access import Actor
 from dashboard.errors import StoreUnavailable
@@ -23,7 +23,6 @@ def add(
     cache_id: int | None = None,
     lane: str = "",
     lane_width: int = 1,
-    spec: Mapping[str, Any] | None = None,
     not_before: datetime | None = None,
 ) -> int:
     """Have something done by a worker, once this transaction is committed.
@@ -45,7 +44,6 @@ def add(
         cache_id=cache_id,
         lane=lane,
         lane_width=lane_width,
-        spec=spec or {},
         not_before=not_before,
         now=work.now,
     )

@@ -1,8 +1,8 @@
 """SQL of jobs. All times are PostgreSQL's ``clock_timestamp()``, read in the statement that uses them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.orm import Session
@@ -31,7 +31,6 @@ def insert_job(
     cache_id: int | None,
     lane: str,
     lane_width: int,
-    spec: Mapping[str, Any],
     not_before: datetime | None,
     now: datetime,
 ) -> int:
@@ -42,7 +41,6 @@ def insert_job(
         "cache_id": cache_id,
         "lane": lane,
         "lane_width": lane_width,
-        "spec": dict(spec),
         "not_before": func.clock_timestamp() if not_before is None else not_before,
         "created_at": now,
     }
@@ -96,13 +94,13 @@ def claim(session: Session, kinds: Sequence[str], holder: str, lease_s: float) -
             lease_until = clock_timestamp() + make_interval(secs => :lease_s)
         WHERE id = (SELECT id FROM job WHERE {_FREE}
             ORDER BY (attempt = 0), not_before, id LIMIT 1 FOR UPDATE SKIP LOCKED)
-        RETURNING id, kind, subject, attempt, cache_id, spec, wish
+        RETURNING id, kind, subject, attempt, wish
         """
     )
     row = session.execute(query, {"kinds": list(kinds), "holder": holder, "lease_s": lease_s}).one_or_none()
     if row is None:
         return None
-    return Job(row.id, row.kind, row.subject, row.attempt, row.cache_id, row.spec, Wish(row.wish))
+    return Job(row.id, row.kind, row.subject, row.attempt, Wish(row.wish))
 
 
 def renew(session: Session, held: Iterable[tuple[int, int]], lease_s: float) -> dict[int, Wish]:

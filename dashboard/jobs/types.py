@@ -1,9 +1,9 @@
 """What a job is to those who ask for one and those who do it."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 
 class Wish(StrEnum):
@@ -40,7 +40,6 @@ class Job:
 
     Args:
         subject: number of what it works on, in its area's table.
-        spec: what its area wrote down for it.
         attempt: which claim this is; the fence of all it writes.
         wish: what was asked of it before it was claimed.
     """
@@ -49,8 +48,6 @@ class Job:
     kind: str
     subject: int
     attempt: int
-    cache_id: int | None = None
-    spec: Mapping[str, Any] = field(default_factory=dict)
     wish: Wish = Wish.NONE
 
 
