@@ -201,19 +201,6 @@ def test_threads_and_killed_processes_leave_and_serve_nothing_stale(own_url: str
     assert tally.stale == 0 and tally.served == 0
 
 
-def test_an_invalidation_that_leaves_a_hold_as_it_is_lets_old_values_be_served(own_url: str) -> None:
-    """Nothing old is ever stored then; only whoever looks at what readers are given can find it."""
-    same = "(string.sub(held, 1, #HOLD) == HOLD and held or HOLD .. redis.sha1hex(held))"
-    broken = {"DROP": without(wire.DROP, "HOLD .. redis.sha1hex(held)", same)}
-    tally = worked(
-        lambda seed: harness.run(
-            "cachewarden", own_url, seconds=4, rate=40, kills=False, seed=seed, broken=broken
-        ),
-        lambda total: total.served > 0,
-    )
-    assert tally.stale == 0
-
-
 def test_threads_and_processes_whose_redis_fails_leave_nothing_stale(own_url: str) -> None:
     port = int(own_url.rpartition(":")[2].partition("/")[0])
     with flaky(port, share=0.03, seed=SEED) as proxy:

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -54,7 +53,6 @@ def run(
     kills: bool = True,
     seed: int | None = None,
     through: str | None = None,
-    broken: Mapping[str, str] | None = None,
 ) -> Tally:
     """Let the processes loose for about ``seconds``.
 
@@ -67,7 +65,6 @@ def run(
         seed: of the processes' chance.
         through: another way to the same server, which the caches take; it may fail. A process whose Redis is away
             may share older loads, so ``served`` proves nothing then.
-        broken: names of scripts -> other sources for them.
     """
     flush(url)
     chance = random.Random(seed)
@@ -81,7 +78,6 @@ def run(
             "is_ours": adapter == "cachewarden",
             # Patient: on a machine that is busy nobody's Redis is away.
             "url": through or f"{url}?socket_timeout=30&socket_connect_timeout=30",
-            "broken": broken or {},
             "direct": url,
             "path": str(path),
             "rows": rows,

@@ -14,7 +14,6 @@ from typing import Any
 
 import redis
 
-from dashboard.caching import wire
 from tests.soak.adapters import ADAPTERS, GRACE_LEFT_MS, TAG_KEY, Adapter, is_placeholder
 from tests.soak.database import Database
 
@@ -24,9 +23,6 @@ SLOW_S = 0.003
 def main(settings: dict[str, Any]) -> None:
     database = Database(Path(settings["path"]), settings["rows"])
     adapter = ADAPTERS[settings["adapter"]](settings["url"])
-    for name, source in settings["broken"].items():
-        good, bad = getattr(wire, name), wire.Script("broken", source)
-        good.source, good.digest = bad.source, bad.digest
     settings["start"] = when(Path(settings["path"]))
     with redis.Redis.from_url(settings["direct"]) as raw, ThreadPoolExecutor(settings["threads"]) as pool:
         done = [

@@ -20,7 +20,7 @@ from dashboard.keyspace.sampling import UNWEIGHTED_NOTE, Sampled
 from dashboard.keyspace.scanning import Scanned
 from dashboard.keyspace.types import ScanLimits
 from tests.store.test_purge_cluster import move_slot, primaries_of, raw_nodes, slots_of
-from tests.support.clusters import Servers, make_cluster, role, servers
+from tests.support.clusters import Servers, make_cluster, replicated, role, servers
 from tests.support.polling import wait_until
 from tests.support.servers import free_port
 from tests.support.walking import UNLIMITED, Seen, lookups, slowly, walk
@@ -63,7 +63,7 @@ def keys(cluster: Servers) -> Counter[bytes]:
     client.close()
     for port in primaries_of(cluster):
         with redis.Redis(port=port) as node:
-            node.wait(1, 10_000)
+            replicated(node)
     return Counter(name.encode() for name in names)
 
 
@@ -150,6 +150,7 @@ def test_a_primary_that_dies_while_it_runs(cluster: Servers, cache: Connection, 
     assert done and seen.keys == keys and done[0].looked_at == NUMBER
     assert f"127.0.0.1:{victim}" in seen.forgotten and f"127.0.0.1:{victim}" not in seen.nodes
     assert len(seen.nodes) == 3
+    cluster.bring_back(victim)
 
 
 # --- where cursors carry a slot ------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ class Servers:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._commands: dict[int, list[str]] = {}
 
     def start(self, *arguments: str, port: int | None = None, sentinel: str | None = None) -> int:
         """Start one; ``sentinel``: its configuration as a Sentinel."""
@@ -39,9 +40,15 @@ class Servers:
         command += [*arguments, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
         if sentinel is None:
             command += ["--save", ""]
-        self.processes[port] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for_port(port)
+        self._commands[port] = command
+        self._run(port)
         return port
+
+    def _run(self, port: int) -> None:
+        self.processes[port] = subprocess.Popen(
+            self._commands[port], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_for_port(port)
 
     def kill(self, port: int) -> None:
         """As a machine that loses its power."""
@@ -49,11 +56,31 @@ class Servers:
         process.send_signal(signal.SIGKILL)
         process.wait(10)
 
+    def bring_back(self, port: int) -> None:
+        """Start one of a cluster again that was killed, and wait until it is the replica of whoever took over."""
+        self._run(port)
+        deadline = time.monotonic() + 60
+        while role(port) != "slave" or info_field(port, "master_link_status") != "up":
+            assert time.monotonic() < deadline, "it does not come back"
+            time.sleep(0.05)
+
     def stop(self) -> None:
         for process in self.processes.values():
             process.kill()
         for process in self.processes.values():
             process.wait(10)
+
+
+def replicated(primary: "redis.Redis") -> None:
+    """Wait until a replica has all that was written until now, by whomever."""
+    offset = primary.info("replication")["master_repl_offset"]
+    deadline = time.monotonic() + 60
+    while True:
+        replica = primary.info("replication").get("slave0", {})
+        if replica.get("state") == "online" and replica["offset"] >= offset:
+            return
+        assert time.monotonic() < deadline, f"the replica does not get there: {replica}"
+        time.sleep(0.02)
 
 
 @contextmanager
