@@ -108,7 +108,8 @@ def test_a_quick_look_takes_of_each_node_what_is_due(
     seen = Seen()
     done = look(cache, seen, keys=3_000, prefers_replica=prefers_replica)
     assert max(seen.keys.values()) == 1 and not seen.keys - keys
-    assert done.looked_at == seen.keys.total() and 3_000 <= done.looked_at < 4_000
+    # The last burst of each node may bring keys that came before.
+    assert done.looked_at == seen.keys.total() and 2_700 <= done.looked_at < 4_000
     assert done.keyspace == NUMBER and done.factor == NUMBER / done.looked_at
     for each in seen.nodes.values():
         assert 0.27 < each.total() / done.looked_at < 0.4
