@@ -230,6 +230,12 @@ def redis7_url(redis7_server: str) -> str:
     return redis7_server
 
 
+@pytest.fixture(params=["valkey", "redis7"])
+def server_url(request: pytest.FixtureRequest) -> str:
+    """URL of an empty Valkey, then of an empty Redis 7: the test is done with both."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
 class SameOriginClient(FlaskClient):
     """Sends what a browser would send from one of our own pages."""
 

@@ -40,21 +40,16 @@ class Row:
         return self.value
 
 
-@pytest.fixture(params=["valkey", "redis7"])
-def url(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue("valkey_url" if request.param == "valkey" else "redis7_url"))
-
-
 @pytest.fixture
-def raw(url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(url) as client:
+def raw(server_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(server_url) as client:
         yield client
 
 
 @pytest.fixture
-def connection(url: str) -> Iterator[Connection]:
+def connection(server_url: str) -> Iterator[Connection]:
     fleet = Fleet(timeout_s=2.0)
-    yield connect(fleet, url)
+    yield connect(fleet, server_url)
     fleet.close()
 
 
@@ -67,9 +62,14 @@ def start(call: object) -> threading.Thread:
 @pytest.mark.parametrize("action", INVALIDATING)
 @pytest.mark.parametrize("by", [SelectBy.PREFIX, SelectBy.KEYS])
 def test_a_load_that_began_before_the_purge_stores_nothing(
-    make_cache: MakeCache, url: str, raw: redis.Redis, connection: Connection, action: Action, by: SelectBy
+    make_cache: MakeCache,
+    server_url: str,
+    raw: redis.Redis,
+    connection: Connection,
+    action: Action,
+    by: SelectBy,
 ) -> None:
-    cache: Cache = make_cache(url, grace_s=30)
+    cache: Cache = make_cache(server_url, grace_s=30)
     row = Row()
     got: list[str] = []
     reader = start(lambda: got.append(cache.get_or_load("row:1", row.load)))
@@ -92,11 +92,16 @@ def test_a_load_that_began_before_the_purge_stores_nothing(
 @pytest.mark.parametrize("action", INVALIDATING)
 @pytest.mark.parametrize("is_stale", [False, True])
 def test_an_early_refresh_that_began_before_the_purge_stores_nothing(
-    make_cache: MakeCache, url: str, raw: redis.Redis, connection: Connection, action: Action, is_stale: bool
+    make_cache: MakeCache,
+    server_url: str,
+    raw: redis.Redis,
+    connection: Connection,
+    action: Action,
+    is_stale: bool,
 ) -> None:
     grace_s = 30
     # Slow loads and a large beta: some of the next reads begins to refresh early.
-    cache: Cache = make_cache(url, grace_s=grace_s, early_refresh_beta=10.0)
+    cache: Cache = make_cache(server_url, grace_s=grace_s, early_refresh_beta=10.0)
     row = Row()
     assert cache.get_or_load("row:1", row.quick) == "old"
     cache._rules.default.tally.mean_load_s = 3.0
@@ -121,9 +126,9 @@ def test_an_early_refresh_that_began_before_the_purge_stores_nothing(
 
 
 def test_softly_expired_is_served_while_one_reader_refreshes_it(
-    make_cache: MakeCache, url: str, raw: redis.Redis, connection: Connection
+    make_cache: MakeCache, server_url: str, raw: redis.Redis, connection: Connection
 ) -> None:
-    cache: Cache = make_cache(url, grace_s=30)
+    cache: Cache = make_cache(server_url, grace_s=30)
     row = Row()
     row.may_return.set()
     for number in range(20):
@@ -142,9 +147,9 @@ def test_softly_expired_is_served_while_one_reader_refreshes_it(
 
 @pytest.mark.parametrize("action", list(Action))
 def test_a_tag(
-    make_cache: MakeCache, url: str, raw: redis.Redis, connection: Connection, action: Action
+    make_cache: MakeCache, server_url: str, raw: redis.Redis, connection: Connection, action: Action
 ) -> None:
-    cache: Cache = make_cache(url, grace_s=30)
+    cache: Cache = make_cache(server_url, grace_s=30)
     row = Row()
     for number in range(300):
         cache.get_or_load(f"row:{number}", row.quick, tags=["sale"])
@@ -175,10 +180,10 @@ def test_a_tag(
 
 
 def test_readers_and_a_purge_at_the_same_time(
-    make_cache: MakeCache, url: str, raw: redis.Redis, connection: Connection
+    make_cache: MakeCache, server_url: str, raw: redis.Redis, connection: Connection
 ) -> None:
     """Threads read without pause while rows are fixed and purged, again and again."""
-    cache: Cache = make_cache(url, grace_s=5, early_refresh_beta=1.0)
+    cache: Cache = make_cache(server_url, grace_s=5, early_refresh_beta=1.0)
     rows = [0] * 100
     stop = threading.Event()
     failures: list[BaseException] = []

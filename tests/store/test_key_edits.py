@@ -61,20 +61,15 @@ REMOVALS = [
 EVERY_EDIT = [*ADDITIONS, *CHANGES, *REMOVALS]
 
 
-@pytest.fixture(params=["valkey", "redis7"])
-def url(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue(f"{request.param}_url"))
-
-
 @pytest.fixture
-def client(url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(url) as client:
+def client(server_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(server_url) as client:
         yield client
 
 
 @pytest.fixture
-def cache(runtime: Runtime, url: str) -> Cache:
-    return cache_at(runtime, url)
+def cache(runtime: Runtime, server_url: str) -> Cache:
+    return cache_at(runtime, server_url)
 
 
 def there(runtime: Runtime, cache: Cache, key: str | bytes, address: bytes = b"") -> Editable:
@@ -122,15 +117,15 @@ def state(client: redis.Redis, key: str) -> Any:
     ("key", "wanted"), EVERY_EDIT, ids=[f"{key}-{each.verb}" for key, each in EVERY_EDIT]
 )
 def test_every_edit_does_what_it_says_and_keeps_the_ttl(
-    runtime: Runtime, cache: Cache, client: redis.Redis, url: str, key: str, wanted: Edit
+    runtime: Runtime, cache: Cache, client: redis.Redis, server_url: str, key: str, wanted: Edit
 ) -> None:
     one_of_each(client)
     before = state(client, key)
-    at = int(redis_cli(url, "PEXPIRETIME", key))
+    at = int(redis_cli(server_url, "PEXPIRETIME", key))
     assert at > 0
     result = edit(runtime, cache, key, opened_and(runtime, cache, key, wanted))
     assert result == EditResult(True)
-    assert int(redis_cli(url, "PEXPIRETIME", key)) == at
+    assert int(redis_cli(server_url, "PEXPIRETIME", key)) == at
     after = state(client, key)
     match wanted.verb:
         case Verb.SET_VALUE:
@@ -159,14 +154,14 @@ def test_every_edit_does_what_it_says_and_keeps_the_ttl(
 
 @pytest.mark.parametrize("key", EVERY_TYPE)
 def test_a_key_without_a_ttl_gets_none(
-    runtime: Runtime, cache: Cache, client: redis.Redis, url: str, key: str
+    runtime: Runtime, cache: Cache, client: redis.Redis, server_url: str, key: str
 ) -> None:
     one_of_each(client)
     client.persist(key)
     for type, wanted in EVERY_EDIT:
         if type == key:
             assert edit(runtime, cache, key, opened_and(runtime, cache, key, wanted)).is_done
-            assert redis_cli(url, "TTL", key).strip() == "-1"
+            assert redis_cli(server_url, "TTL", key).strip() == "-1"
 
 
 @pytest.mark.parametrize(
@@ -350,11 +345,11 @@ def test_what_can_not_be_taken_is_said_at_its_field(
     ("score", "stored"), [("inf", "inf"), ("-INF", "-inf"), (" 1e3 ", "1000"), ("0.1", "0.1")]
 )
 def test_scores(
-    runtime: Runtime, cache: Cache, client: redis.Redis, url: str, score: str, stored: str
+    runtime: Runtime, cache: Cache, client: redis.Redis, server_url: str, score: str, stored: str
 ) -> None:
     client.zadd("z", {"other": 0})
     assert edit(runtime, cache, "z", Edit(Verb.SET_SCORE, b"a", score=score)).is_done
-    assert float(redis_cli(url, "ZSCORE", "z", "a")) == float(stored)
+    assert float(redis_cli(server_url, "ZSCORE", "z", "a")) == float(stored)
 
 
 def test_any_bytes_come_back_as_they_were(runtime: Runtime, cache: Cache, client: redis.Redis) -> None:
@@ -477,18 +472,20 @@ def test_our_own_keys_are_refused(runtime: Runtime, cache: Cache, client: redis.
 
 
 @pytest.mark.parametrize("key", EVERY_TYPE)
-def test_ttl_set_and_removed(runtime: Runtime, cache: Cache, client: redis.Redis, url: str, key: str) -> None:
+def test_ttl_set_and_removed(
+    runtime: Runtime, cache: Cache, client: redis.Redis, server_url: str, key: str
+) -> None:
     one_of_each(client)
     before = state(client, key)
     with at_work(runtime) as work:
         assert service.set_ttl(work, cache.id, key.encode(), 7_200).is_done
-        assert 7_190 < int(redis_cli(url, "TTL", key)) <= 7_200
+        assert 7_190 < int(redis_cli(server_url, "TTL", key)) <= 7_200
         assert service.persist(work, cache.id, key.encode()).is_done
-        assert redis_cli(url, "TTL", key).strip() == "-1"
+        assert redis_cli(server_url, "TTL", key).strip() == "-1"
         result = service.persist(work, cache.id, key.encode())
         assert result.is_done and result.note == "It had no TTL."
         assert service.set_ttl(work, cache.id, key.encode(), 0.5).is_done
-        assert 0 < int(redis_cli(url, "PTTL", key)) <= 500
+        assert 0 < int(redis_cli(server_url, "PTTL", key)) <= 500
     assert before is not None
 
 
@@ -502,11 +499,11 @@ def test_no_time_at_all_is_refused(runtime: Runtime, cache: Cache, client: redis
 
 @pytest.mark.parametrize("key", EVERY_TYPE)
 def test_renaming_keeps_the_ttl_and_never_overwrites(
-    runtime: Runtime, cache: Cache, client: redis.Redis, url: str, key: str
+    runtime: Runtime, cache: Cache, client: redis.Redis, server_url: str, key: str
 ) -> None:
     one_of_each(client)
     client.set("taken", "v")
-    before, at = state(client, key), redis_cli(url, "PEXPIRETIME", key)
+    before, at = state(client, key), redis_cli(server_url, "PEXPIRETIME", key)
     with at_work(runtime) as work, pytest.raises(InvalidInput) as caught:
         service.rename(work, cache.id, key.encode(), b"taken")
     assert list(caught.value.fields) == ["name"] and client.get("taken") == b"v"
@@ -789,9 +786,9 @@ def one_of_each_again(client: redis.Redis) -> None:
 # --- servers that do not ----------------------------------------------------------------------------------------
 
 
-def test_a_server_without_room_changes_nothing_and_says_so(runtime: Runtime, url: str) -> None:
-    cache = cache_at(runtime, url)
-    with redis.Redis.from_url(url) as client:
+def test_a_server_without_room_changes_nothing_and_says_so(runtime: Runtime, server_url: str) -> None:
+    cache = cache_at(runtime, server_url)
+    with redis.Redis.from_url(server_url) as client:
         one_of_each(client)
         limits = client.config_get("maxmemory*")
         versions = {key: opened_and(runtime, cache, key, wanted) for key, wanted in CHANGES}
@@ -810,8 +807,8 @@ def test_a_server_without_room_changes_nothing_and_says_so(runtime: Runtime, url
             client.config_set("maxmemory-policy", limits["maxmemory-policy"])
 
 
-def test_missing_rights_are_said(runtime: Runtime, url: str) -> None:
-    with redis.Redis.from_url(url) as admin:
+def test_missing_rights_are_said(runtime: Runtime, server_url: str) -> None:
+    with redis.Redis.from_url(server_url) as admin:
         admin.acl_setuser(
             "half",
             enabled=True,

@@ -27,21 +27,16 @@ from tests.support.servers import redis_server
 from tests.support.shared import shared_data
 
 
-@pytest.fixture(params=["valkey", "redis7"])
-def url(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue(f"{request.param}_url"))
-
-
 @pytest.fixture
-def client(url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(url) as client:
+def client(server_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(server_url) as client:
         yield client
 
 
 @pytest.fixture
-def cache(url: str) -> Iterator[Connection]:
+def cache(server_url: str) -> Iterator[Connection]:
     fleet = Fleet(timeout_s=5)
-    yield fleet.open(1, parse_url(url))
+    yield fleet.open(1, parse_url(server_url))
     fleet.close()
 
 
@@ -221,8 +216,8 @@ def test_names_of_megabytes_come_a_few_at_a_time() -> None:
         fleet.close()
 
 
-def test_missing_rights(url: str, client: redis.Redis) -> None:
-    where = parse_url(url)
+def test_missing_rights(server_url: str, client: redis.Redis) -> None:
+    where = parse_url(server_url)
     fleet = Fleet()
     limited = fleet.open(1, CacheUrl(where.kind, where.nodes, username="half", password="x"))
     try:

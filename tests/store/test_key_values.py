@@ -16,22 +16,16 @@ from tests.support.browsing import EVERY_TYPE, lookups, one_of_each
 from tests.support.servers import redis_server
 
 
-@pytest.fixture(params=["valkey", "redis7"])
-def url(request: pytest.FixtureRequest) -> str:
-    name = f"{request.param}_url"
-    return str(request.getfixturevalue(name))
-
-
 @pytest.fixture
-def client(url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(url) as client:
+def client(server_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(server_url) as client:
         yield client
 
 
 @pytest.fixture
-def cache(url: str) -> Iterator[Connection]:
+def cache(server_url: str) -> Iterator[Connection]:
     fleet = Fleet(timeout_s=5)
-    yield fleet.open(1, parse_url(url))
+    yield fleet.open(1, parse_url(server_url))
     fleet.close()
 
 
@@ -401,8 +395,8 @@ def test_what_was_deleted_does_not_make_a_window_empty(cache: Connection, client
         client.config_set("activerehashing", "yes")
 
 
-def test_missing_rights_are_told_once_and_the_rest_is_shown(url: str, client: redis.Redis) -> None:
-    where = parse_url(url)
+def test_missing_rights_are_told_once_and_the_rest_is_shown(server_url: str, client: redis.Redis) -> None:
+    where = parse_url(server_url)
     client.acl_setuser(
         "half",
         enabled=True,

@@ -53,18 +53,13 @@ def fill(client: redis.Redis, number: int) -> None:
     pipe.execute()
 
 
-@pytest.fixture(params=["valkey_url", "redis7_url"])
-def url(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue(request.param))
-
-
-def test_it_comes_near(fleet: Fleet, url: str) -> None:
-    with redis.Redis.from_url(url) as client:
+def test_it_comes_near(fleet: Fleet, server_url: str) -> None:
+    with redis.Redis.from_url(server_url) as client:
         fill(client, NUMBER)
         before = lookups(client)
         told: list[ProbeLookups] = []
         seen = Seen()
-        done = look(fleet, url, seen, told, 5_000)
+        done = look(fleet, server_url, seen, told, 5_000)
         after = lookups(client)
         assert 5_000 <= done.looked_at == seen.keys.total() < 5_500 and max(seen.keys.values()) == 1
         assert done.keyspace == NUMBER and done.factor == NUMBER / done.looked_at
@@ -81,25 +76,25 @@ def test_it_comes_near(fleet: Fleet, url: str) -> None:
         assert each.is_over and (each.hits, each.misses) == (after[0] - before[0], after[1] - before[1])
 
 
-def test_two_looks_are_at_other_keys(fleet: Fleet, url: str) -> None:
-    with redis.Redis.from_url(url) as client:
+def test_two_looks_are_at_other_keys(fleet: Fleet, server_url: str) -> None:
+    with redis.Redis.from_url(server_url) as client:
         fill(client, NUMBER)
     found = []
     for _ in range(2):
         seen = Seen()
-        look(fleet, url, seen, [], 2_000)
+        look(fleet, server_url, seen, [], 2_000)
         found.append(seen.keys.keys())
     assert len(found[0] & found[1]) < 500
 
 
 @pytest.mark.parametrize("number", [0, 1, 3_000])
-def test_a_small_cache_is_read_whole(fleet: Fleet, url: str, number: int) -> None:
-    with redis.Redis.from_url(url) as client:
+def test_a_small_cache_is_read_whole(fleet: Fleet, server_url: str, number: int) -> None:
+    with redis.Redis.from_url(server_url) as client:
         if number:
             fill(client, number)
         keys = Counter(client.scan_iter(count=1_000))
     seen = Seen()
-    done = look(fleet, url, seen, [], 2_000)
+    done = look(fleet, server_url, seen, [], 2_000)
     assert seen.keys == keys and (done.looked_at, done.keyspace, done.factor) == (number, number, 1)
 
 

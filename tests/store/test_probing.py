@@ -26,21 +26,16 @@ ODD: dict[bytes, bytes] = {
 }
 
 
-@pytest.fixture(params=["valkey", "redis7"])
-def url(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue("valkey_url" if request.param == "valkey" else "redis7_url"))
-
-
 @pytest.fixture
-def client(url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(url) as client:
+def client(server_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(server_url) as client:
         yield client
 
 
 @pytest.fixture
-def node(url: str) -> Iterator[Node]:
+def node(server_url: str) -> Iterator[Node]:
     fleet = Fleet(timeout_s=2.0)
-    yield fleet.open(1, parse_url(url)).nodes()[0]
+    yield fleet.open(1, parse_url(server_url)).nodes()[0]
     fleet.close()
 
 

@@ -37,11 +37,6 @@ POLICIES = table(PRODUCT, Policy(prefix=b"raw:", tier="no-cache", base_ttl_s=Non
 WHOLE_LIFE_S = 160
 
 
-@pytest.fixture(params=["valkey", "redis7"])
-def server_url(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue("valkey_url" if request.param == "valkey" else "redis7_url"))
-
-
 @pytest.fixture
 def raw(server_url: str) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(server_url) as client:

@@ -23,10 +23,9 @@ NUMBER = 125_000
 BY_PREFIX = Selection(SelectBy.PREFIX, "product:")
 
 
-@pytest.fixture(params=["valkey", "redis7"])
-def cache(request: pytest.FixtureRequest) -> Iterator[Connection]:
-    url = str(request.getfixturevalue("valkey_url" if request.param == "valkey" else "redis7_url"))
-    with redis.Redis.from_url(url) as client:
+@pytest.fixture
+def cache(server_url: str) -> Iterator[Connection]:
+    with redis.Redis.from_url(server_url) as client:
         for start in range(0, NUMBER, 5_000):
             client.mset(
                 {
@@ -36,7 +35,7 @@ def cache(request: pytest.FixtureRequest) -> Iterator[Connection]:
             )
         assert client.dbsize() == NUMBER
     fleet = Fleet(timeout_s=2.0)
-    yield connect(fleet, url)
+    yield connect(fleet, server_url)
     fleet.close()
 
 

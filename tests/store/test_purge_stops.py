@@ -28,11 +28,6 @@ BY_PREFIX = Selection(SelectBy.PREFIX, "product:")
 SOME_AT_A_TIME = Limits(database_budget_qps=None, most_keys_per_s=20_000)
 
 
-@pytest.fixture(params=["valkey", "redis7"])
-def server_url(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue("valkey_url" if request.param == "valkey" else "redis7_url"))
-
-
 @pytest.fixture
 def raw(server_url: str) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(server_url) as client:
