@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from dashboard.lab import service
 from dashboard.lab.types import Run
@@ -29,18 +29,6 @@ def catalogue(dashboard: live.Live) -> Iterator[None]:
 def _open(dashboard: live.Live) -> list[Run]:
     with unit_of_work(dashboard.runtime, live.ACTOR) as work:
         return service.list_open(work)
-
-
-@pytest.fixture
-def watched(context: BrowserContext, dashboard: live.Live) -> Iterator[Watched]:
-    watched = Watched(context.new_page(), dashboard.url)
-    yield watched
-    assert watched.complaints == []
-
-
-@pytest.fixture
-def page(watched: Watched) -> Page:
-    return watched.page
 
 
 def test_a_run_is_followed_to_its_end_while_another_one_waits(page: Page) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import redis
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from dashboard.caches import service as caches
 from dashboard.fleet.url import parse_url
@@ -13,7 +13,6 @@ from dashboard.keyspace import service
 from dashboard.keyspace.types import ScanLimits
 from dashboard.work import unit_of_work
 from tests.support import live, servers
-from tests.support.pages import Watched
 
 pytestmark = pytest.mark.browser
 
@@ -47,14 +46,6 @@ def pace(dashboard: live.Live, cache: int, keys_per_s: int) -> None:
     with unit_of_work(dashboard.runtime, live.ACTOR) as work:
         old = service.limits(work, cache)
         service.set_limits(work, cache, replace(old, keys_per_s=keys_per_s))
-
-
-@pytest.fixture
-def page(context: BrowserContext, dashboard: live.Live) -> Iterator[Page]:
-    page = context.new_page()
-    watched = Watched(page, dashboard.url)
-    yield page
-    assert not watched.complaints, watched.complaints
 
 
 def test_a_scan_is_followed_cancelled_and_done(page: Page, dashboard: live.Live, shelf: int) -> None:

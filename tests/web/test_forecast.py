@@ -3,7 +3,6 @@
 import html
 import re
 from datetime import datetime, timedelta
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -21,6 +20,7 @@ from tests.support import snapshots
 from tests.support.people import as_cli
 from tests.support.policies import publish, stage
 from tests.support.polled import pass_time, poll
+from tests.support.reading import shown
 from tests.support.some_caches import add_cache
 
 PARTIAL = {"HX-Request": "true", "HX-Request-Type": "partial"}
@@ -51,14 +51,6 @@ def cache(runtime: Runtime) -> Cache:
         ),
     )
     return made
-
-
-def shown(browser: FlaskClient, path: str, **kwargs: Any) -> str:
-    answer = browser.get(path, **kwargs)
-    assert answer.status_code == 200, answer.get_data(as_text=True)[-2000:]
-    page: str = answer.get_data(as_text=True)
-    assert "style=" not in page
-    return page
 
 
 def words(page: str) -> str:

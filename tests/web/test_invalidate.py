@@ -25,6 +25,7 @@ from tests.conftest import FixedClock
 from tests.support import purges
 from tests.support.people import as_cli
 from tests.support.polled import poll
+from tests.support.reading import shown
 from tests.support.some_caches import add_cache
 
 PARTIAL = {"HX-Request": "true", "HX-Request-Type": "partial"}
@@ -34,14 +35,6 @@ ROUND = {**PARTIAL, "HX-Live": "true"}
 
 def base(cache_id: int) -> str:
     return f"/caches/{cache_id}/invalidate"
-
-
-def shown(browser: FlaskClient, path: str, **kwargs: Any) -> str:
-    answer = browser.get(path, **kwargs)
-    assert answer.status_code == 200, answer.get_data(as_text=True)[-2000:]
-    page: str = answer.get_data(as_text=True)
-    assert "style=" not in page
-    return page
 
 
 def made(runtime: Runtime, cache_id: int) -> list[Purge]:

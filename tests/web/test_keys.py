@@ -16,6 +16,7 @@ from dashboard.keys.types import Verb
 from dashboard.web.addresses import key_to_text
 from dashboard.work import Runtime
 from tests.conftest import sign_in
+from tests.support import reading
 from tests.support.people import as_cli
 from tests.support.some_caches import add_cache
 
@@ -47,10 +48,8 @@ def base(runtime: Runtime, valkey_url: str) -> str:
 
 
 def shown(browser: FlaskClient, path: str, status: int = 200, **kwargs: Any) -> str:
-    answer = browser.get(path, **kwargs)
-    page: str = answer.get_data(as_text=True)
-    assert answer.status_code == status, page[-2000:]
-    assert "style=" not in page and SCRIPT not in page
+    page = reading.shown(browser, path, status, **kwargs)
+    assert SCRIPT not in page
     return page
 
 

@@ -16,6 +16,7 @@ from dashboard.work import Runtime
 from tests.conftest import FixedClock
 from tests.support import tiny
 from tests.support.people import as_cli
+from tests.support.reading import shown, words
 
 ROUND = {"HX-Request": "true", "HX-Request-Type": "partial", "HX-Live": "true"}
 
@@ -29,17 +30,6 @@ def settings(settings: Settings) -> Settings:
 def catalogue() -> Iterator[None]:
     with tiny.registered("passes", "fails", "waits"):
         yield
-
-
-def shown(browser: FlaskClient, path: str) -> str:
-    answer = browser.get(path)
-    assert answer.status_code == 200, answer.status_code
-    return answer.get_data(as_text=True)
-
-
-def words(page: str) -> str:
-    """What is to be read of a page, blanks as one."""
-    return " ".join(re.sub(r"<[^>]+>", " ", page.partition("<h1>")[2] or page).split())
 
 
 def card(page: str, name: str) -> str:

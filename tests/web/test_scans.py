@@ -19,6 +19,7 @@ from dashboard.work import Runtime
 from tests.conftest import FixedClock
 from tests.support.people import as_cli
 from tests.support.polled import polled_cache
+from tests.support.reading import shown, words
 from tests.support.snapshots import keep, node, snapshot
 from tests.support.some_caches import add_cache
 
@@ -27,17 +28,6 @@ PROGRESS = ScanProgress(500_000, 2_000_000, 96_000.0, 1.25, "probe", "", 1)
 
 def base(cache: Cache) -> str:
     return f"/caches/{cache.id}/keyspace"
-
-
-def shown(browser: FlaskClient, path: str) -> str:
-    answer = browser.get(path)
-    assert answer.status_code == 200, answer.status_code
-    return answer.get_data(as_text=True)
-
-
-def words(page: str) -> str:
-    """What is to be read of a page, blanks as one."""
-    return " ".join(re.sub(r"<[^>]+>", " ", page.partition("<h1>")[2] or page).split())
 
 
 def last(runtime: Runtime, cache: Cache) -> Scan:
