@@ -1,6 +1,7 @@
 """Scenarios that are cancelled, or lose a server, in the middle."""
 
 import threading
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -48,6 +49,32 @@ def test_a_cancelled_run_leaves_no_thread(quick_bench: LabBench, module: ModuleT
     with pytest.raises(Cancelled):
         module.SCENARIO.run(CancelledAt(quick_bench, words))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("lab")]
+
+
+@pytest.mark.parametrize("what", ["postmaster", "client backend"])
+def test_a_postgresql_that_crashes_in_the_middle_makes_it_void(what: str) -> None:
+    """Also one whose server would begin again by itself: what it had counted is lost."""
+
+    def ours() -> set[psutil.Process]:
+        return {each for each in psutil.Process().children(recursive=True) if each.name() == "postgres"}
+
+    there = ours()
+
+    def is_backend(each: psutil.Process) -> bool:
+        return "127.0.0.1" in "".join(each.cmdline())
+
+    def say(share: float, words: str) -> None:
+        if words.startswith("Write-through"):
+            for each in ours() - there:
+                with suppress(psutil.NoSuchProcess):
+                    if (each.parent() not in ours()) if what == "postmaster" else is_backend(each):
+                        each.kill()
+                        return
+
+    found = running.run(wallet.SCENARIO, quick=True, say=say)
+    assert found.void == "PostgreSQL ended in the middle of the run."
+    assert not found.passed and not found.sides
+    wait_until(lambda: not ours() - there, "its servers have ended")
 
 
 def test_a_valkey_that_ends_in_the_middle_makes_it_void() -> None:

@@ -16,6 +16,7 @@ import psutil
 import psycopg
 import redis
 
+from dashboard.demo.lab.measuring import processor_s
 from dashboard.demo.lab.types import Cancelled, DatabaseUse, ValkeyServer, Void
 from dashboard.demo.shop import catalogue, schema
 from dashboard.demo.shop.store import ShopStore
@@ -29,6 +30,8 @@ POSTGRES: Final = {
     "max_connections": "120",
     "max_parallel_workers_per_gather": "0",
     "autovacuum": "off",
+    # One that began again by itself would have forgotten what it had counted.
+    "restart_after_crash": "off",
 }
 _STEP_S: Final = 0.2
 _REPORTED_S: Final = 1.2
@@ -43,7 +46,6 @@ class LabValkey:
         self._config = config
         self._server = valkey.start(folder, config=config)
         self._clients: list[redis.Redis] = []
-        self.starts = 1
 
     @property
     def url(self) -> str:
@@ -70,7 +72,6 @@ class LabValkey:
     def start(self) -> None:
         """Start it again on the same port, empty."""
         self._server = valkey.start(self._folder, port=self._server.port, config=self._config)
-        self.starts += 1
 
     def close(self) -> None:
         """End it."""
@@ -224,27 +225,36 @@ class LabBench:
         url = self.database_url()
         assert self._database is not None
         postmaster = psutil.Process(self._database.pid)
-        before, began = _activity(url), time.monotonic()
-        cpu_before = _cpu_s(postmaster)
+        busy_before_s, cpu_before_s = _busy_s(url), processor_s(postmaster)
 
         def read() -> DatabaseUse:
-            seconds, cpu_s = time.monotonic() - began, _cpu_s(postmaster) - cpu_before
+            cpu_s = processor_s(postmaster) - cpu_before_s
             time.sleep(_REPORTED_S)
-            after = _activity(url)
-            return DatabaseUse(seconds, after[0] - before[0], cpu_s, after[1] - before[1])
+            busy_s = _busy_s(url) - busy_before_s
+            if busy_s < 0:
+                raise Void("PostgreSQL forgot in the middle of the run what it had counted.")
+            return DatabaseUse(busy_s, cpu_s)
 
         return read
 
-    def verify(self) -> None:
+    def verify(self, *, within_s: float = 0.0) -> None:
         """Whether all servers are still those that were started.
+
+        Args:
+            within_s: look so long for one that is just ending.
 
         Raises:
             Void: one is not.
         """
-        if self._database is not None and not self._database.is_running:
-            raise Void("PostgreSQL ended in the middle of the run.")
-        if not all(each.is_running for each in self._valkeys):
-            raise Void("Valkey ended in the middle of the run.")
+        until = time.monotonic() + within_s
+        while True:
+            if self._database is not None and not self._database.is_running:
+                raise Void("PostgreSQL ended in the middle of the run.")
+            if not all(each.is_running for each in self._valkeys):
+                raise Void("Valkey ended in the middle of the run.")
+            if time.monotonic() >= until:
+                return
+            time.sleep(_STEP_S)
 
 
 def _answers(port: int) -> bool:
@@ -255,23 +265,11 @@ def _answers(port: int) -> bool:
         return False
 
 
-def _activity(url: str) -> tuple[float, int]:
-    """(seconds that sessions were running statements, transactions)."""
+def _busy_s(url: str) -> float:
+    """Seconds that sessions were running statements."""
     with psycopg.connect(url, autocommit=True) as connection:
         row = connection.execute(
-            "SELECT active_time / 1000, xact_commit + xact_rollback FROM pg_stat_database"
-            " WHERE datname = current_database()"
+            "SELECT active_time / 1000 FROM pg_stat_database WHERE datname = current_database()"
         ).fetchone()
     assert row is not None
-    return float(row[0]), int(row[1])
-
-
-def _cpu_s(postmaster: psutil.Process) -> float:
-    """Processor time of a PostgreSQL, its past sessions included."""
-    times = postmaster.cpu_times()
-    total = times.user + times.system + times.children_user + times.children_system
-    for child in postmaster.children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            mine = child.cpu_times()
-            total += mine.user + mine.system
-    return float(total)
+    return float(row[0])

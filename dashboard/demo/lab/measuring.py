@@ -539,13 +539,7 @@ def database_processors(bench: Bench) -> Callable[[], float]:
     def read() -> float:
         if postmaster is None:
             raise Void("PostgreSQL's own process can't be seen.")
-        times = postmaster.cpu_times()
-        total = times.user + times.system + times.children_user + times.children_system
-        for child in postmaster.children():
-            with suppress(psutil.NoSuchProcess):
-                mine = child.cpu_times()
-                total += mine.user + mine.system
-        return float(total) / processors
+        return processor_s(postmaster) / processors
 
     return read
 
@@ -612,10 +606,11 @@ def duration(seconds: float | None) -> str:
 
 def others() -> Callable[[], tuple[str, ...]]:
     """Begin to watch what other programs do; calling the result gives a note if that may have changed the numbers."""
-    all_before, ours_before, began = _busy_s(), _ours_s(), time.monotonic()
+    ours = psutil.Process()
+    all_before, ours_before, began = _busy_s(), processor_s(ours), time.monotonic()
 
     def notes() -> tuple[str, ...]:
-        used_s = _busy_s() - all_before - (_ours_s() - ours_before)
+        used_s = _busy_s() - all_before - (processor_s(ours) - ours_before)
         return busy_note(used_s, (time.monotonic() - began) * (psutil.cpu_count() or 1))
 
     return notes
@@ -633,15 +628,22 @@ def _busy_s() -> float:
     return float(sum(times[:4]) - times.idle + getattr(times, "irq", 0.0) + getattr(times, "steal", 0.0))
 
 
-def _ours_s() -> float:
-    """Processor time of this process and all that it started."""
-    me = psutil.Process()
-    total = 0.0
-    for each in (me, *me.children(recursive=True)):
+def processor_s(process: psutil.Process) -> float:
+    """Processor time of a process and all that it started, also of what has ended; seconds.
+
+    Raises:
+        psutil.NoSuchProcess: it has ended.
+    """
+    total = _spent_s(process)
+    for each in process.children(recursive=True):
         with suppress(psutil.NoSuchProcess):
-            times = each.cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
+            total += _spent_s(each)
     return total
+
+
+def _spent_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system + times.children_user + times.children_system)
 
 
 # --- sizes ----------------------------------------------------------------------------------------------------------

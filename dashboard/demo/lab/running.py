@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from dashboard.demo.lab import bench
 from dashboard.demo.lab.series import clipped
@@ -13,6 +14,9 @@ from dashboard.demo.shop.schema import SEED
 from dashboard.embedded.process import EmbeddedError
 
 log = logging.getLogger(__name__)
+
+ENDING_S: Final = 5.0
+"""A server that crashes takes so long to end: whoever asked it something hears of it first."""
 
 
 def run(
@@ -42,7 +46,7 @@ def run(
                 raise
             except Exception as error:
                 # A server that went away shows itself in many ways; that it did is what is to be said.
-                made.verify()
+                made.verify(within_s=ENDING_S)
                 log.exception("the scenario %s failed", scenario.name)
                 raise Void(f"It failed: {type(error).__name__}: {error}") from error
     except (Void, EmbeddedError) as error:

@@ -199,13 +199,10 @@ class DatabaseUse:
     Args:
         busy_s: time its sessions were running statements (pg_stat_database.active_time).
         cpu_s: processor time of its processes.
-        statements: that it answered, as far as pg_stat_database tells them (transactions, where every query is one).
     """
 
-    seconds: float
     busy_s: float
     cpu_s: float
-    statements: int
 
 
 class Bench(Protocol):
