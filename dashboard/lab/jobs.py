@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from dashboard.access import Actor, Role
-from dashboard.demo.lab import apart
+from dashboard.demo.lab import apart, catalogue
 from dashboard.demo.lab.types import Cancelled, Result
 from dashboard.errors import StoreUnavailable
 from dashboard.jobs import service as jobs
@@ -52,8 +52,6 @@ def _work(runtime: Runtime, control: Control) -> None:
         raise
     except Cancelled:
         problem = "Somebody ended its process."
-    except KeyError:
-        problem = "This release has no such scenario."
     except Exception:
         log.exception("run %d of %s stopped", run.number, run.scenario)
         problem = "It stopped in an unexpected way. The worker's log has the details."
@@ -71,9 +69,13 @@ def _begin(work: UnitOfWork, control: Control) -> Run | None:
     if run.state.is_over:
         jobs.finish(work, control.job)
         return None
-    if control.job.attempt > MOST_BEGINNINGS:
-        times = f"{MOST_BEGINNINGS} times"
-        service.end(work, run, State.VOID, problem=f"Its worker ended in the middle of it, {times}.")
+    problem = ""
+    if run.scenario not in catalogue.MODULES:
+        problem = "This release has no such scenario."
+    elif control.job.attempt > MOST_BEGINNINGS:
+        problem = f"Its worker ended in the middle of it, {MOST_BEGINNINGS} times."
+    if problem:
+        service.end(work, run, State.VOID, problem=problem)
         jobs.finish(work, control.job)
         return None
     words = "Begins again: its worker ended in the middle of it" if run.state is State.RUNNING else ""

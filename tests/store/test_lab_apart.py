@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,22 +109,61 @@ def test_it_ends_when_its_starter_was_killed(folder: Path) -> None:
     apart.run("passes")
 
 
-def test_the_folder_of_a_run_under_way_stays(folder: Path) -> None:
-    left: list[list[Path]] = []
+def test_who_comes_later_waits_and_the_folder_of_a_run_under_way_stays(folder: Path) -> None:
+    told: list[tuple[str, bool]] = []
+    found: list[Result] = []
+
+    def is_first_there() -> bool:
+        return any(" waits " in line for line in tiny.processes_in(folder))
+
+    def second() -> None:
+        found.append(apart.run("passes", tell=lambda share, words: told.append((words, is_first_there()))))
+
+    later = threading.Thread(target=second)
 
     def tell(share: float, words: str) -> None:
-        before = list(folder.iterdir())
         if words == "Waiting":
-            apart.run("passes")
-            left.append([made for made in before if made.exists()])
+            later.start()
 
     def beat() -> None:
-        if left:
+        if told:
             raise _Enough
 
     with pytest.raises(_Enough):
         apart.run("waits", tell=tell, beat=beat)
-    assert len(left[0]) == 1
+    later.join(60)
+    assert found[0].passed
+    assert told[0] == (apart.WAITS, True) and told[-1] == ("Half of it", False)
+
+
+def test_who_waits_can_be_stopped(folder: Path) -> None:
+    told: list[str] = []
+
+    def beat() -> None:
+        if apart.WAITS in told:
+            raise _Enough
+
+    def tell(share: float, words: str) -> None:
+        if words == "Waiting":
+            with pytest.raises(_Enough):
+                apart.run("passes", tell=lambda share, words: told.append(words), beat=beat)
+            told.append("stopped")
+
+    def stop() -> None:
+        if "stopped" in told:
+            raise _Enough
+
+    with pytest.raises(_Enough):
+        apart.run("waits", tell=tell, beat=stop)
+    assert set(told) == {apart.WAITS, "stopped"}
+
+
+def test_half_a_line_of_a_process_that_was_killed_says_nothing() -> None:
+    says = r'{"share": 0.5, "words": "Half of it"}\n{"result": {"scenario": "pa'
+    told: list[str] = []
+    with subprocess.Popen(["printf", says], stdout=subprocess.PIPE) as child:
+        last = apart._follow(child, lambda share, words: told.append(words), lambda: None)
+    assert told == ["Half of it"] and "result" not in last
 
 
 def test_a_scenario_that_is_not_there() -> None:

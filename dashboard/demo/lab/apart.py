@@ -1,6 +1,7 @@
-"""Runs a scenario in a child process, in a folder of its own, and leaves neither behind.
+"""Runs a scenario in a child process, in a folder of its own, and leaves neither behind. One at a time.
 
-The child ends when we do, in whatever way: it holds the other end of a pipe. A folder that a machine's sudden end left
+Who else runs one on this machine, from a terminal or a worker, is seen by the folders: whoever made his first goes
+first. The child ends when we do, in whatever way: it holds the other end of a pipe. A folder that a machine's sudden end left
 is removed by the next run.
 """
 
@@ -29,6 +30,7 @@ STOP_S: Final = 25.0
 """The child ends itself in less; see ``__main__``."""
 _PREFIX: Final = "cachewarden-lab-"
 _CLEAN_S: Final = 15.0
+WAITS: Final = "Waits for another run on this machine"
 _UNLOCKED_S: Final = 3600.0
 
 
@@ -44,7 +46,7 @@ def run(
 
     Args:
         tell: told how far it is (0..1), and what it does.
-        beat: called some times a second; what it raises ends the run, and comes out here.
+        beat: called some times a second, also while others go first; what it raises ends the run, and comes out here.
 
     Returns:
         What it found; void where the child came to no end.
@@ -56,6 +58,7 @@ def run(
     module = catalogue.MODULES[name]
     command = [sys.executable, "-m", "dashboard.demo.lab", name, "--module", module, "--seed", str(seed)]
     with _own_folder() as (folder, lock):
+        _wait_for_turn(folder, tell, beat)
         command += ["--folder", str(folder), *(["--quick"] if quick else [])]
         child = subprocess.Popen(
             command,
@@ -93,7 +96,10 @@ def _follow(
             continue
         if not line:
             return last
-        last = json.loads(line)
+        try:
+            last = json.loads(line)
+        except ValueError:
+            continue  # half of one: it was killed while it wrote
         if "share" in last:
             tell(float(last["share"]), str(last["words"]))
 
@@ -127,6 +133,8 @@ def _own_folder() -> Iterator[tuple[Path, int]]:
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
+    # Not when the file was made: nobody could see then that it is used.
+    os.utime(lock, ns=(now_ns := time.time_ns(), now_ns))
     try:
         yield folder, lock
     finally:
@@ -145,23 +153,52 @@ def _remove(folder: Path) -> None:
             time.sleep(BEAT_S)
 
 
+def _wait_for_turn(mine: Path, tell: Callable[[float, str], None], beat: Callable[[], None]) -> None:
+    """Wait until no run is under way that came before this one: what measures needs the machine."""
+    came = _came(mine)
+    while any(_is_held(each) and _came(each) < came for each in _folders(mine.parent) if each != mine):
+        tell(0.0, WAITS)
+        beat()
+        time.sleep(BEAT_S)
+
+
+def _came(folder: Path) -> tuple[int, str]:
+    """When a folder was taken, to sort by."""
+    try:
+        return (folder / "lock").stat().st_mtime_ns, folder.name
+    except FileNotFoundError:
+        return time.time_ns(), folder.name
+
+
 def _sweep(parent: Path) -> None:
     """Remove what runs left whose starter was killed together with them."""
+    for folder in _folders(parent):
+        with suppress(OSError):
+            if not _is_used(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folders(parent: Path) -> Iterator[Path]:
+    """Of all runs of this user."""
     for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):
-            if folder.stat().st_uid != os.geteuid() or folder.is_symlink():
-                continue
-            if _is_used(folder):
-                continue
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.stat().st_uid == os.geteuid() and not folder.is_symlink():
+                yield folder
 
 
 def _is_used(folder: Path) -> bool:
+    if (folder / "lock").exists():
+        return _is_held(folder)
+    # Being made at this moment, or made without ``apart``.
+    return time.time() - folder.stat().st_mtime < _UNLOCKED_S
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether somebody holds a folder's lock."""
     try:
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        # Being made at this moment, or made without ``apart``.
-        return time.time() - folder.stat().st_mtime < _UNLOCKED_S
+        return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
