@@ -298,6 +298,10 @@ class Traffic:
                     log.warning("The demo's traffic pauses: %s", error)
                 is_away = True
                 self._stopping.wait(RETRY_S)
+            except Exception:
+                # Whatever it is: the next visitor may fare better, and without any every chart stands still.
+                log.exception("a visitor of the demo's store failed")
+                self._stopping.wait(RETRY_S)
             self._stopping.wait(max(0.0, began + TICK_S - time.monotonic()))
 
 

@@ -1,8 +1,10 @@
 """Three ways to cache the same reads."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 import redis
@@ -172,6 +174,28 @@ def test_a_switch_is_followed_by_the_other_processes(modes: Modes, store: ShopSt
         modes.switch("magic")
     other.close()
     fixed.close()
+
+
+def test_a_look_that_began_before_a_switch_does_not_undo_it(shop_url: str, valkey_url: str) -> None:
+    asked, may_answer = threading.Event(), threading.Event()
+
+    class Slow(ShopStore):
+        def mode(self) -> str:
+            found = super().mode()
+            asked.set()
+            assert may_answer.wait(30)
+            return found
+
+    slow = Slow(shop_url)
+    with closing(Modes(slow, valkey_url)) as modes:
+        looks = threading.Thread(target=lambda: modes.current)
+        looks.start()
+        assert asked.wait(30)
+        modes.switch("naive")
+        may_answer.set()
+        looks.join()
+        assert modes._current == "naive"
+    slow.close()
 
 
 def test_what_has_how_long_to_live_and_what_is_cached(modes: Modes, client: redis.Redis) -> None:

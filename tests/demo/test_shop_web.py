@@ -383,6 +383,27 @@ def test_what_a_wallet_lacks_is_put_in_first(web: FlaskClient, shop: Shop) -> No
     assert "Top-up" in text(web.get("/wallet"))
 
 
+def test_however_much_is_missing_can_be_put_in_first(web: FlaskClient, shop: Shop) -> None:
+    signed_in(web)
+    shop.change(5, cents=599_00, pieces=60, by="the editor", tells_cache=True)
+    with_cart(web)
+    web.post("/cart/lines", data={"product": 5, "pieces": 30})
+    checkout = web.get("/checkout")
+    assert int(field(checkout, "top_up")) > 10_000_00
+    paid = pressed(web, checkout, pay="top-up")
+    assert "is paid" in text(web.get(paid.headers["Location"]))
+
+
+def test_the_key_of_a_top_up_pays_nothing(web: FlaskClient, shop: Shop) -> None:
+    signed_in(web)
+    assert web.post("/wallet", data={"cents": 5000, "key": KEY}).status_code == 303
+    before = shop.balance(2)
+    refused = pressed(web, with_cart(web), key=KEY)
+    assert refused.status_code == 404 and "booked already" in text(refused)
+    assert shop.balance(2) == before
+    assert "1 item" in text(web.get("/cart"))
+
+
 def test_a_wallet_is_topped_up_once_for_each_form(web: FlaskClient, shop: Shop) -> None:
     signed_in(web)
     page, before = web.get("/wallet"), shop.balance(2)

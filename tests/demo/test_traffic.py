@@ -18,6 +18,7 @@ from dashboard.demo.shop.catalogue import SMALL
 from dashboard.demo.shop.pages import Shop
 from dashboard.demo.traffic import TICK_S, Day, Traffic
 from dashboard.embedded import valkey
+from tests.support.polling import wait_until
 
 ORDERS = "SELECT count(*) FROM shop.orders WHERE order_key NOT LIKE 'seed-%'"
 
@@ -174,6 +175,23 @@ def wait_for_calls(client: redis.Redis, more_than: int) -> None:
     while calls(client) <= more_than:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_goes_on_after_an_error_that_nobody_thought_of(
+    cache: redis.Redis, shop_url: str, valkey_url: str, shops: list[Shop], caplog: pytest.LogCaptureFixture
+) -> None:
+    running = Traffic(shops, valkey_url, SMALL)
+    with psycopg.connect(shop_url, autocommit=True) as database:
+        running.start()
+        try:
+            wait_for_calls(cache, calls(cache) + 50)
+            database.execute("ALTER TABLE shop.review RENAME TO gone")
+            cache.flushall()
+            wait_until(lambda: "a visitor of the demo's store failed" in caplog.text, "a visitor failed")
+            database.execute("ALTER TABLE shop.gone RENAME TO review")
+            wait_for_calls(cache, calls(cache) + 200)
+        finally:
+            running.stop()
 
 
 def test_comes_back_after_the_cache_was_away(server_folder: Path, shop_url: str) -> None:

@@ -1,8 +1,8 @@
 """Runs a scenario in a child process, in a folder of its own, and leaves neither behind. One at a time.
 
 Who else runs one on this machine, from a terminal or a worker, is seen by the folders: whoever made his first goes
-first. The child ends when we do, in whatever way: it holds the other end of a pipe. A folder that a machine's sudden end left
-is removed by the next run.
+first. The child ends when we do, in whatever way: it holds the other end of a pipe. A folder that a machine's sudden
+end left is removed by the next run.
 """
 
 import fcntl

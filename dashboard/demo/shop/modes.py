@@ -295,7 +295,11 @@ class Modes:
                     self._asked_at = now
             if is_due:
                 with suppress(DatabaseAway):  # the pages that are cached can still be had
-                    self._current = self._store.mode()
+                    found = self._store.mode()
+                    with self._lock:
+                        # It may have been switched meanwhile.
+                        if self._asked_at == now:
+                            self._current = found
         return self._current
 
     @property

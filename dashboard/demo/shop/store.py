@@ -373,12 +373,12 @@ class ShopStore:
             then: as of ``book``; not called when it was paid before.
 
         Raises:
-            Unknown: the cart is empty, or there is no such customer.
+            Unknown: the cart is empty, there is no such customer, or the key was used for something else.
             PriceChanged: something costs other than the customer saw, or the cart is another.
             OutOfStock: there is less of something than wanted.
             NotEnough: the wallet does not hold that much.
         """
-        with self._timed(), self._engine.begin() as connection:
+        with _bookings(), self._timed(), self._engine.begin() as connection:
             # Who presses twice waits here for the first press to be over.
             wallet = _first(
                 connection,
@@ -471,16 +471,9 @@ class ShopStore:
             Unknown: there is no such customer, or the key was used.
             NotEnough: the wallet does not hold that much.
         """
-        try:
-            with self._timed(), self._engine.begin() as connection:
-                moved = _move(connection, customer, cents, key)
-                then(moved)
-        except IntegrityError as error:
-            if "order_key" in str(error.orig):
-                raise Unknown("That was booked already.") from None
-            if "balance" in str(error.orig):
-                raise NotEnough("The wallet does not hold that much.") from None
-            raise Unknown("There is no such customer.") from None
+        with _bookings(), self._timed(), self._engine.begin() as connection:
+            moved = _move(connection, customer, cents, key)
+            then(moved)
         return moved
 
     def set_price(self, product: int, cents: int, by: str) -> Json:
@@ -602,6 +595,19 @@ def _rows(connection: Connection, statement: str, **values: Any) -> list[Json]:
 def _first(connection: Connection, statement: str, **values: Any) -> Json | None:
     row = connection.execute(text(statement), values).mappings().first()
     return None if row is None else dict(row)
+
+
+@contextmanager
+def _bookings() -> Iterator[None]:
+    """Around what moves money: what the tables refuse, in words."""
+    try:
+        yield
+    except IntegrityError as error:
+        if "order_key" in str(error.orig):
+            raise Unknown("That was booked already.") from None
+        if "balance" in str(error.orig):
+            raise NotEnough("The wallet does not hold that much.") from None
+        raise Unknown("There is no such customer.") from None
 
 
 def _move(connection: Connection, customer: int, cents: int, key: str) -> Json:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import BadRequest
 
-from dashboard.demo.shop import around, fields, modes, screen, store, words
+from dashboard.demo.shop import around, fields, modes, screen, words
 from dashboard.demo.shop.pages import EDITOR, LARGEST_NUMBER, MOST_IMPORTED, TOP_UPS, product_key
 from dashboard.demo.shop.types import (
     MODES,
@@ -286,7 +286,7 @@ def _checkout(problem: str = "", key: str = "", wants_top_up: bool = False) -> R
 
 def _top_up(customer: int, cents: int, key: str) -> None:
     """Put money into a wallet; what was put there with this key before is no error."""
-    if not (0 < cents <= store.DEAREST_CENTS and cents % TOP_UPS[0] == 0):
+    if cents <= 0 or cents % TOP_UPS[0]:
         raise BadRequest("There is no such amount to choose.")
     shop = around.shop()
     try:
