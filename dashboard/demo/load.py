@@ -20,7 +20,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from http import HTTPStatus
@@ -396,8 +396,8 @@ def hurry(
 def measure(outcomes: Sequence[Outcome], *, wanted: int | None = None, from_s: float = 0.0) -> Measured:
     """Put outcomes together; those wanted before ``from_s`` are left out, as a shop's first seconds may be."""
     counted = [each for each in outcomes if each.at_s >= from_s]
-    good = sorted(each.took_s for each in counted if each.ok)
-    products = sorted(each.took_s for each in counted if each.ok and each.page is Page.PRODUCT)
+    good = [each.took_s for each in counted if each.ok]
+    products = [each.took_s for each in counted if each.ok and each.page is Page.PRODUCT]
     seconds: dict[int, list[Outcome]] = {}
     for each in counted:
         seconds.setdefault(int(each.at_s), []).append(each)
@@ -414,15 +414,16 @@ def measure(outcomes: Sequence[Outcome], *, wanted: int | None = None, from_s: f
                 second,
                 sum(each.ok for each in found),
                 sum(not each.ok for each in found),
-                quantile(sorted(each.took_s for each in found), 0.95) or 0.0,
+                quantile((each.took_s for each in found), 0.95) or 0.0,
             )
             for second, found in sorted(seconds.items())
         ],
     )
 
 
-def quantile(ordered: Sequence[float], share: float) -> float | None:
-    """The value that ``share`` of these (sorted) do not exceed; None of none."""
+def quantile(values: Iterable[float], share: float) -> float | None:
+    """The value that ``share`` (0..1, more than 0) of these do not exceed; None of none."""
+    ordered = sorted(values)
     return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else None
 
 

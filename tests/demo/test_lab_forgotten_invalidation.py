@@ -13,6 +13,8 @@ def test_old_prices_end_with_the_ttl_a_purge_or_an_editor_that_tells(quick_bench
     assert (left.value(forgotten.OLD) or 0) > 0 and left.value(forgotten.AFTER) is None
     assert (purged.value(forgotten.OLD) or 0) > 0 and purged.value(forgotten.AFTER) == 0
     assert (right.value("Prices changed") or 0) >= forgotten.QUICK_EDITS
+    assert left.value(forgotten.LOOKS) is None
+    assert all((side.value(forgotten.LOOKS) or 0) >= forgotten.QUICK_PAGES for side in (purged, right))
     assert right.value(forgotten.OLD) == 0
     assert any(value > 0 for _, value in left.series[forgotten.SERIES])
     assert Result.from_json(found.to_json()) == found

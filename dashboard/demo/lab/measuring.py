@@ -158,13 +158,13 @@ class Visits:
         where: Callable[[Outcome], bool] = lambda outcome: True,
     ) -> float | None:
         """Of pages that were answered, and are meant; None of none."""
-        return quantile(sorted(of(each) for each in self.outcomes if each.ok and where(each)), share)
+        return quantile((of(each) for each in self.outcomes if each.ok and where(each)), share)
 
     def p95_series(self) -> Points:
         """(second, p95 in s of all pages wanted in it, failed ones too)."""
         return by_second(
             [(each.at_s, each.took_s) for each in self.outcomes],
-            lambda found: quantile(sorted(found), 0.95) or 0.0,
+            lambda found: quantile(found, 0.95) or 0.0,
         )
 
     def query_series(self) -> Points:
@@ -326,13 +326,13 @@ class Read:
 
 def p99(reads: Sequence[Read]) -> float | None:
     """Of all that were read, from the moment each was wanted; None of none."""
-    return quantile(sorted(each.took_s for each in reads if each.ok), 0.99)
+    return quantile((each.took_s for each in reads if each.ok), 0.99)
 
 
 def p95(reads: Sequence[Read], from_s: float = 0.0, until_s: float = math.inf) -> float | None:
     """The same, of those that were wanted in this time."""
     found = (each.took_s for each in reads if each.ok and from_s <= each.at_s < until_s)
-    return quantile(sorted(found), 0.95)
+    return quantile(found, 0.95)
 
 
 def errors(reads: Sequence[Read]) -> float:

@@ -1,4 +1,4 @@
-"""What several scenarios need: threads that end with them, percentiles, and what the library counted."""
+"""What several scenarios need: threads that end with them, and what the library counted."""
 
 import threading
 import time
@@ -152,14 +152,6 @@ def told(client: redis.Redis) -> Counter[str]:
     if found["invalidation_errors"]:
         raise Void(f"Valkey did not answer {found['invalidation_errors']:,} invalidations in time.")
     return found
-
-
-def quantile(values: Sequence[float], share: float) -> float | None:
-    """The value that ``share`` (0..1) of all are at most; None of none."""
-    if not values:
-        return None
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def ratio(part: float, whole: float) -> float | None:

@@ -30,6 +30,9 @@ NOTICED_S: Final = 3.0
 """So long after the import somebody notices, and purges."""
 WATCHED_S: Final = 4.0
 """So long after the purge the pages are looked at."""
+FEWEST_PAGES: Final = 200
+QUICK_PAGES: Final = 20
+"""And longer, until there were so many of them: that none was old says nothing where nobody looked."""
 EDITED_S: Final = 8.0
 EDIT_PAUSE_S: Final = 0.02
 FEWEST_EDITS: Final = 100
@@ -43,6 +46,7 @@ SLACK_S: Final = 1.0
 SERIES: Final = "Pages with an old price"
 OLD: Final = "Old prices shown"
 AFTER: Final = "Old prices after the cache was told"
+LOOKS: Final = "Pages read after the cache was told"
 _STEP_S: Final = 0.25
 
 
@@ -64,6 +68,17 @@ class _Watch:
     """(when a page was asked for, whether its price was old), seconds since the beginning."""
     lags: list[float] = field(default_factory=list)
     """How long after the change each old price was asked for."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it had been told at all."""
+        return self.told_at < float("inf")
+
+    @property
+    def since_told(self) -> Sequence[bool]:
+        """Of the pages that were asked for since the cache had been told, whether the price was old."""
+        told_at = self.told_at - self.began
+        return [is_old for at, is_old in list(self.pages) if at >= told_at]
 
     def change(self, prices: Sequence[tuple[int, int]]) -> None:
         """These prices hold from now on, for whoever asks."""
@@ -173,7 +188,9 @@ class _Bench:
         with Cache(url, follow=False, name="purge") as client:
             client.invalidate(*_keys_of_rows(changed))
         watch.told_at = time.monotonic()
-        crew.wait(min(WATCHED_S, self._longest_s), share + 0.1, share + 0.2, "Purged by row: looking again")
+        words = "Purged by row: looking again"
+        crew.wait(min(WATCHED_S, self._longest_s), share + 0.1, share + 0.2, words)
+        self._watch_more(crew, watch, share + 0.2, words)
 
     def edited(
         self, used: Shop, crew: Crew, watch: _Watch, url: str, share: float, *, tells: bool = True
@@ -192,7 +209,15 @@ class _Bench:
             watch.change([(number, prices[number])])
             done = share + 0.2 * min(1.0, spent_s / EDITED_S)
             crew.wait(EDIT_PAUSE_S, done, done, "Write, then invalidate: the editor changes prices")
-        crew.wait(SLACK_S, share + 0.2, share + 0.29, "Write, then invalidate: looking again")
+        words = "Write, then invalidate: looking again"
+        crew.wait(SLACK_S, share + 0.2, share + 0.29, words)
+        self._watch_more(crew, watch, share + 0.29, words)
+
+    def _watch_more(self, crew: Crew, watch: _Watch, share: float, words: str) -> None:
+        """Wait until enough pages were looked at since the cache was told."""
+        fewest = QUICK_PAGES if self._bench.is_quick else FEWEST_PAGES
+        while len(watch.since_told) < fewest:
+            crew.wait(_STEP_S, share, share, words)
 
     def _import(self, used: Shop, watch: _Watch) -> Sequence[int]:
         changed = used.raise_prices(range(1, PRODUCTS + 1), RAISE_PERCENT, tells_cache=False)
@@ -217,8 +242,6 @@ def _found(title: str, watch: _Watch) -> Side:
         raise Void("No price was changed.")
     since = min(at for _, at in watch.truth.values()) - watch.began
     after = [is_old for at, is_old in watch.pages if at >= since]
-    told_at = watch.told_at - watch.began
-    late = sum(is_old for at, is_old in watch.pages if at >= told_at)
     if not after:
         raise Void("No page was looked at after the change.")
     return Side(
@@ -227,9 +250,10 @@ def _found(title: str, watch: _Watch) -> Side:
             Number(OLD, sum(after), "count", LOWER),
             Number(SERIES, ratio(sum(after), len(after)), "ratio", LOWER),
             Number("Longest after the change", max(watch.lags, default=0.0), "s", LOWER),
-            Number(AFTER, late if told_at < float("inf") else None, "count", LOWER),
+            Number(AFTER, sum(watch.since_told) if watch.is_told else None, "count", LOWER),
             Number("Prices changed", watch.changed, "count"),
             Number("Pages read after that", len(after), "count"),
+            Number(LOOKS, len(watch.since_told) if watch.is_told else None, "count"),
         ),
         {SERIES: shares(watch.pages, _STEP_S)},
     )

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
-from dashboard.demo.lab.reading import Crew, counted, modes, quantile, ratio, shares
+from dashboard.demo.lab.reading import Crew, counted, modes, ratio, shares
 from dashboard.demo.lab.types import HIGHER, LOWER, Bench, Number, Result, Scenario, Side, ValkeyServer
+from dashboard.demo.load import quantile
 from dashboard.demo.policies import DOCUMENT
 from dashboard.demo.shop.catalogue import SMALL, Popularity, Size
 from dashboard.demo.shop.modes import Shelf

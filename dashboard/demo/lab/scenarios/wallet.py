@@ -17,8 +17,9 @@ from typing import Any, Final
 
 import psycopg
 
-from dashboard.demo.lab.reading import Crew, modes, quantile, ratio, told, totals
+from dashboard.demo.lab.reading import Crew, modes, ratio, told, totals
 from dashboard.demo.lab.types import LOWER, Bench, Check, Number, Result, Scenario, Side
+from dashboard.demo.load import quantile
 from dashboard.demo.policies import DOCUMENT
 from dashboard.demo.shop.catalogue import Popularity
 from dashboard.demo.shop.modes import Load, LoadMany, Shelf, Then
