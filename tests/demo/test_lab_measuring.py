@@ -101,6 +101,30 @@ def test_the_campaigns_load_is_one_that_the_cached_shop_can_do() -> None:
     assert fast.pages_per_s == campaign.MOST_PAGES_PER_S and "timed here" in fast.note
 
 
+def test_readers_come_as_often_as_the_machine_can_bear() -> None:
+    assert measuring.pace(1_000, 600, keys=10_000) == measuring.Pace(600)
+    slow = measuring.pace(375, 600, keys=10_000)
+    assert slow.per_s == pytest.approx(300) and slow.share == pytest.approx(0.5)
+    assert "lowered from 600 to 300 reads/s, and the keys with it from 10,000 to 5,000" in slow.note
+    assert "this machine can do 375." in slow.note
+    assert "keys" not in measuring.pace(100, 400).note
+
+
+def test_what_can_be_read_is_measured() -> None:
+    done: list[int] = []
+
+    def read(number: int) -> None:
+        done.append(number)
+        time.sleep(0.02)
+
+    found = measuring.reads_per_s(bench(), read, PART, threads=2, seconds=0.3)
+    assert sorted(done) == list(range(len(done)))
+    # Each of two threads does fifty a second at most.
+    assert 0 < found <= 110
+    with pytest.raises(Void, match="single read"):
+        measuring.reads_per_s(bench(), lambda number: time.sleep(0.5), PART, threads=1, seconds=0.01)
+
+
 def test_how_long_a_reload_takes() -> None:
     points = [(0.0, 50.0), (1.0, 0.0), (2.0, 80.0), (3.0, 10.0), (4.0, 10.0)]
     assert purge.reload_s(points, 1.4) == 3
@@ -144,7 +168,7 @@ def test_readers_count_from_when_they_came_and_note_errors() -> None:
     assert [each.ok for each in found] == [True, True, False]
     assert found[1].took_s >= 0.1 and measuring.errors(found) == pytest.approx(1 / 3)
     assert measuring.p99(found) == found[1].took_s
-    assert measuring.p95(found, 1.0) is None and measuring.errors([]) == 0.0
+    assert measuring.errors([]) == 0.0
 
 
 def test_moments_happen_in_their_order_while_readers_read() -> None:
@@ -273,4 +297,3 @@ def test_a_prefix_is_removed_and_nothing_else(quick_bench: LabBench) -> None:
 def test_a_read_has_its_time() -> None:
     reads = [Read(0.5, 0.1, True), Read(1.5, 0.4, True), Read(1.6, 9.0, False)]
     assert warming.Measured(reads, [], []).p95_s == [(0.0, 0.1), (1.0, 9.0)]
-    assert measuring.p95(reads, 1.0, 2.0) == 0.4

@@ -23,6 +23,7 @@ from typing import Any, Final, Self
 import psutil
 import psycopg
 
+from dashboard.demo.lab.reading import Crew
 from dashboard.demo.lab.types import Bench, Check, Void
 from dashboard.demo.load import WAITS_S, Outcome, quantile
 from dashboard.demo.shop import catalogue
@@ -329,12 +330,6 @@ def p99(reads: Sequence[Read]) -> float | None:
     return quantile((each.took_s for each in reads if each.ok), 0.99)
 
 
-def p95(reads: Sequence[Read], from_s: float = 0.0, until_s: float = math.inf) -> float | None:
-    """The same, of those that were wanted in this time."""
-    found = (each.took_s for each in reads if each.ok and from_s <= each.at_s < until_s)
-    return quantile(found, 0.95)
-
-
 def errors(reads: Sequence[Read]) -> float:
     """Share of the reads that came to nothing."""
     return sum(not each.ok for each in reads) / len(reads) if reads else 0.0
@@ -432,6 +427,73 @@ class Readers:
             read = Read(at, time.perf_counter() - self.began - at, ok)
             with self._lock:
                 self._reads[number] = read
+
+
+KEPT_UP: Final = 0.8
+"""Of what readers can do when they do nothing else: what comes at random comes in heaps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much can be read here.
+
+    Args:
+        per_s: reads that are wanted.
+        share: of what the scenario would like, 0..1.
+        note: what to say about it; empty: it is what the scenario would like.
+    """
+
+    per_s: float
+    share: float = 1.0
+    note: str = ""
+
+
+def pace(can_per_s: float, wanted_per_s: float, *, keys: int = 0) -> Pace:
+    """What a machine that can do so much is asked for.
+
+    Args:
+        can_per_s: reads, as ``reads_per_s`` found it.
+        wanted_per_s: what the scenario would like.
+        keys: that are to be fewer where reads are, so that each is read as often; 0: they stay.
+    """
+    share_of_it = can_per_s * KEPT_UP / wanted_per_s
+    if share_of_it >= 1:
+        return Pace(wanted_per_s)
+    per_s = wanted_per_s * share_of_it
+    with_it = f", and the keys with it from {keys:,} to {round(keys * share_of_it):,}" if keys else ""
+    note = f"The load was lowered from {wanted_per_s:.0f} to {per_s:.0f} reads/s{with_it}:"
+    return Pace(per_s, share_of_it, f"{note} this machine can do {can_per_s:.0f}.")
+
+
+def reads_per_s(
+    bench: Bench, read: Callable[[int], object], part: Part, *, threads: int, seconds: float
+) -> float:
+    """How many reads a second can be done here, by so many threads and one after the other.
+
+    Args:
+        read: does the read of this number.
+
+    Raises:
+        Cancelled: the run is to end.
+        Void: not one was done.
+        Exception: what a read raised.
+    """
+    numbers, done = itertools.count(), itertools.count()
+
+    def work() -> None:
+        while crew.is_going:
+            read(next(numbers))
+            next(done)
+
+    with Crew(bench) as crew:
+        began = time.monotonic()
+        for _ in range(threads):
+            crew.begin(work)
+        crew.wait(seconds, part.begins, part.ends, part.words)
+        count, took_s = next(done), time.monotonic() - began
+    if not count:
+        raise Void("Not a single read came to its end.")
+    return count / took_s
 
 
 class Loads:

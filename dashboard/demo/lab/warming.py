@@ -11,7 +11,7 @@ import redis
 
 from dashboard.caching import Cache, Policy
 from dashboard.demo.lab import measuring
-from dashboard.demo.lab.measuring import Loads, Moments, Part, Readers, Sampler
+from dashboard.demo.lab.measuring import Loads, Moments, Pace, Part, Readers, Sampler
 from dashboard.demo.lab.types import Bench, ValkeyServer
 from dashboard.demo.load import quantile
 from dashboard.demo.shop.pages import product_key
@@ -93,6 +93,27 @@ def measure(
             reads = readers.run(bench, seconds, part, moments(client))
     queries = measuring.per_step(loads.since(readers.began), seconds)
     return Measured(reads, queries, [each for each in expired.rates(readers.began) if each[0] <= seconds])
+
+
+def find_pace(bench: Bench, store: ShopStore, part: Part, *, keys: int, per_s: float, seconds: float) -> Pace:
+    """What can be read here when nothing is cached: that is what an avalanche comes to.
+
+    Args:
+        keys, per_s: what a scenario would like.
+        seconds: how long to try.
+
+    Raises:
+        Cancelled: the run is to end.
+    """
+    with _caches(bench.valkey().url, Policy(b"", "hot", 60)) as caches:
+
+        def read(number: int) -> object:
+            cache, product = caches[number % PROCESSES], 1 + number % keys
+            return cache.get_or_load(f"trial:{number}", lambda: store.product(product))
+
+        can = measuring.reads_per_s(bench, read, part, threads=READERS, seconds=seconds)
+    # A short run is about whether it works, wherever it is run.
+    return Pace(per_s) if bench.is_quick else measuring.pace(can, per_s, keys=keys)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ time, because the policy adds a random part; or together, but spread by an opera
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import redis
@@ -37,6 +37,7 @@ class Lengths:
         seconds: how long each side is watched.
         spread_at_s: when the operator spreads what is left.
         per_s: reads.
+        tries: of the trial of what can be read here, in seconds.
     """
 
     keys: int = 10_000
@@ -44,9 +45,10 @@ class Lengths:
     seconds: float = 62.0
     spread_at_s: float = 2.0
     per_s: float = 600.0
+    tries: float = 4.0
 
 
-QUICK: Final = Lengths(keys=200, ttl_s=2, seconds=3.2, spread_at_s=0.2, per_s=100.0)
+QUICK: Final = Lengths(keys=200, ttl_s=2, seconds=3.2, spread_at_s=0.2, per_s=100.0, tries=0.2)
 
 
 def run(bench: Bench) -> Result:
@@ -56,6 +58,15 @@ def run(bench: Bench) -> Result:
     half = lengths.ttl_s // 2
     fixed, jittered = Policy(b"", "hot", lengths.ttl_s), Policy(b"", "hot", half, lengths.ttl_s)
     store = bench.store(connections=warming.READERS)
+    pace = warming.find_pace(
+        bench,
+        store,
+        Part(0.05, 0.1, "Measuring what can be read here"),
+        keys=lengths.keys,
+        per_s=lengths.per_s,
+        seconds=lengths.tries,
+    )
+    lengths = replace(lengths, keys=round(lengths.keys * pace.share), per_s=pace.per_s)
 
     def respread(client: redis.Redis) -> Moments:
         window_s = lengths.ttl_s - lengths.spread_at_s
@@ -93,7 +104,7 @@ def run(bench: Bench) -> Result:
         chart=(CHART, "per_s"),
         checks=_checks(sides),
         sentence=_sentence(sides, lengths),
-        notes=(warming.SPREAD_NOTE, *others()),
+        notes=(*filter(None, (pace.note,)), warming.SPREAD_NOTE, *others()),
         setup=measuring.facts(keys=lengths.keys, reads_per_s=lengths.per_s, mean_ttl_s=lengths.ttl_s),
     )
 

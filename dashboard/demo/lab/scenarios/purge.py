@@ -1,7 +1,7 @@
 """A purge of 5,000 hot products while they are read: all at once, as a script does it, and spread over a time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import redis
@@ -37,6 +37,7 @@ class Lengths:
         over_s: the time over which the spread purge lets them end.
         seconds: how long each side is watched.
         per_s: reads.
+        tries: of the trial of what can be read here, in seconds.
     """
 
     keys: int = 5_000
@@ -44,9 +45,10 @@ class Lengths:
     over_s: float = 30.0
     seconds: float = 60.0
     per_s: float = 600.0
+    tries: float = 4.0
 
 
-QUICK: Final = Lengths(keys=200, at_s=0.4, over_s=1.6, seconds=2.6, per_s=100.0)
+QUICK: Final = Lengths(keys=200, at_s=0.4, over_s=1.6, seconds=2.6, per_s=100.0, tries=0.2)
 
 
 def run(bench: Bench) -> Result:
@@ -54,6 +56,15 @@ def run(bench: Bench) -> Result:
     others = measuring.others()
     lengths = QUICK if bench.is_quick else Lengths()
     store = bench.store(connections=warming.READERS)
+    pace = warming.find_pace(
+        bench,
+        store,
+        Part(0.05, 0.1, "Measuring what can be read here"),
+        keys=lengths.keys,
+        per_s=lengths.per_s,
+        seconds=lengths.tries,
+    )
+    lengths = replace(lengths, keys=round(lengths.keys * pace.share), per_s=pace.per_s)
 
     def at_once(client: redis.Redis) -> Moments:
         return ((lengths.at_s, lambda: warming.remove(client, "product:")),)
@@ -82,7 +93,7 @@ def run(bench: Bench) -> Result:
         chart=(CHART, "per_s"),
         checks=_checks(sides, lengths),
         sentence=_sentence(sides, lengths),
-        notes=(warming.SPREAD_NOTE, *others()),
+        notes=(*filter(None, (pace.note,)), warming.SPREAD_NOTE, *others()),
         setup=measuring.facts(keys=lengths.keys, reads_per_s=lengths.per_s, spread_over_s=lengths.over_s),
     )
 

@@ -7,12 +7,12 @@ loads. The loader is the shop's own query of what sells best, on a database that
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from dashboard.caching import Cache, Policy, Protection
 from dashboard.demo.lab import measuring
-from dashboard.demo.lab.measuring import Loads, Part, Readers, at_most, duration, share
+from dashboard.demo.lab.measuring import Loads, Pace, Part, Readers, at_most, duration, share
 from dashboard.demo.lab.types import LOWER, Bench, Check, Number, Result, Scenario, Side
 from dashboard.demo.shop.modes import Naive
 from dashboard.demo.shop.pages import FRONT
@@ -23,6 +23,7 @@ READERS: Final = 64
 LATENCY_S: Final = 0.04
 """Of each statement, there and back."""
 BUCKET_S: Final = 0.1
+QUIET_S: Final = 600
 
 LOADS: Final = "Loads per expiry"
 P99: Final = "Read p99"
@@ -43,11 +44,12 @@ Read = Callable[[int], object]
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Of a run: how long a value lives and one way goes on, in seconds; readers per second."""
+    """Of a run: how long a value lives, one way goes on and what can be read is tried, in seconds; reads per second."""
 
     ttl_s: int = 3
     seconds: float = 15.0
     per_s: float = 400.0
+    tries: float = 2.0
 
     @property
     def expiries(self) -> float:
@@ -55,7 +57,7 @@ class Lengths:
         return self.seconds / self.ttl_s
 
 
-QUICK: Final = Lengths(ttl_s=1, seconds=1.6, per_s=100.0)
+QUICK: Final = Lengths(ttl_s=1, seconds=1.6, per_s=100.0, tries=0.2)
 
 
 def run(bench: Bench) -> Result:
@@ -63,6 +65,8 @@ def run(bench: Bench) -> Result:
     others = measuring.others()
     lengths = QUICK if bench.is_quick else Lengths()
     store = bench.store(latency_s=LATENCY_S, connections=READERS)
+    pace = _pace(bench, lengths)
+    lengths = replace(lengths, per_s=pace.per_s)
     ways: Sequence[tuple[str, Protection | None]] = (
         ("Naive", None),
         ("Lease", Protection()),
@@ -86,11 +90,19 @@ def run(bench: Bench) -> Result:
         chart=(CHART, "count"),
         checks=_checks(sides),
         sentence=_sentence(sides, lengths),
-        notes=others(),
+        notes=(*filter(None, (pace.note,)), *others()),
         setup=measuring.facts(
             reads_per_s=lengths.per_s, ttl_s=lengths.ttl_s, processes=PROCESSES, latency_s=LATENCY_S
         ),
     )
+
+
+def _pace(bench: Bench, lengths: Lengths) -> Pace:
+    """What can be read here while nothing expires: readers must not wait for anything but loads."""
+    part = Part(0.05, 0.1, "Measuring what can be read here")
+    with _reading(bench.valkey().url, Protection(), Loads(lambda: "front"), QUIET_S) as read:
+        can = measuring.reads_per_s(bench, read, part, threads=READERS, seconds=lengths.tries)
+    return Pace(lengths.per_s) if bench.is_quick else measuring.pace(can, lengths.per_s)
 
 
 def _side(
