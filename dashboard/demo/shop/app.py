@@ -4,10 +4,10 @@ from flask import Flask, request
 from jinja2 import StrictUndefined
 from werkzeug.exceptions import Forbidden
 
-from dashboard.demo.shop import around, views, words
+from dashboard.demo.shop import around, fields, views, words
 from dashboard.demo.shop.links import NOWHERE, Links
 from dashboard.demo.shop.pages import Shop
-from dashboard.web import headers, params, resources
+from dashboard.web import headers, resources
 from dashboard.web.formats import FILTERS
 
 LARGEST_FORM_BYTES = 64 * 1024
@@ -22,7 +22,7 @@ def create_shop(shop: Shop, links: Links = NOWHERE) -> Flask:
     """
     app = Flask("dashboard.demo.shop", static_folder=None, template_folder=str(resources.folder("templates")))
     app.url_map.strict_slashes = False
-    app.url_map.converters["int"] = params.IdConverter
+    app.url_map.converters["int"] = fields.NumberConverter
     app.config.update(MAX_CONTENT_LENGTH=LARGEST_FORM_BYTES, MAX_FORM_MEMORY_SIZE=LARGEST_FORM_BYTES)
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = True

@@ -2,10 +2,11 @@
 
 import re
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from flask import Response, make_response, redirect, request
 from werkzeug.exceptions import BadRequest
+from werkzeug.routing import IntegerConverter, Map
 
 from dashboard.demo.shop.pages import LARGEST_NUMBER
 
@@ -14,6 +15,13 @@ COOKIE: Final = "demo-store"
 _SESSION_S: Final = 24 * 3600
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{8,100}")
 _HOWS: Final = ("tell", "forget")
+
+
+class NumberConverter(IntegerConverter):
+    """``<int:...>`` in addresses: what no row of ours can have as its number is not found."""
+
+    def __init__(self, map: Map, *args: Any, **kwargs: Any) -> None:
+        super().__init__(map, *args, **{"max": LARGEST_NUMBER, **kwargs})
 
 
 def token() -> str:
