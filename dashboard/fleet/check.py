@@ -86,8 +86,6 @@ class _Run:
     timeout_s: float
     steps: list[Step] = field(default_factory=list)
     targets: tuple[Address | str, ...] = ()
-    days_left: int | None = None
-    greeting: dict[str, str] = field(default_factory=dict)
     version: str = ""
     missing: list[tuple[str, str]] = field(default_factory=list)
     noperm: list[str] = field(default_factory=list)
@@ -348,17 +346,16 @@ _NO_SIGN_IN = {
 
 def _sign_in(run: _Run) -> Step:
     try:
-        answers = _answers(run, "Sign-in failed", [("PING",), ("HELLO",)])
+        answers = _answers(run, "Sign-in failed", [("PING",)])
     except _Failed as error:
         if error.problem.cause is Cause.CLOSED and _is_web_server(run.targets[0], run.timeout_s):
             error.problem = explain(redis.exceptions.InvalidResponse("HTTP/"), str(run.targets[0]), run.url)
         error.title = _NO_SIGN_IN.get(error.problem.cause, error.title)
         raise
-    for node, (ping, _), _took in answers:
+    for node, (ping,), _took in answers:
         # No right to PING is no failed sign-in; any other word than PONG is not a Redis.
         if ping != b"PONG" and not isinstance(ping, redis.ResponseError):
             raise _Failed("Sign-in failed", explain(redis.exceptions.InvalidResponse("PING"), node, run.url))
-    run.greeting = replies.pairs(answers[0][1][1])
     title = "Signed in as" if run.url.username or run.url.password else "Connected as"
     return Step(
         State.OK,

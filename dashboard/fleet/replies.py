@@ -96,7 +96,7 @@ def slow_log(reply: Any) -> list[SlowEntry]:
 
 
 def pairs(reply: Any) -> dict[str, str]:
-    """A flat list of names and values, as CONFIG GET and HELLO answer."""
+    """A flat list of names and values, as CONFIG GET answers."""
     if not isinstance(reply, list):
         return {}
     flat = [
