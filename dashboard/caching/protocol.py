@@ -350,7 +350,7 @@ def load_only(context: Context, basis: bytes | Away) -> Steps:
         context.tally.add("load_errors")
         raise
     context.tally.loaded(loaded.took_s)
-    payload, _ = _encoded(context, loaded)
+    payload, _ = _encoded(loaded)
     return Outcome(payload, loaded.value, True, began, basis)
 
 
@@ -369,7 +369,7 @@ def _load_and_fill(
     tally.loaded(loaded.took_s)
     if loaded.took_s * 1000 > lease_ms:
         tally.add("overrun_leases")
-    payload, is_sound = _encoded(context, loaded)
+    payload, is_sound = _encoded(loaded)
     outcome = Outcome(payload, loaded.value, True, began, token)
     ms = store_ms(context, loaded.value)
     if payload is None or not is_sound or versions is None or not ms:
@@ -392,7 +392,7 @@ def _load_and_fill(
     return outcome
 
 
-def _encoded(context: Context, loaded: Loaded) -> tuple[bytes | None, bool]:
+def _encoded(loaded: Loaded) -> tuple[bytes | None, bool]:
     """The payload and whether it may be stored: nothing that could be taken for one of our own marks."""
     try:
         payload = loaded.encode(loaded.value)
@@ -465,7 +465,7 @@ def refresh(context: Context, raw: bytes) -> Steps:
         raise
     tally.loaded(loaded.took_s)
     tally.add("refreshes")
-    payload, is_sound = _encoded(context, loaded)
+    payload, is_sound = _encoded(loaded)
     ms = store_ms(context, loaded.value)
     if payload is None or not is_sound or versions is None:
         tally.add("not_stored")

@@ -215,7 +215,7 @@ def parse_url(text: str) -> CacheUrl:
             "The URL contains more than one @ character", "in a user name or password, write it as %40."
         )
     username, password = _login(login)
-    options = _options(query, kind, tls, unix=scheme == "unix")
+    options = _options(query, kind, tls)
     common = {"kind": kind, "tls": tls, "username": username, "password": password}
 
     if scheme == "unix":
@@ -344,7 +344,7 @@ def _db(text: str) -> int:
     return int(text)
 
 
-def _options(query: str, kind: Kind, tls: bool, *, unix: bool) -> dict[str, object]:
+def _options(query: str, kind: Kind, tls: bool) -> dict[str, object]:
     allowed = set()
     if kind is not Kind.CLUSTER:
         allowed.add("db")

@@ -210,9 +210,9 @@ class KeyReader:
             return None
         number = used if isinstance(used, int) else None
         return Facts(
-            type=_name(type_),
+            type=_text(type_),
             ttl_ms=left if left >= 0 else None,
-            encoding=_name(encoding) if isinstance(encoding, bytes) else None,
+            encoding=_text(encoding) if isinstance(encoding, bytes) else None,
             idle_s=None if uses[1] == "FREQ" else number,
             frequency=number if uses[1] == "FREQ" else None,
             references=references if isinstance(references, int) else None,
@@ -295,7 +295,7 @@ class KeyReader:
         if type == "hash":
             size, value = self._sized(address)
             if size > MOST_AT_ONCE:
-                raise _too_large(self._node(), size)
+                raise _too_large(size)
             return (
                 None
                 if value is None
@@ -343,7 +343,7 @@ class KeyReader:
         found, *answers = self._ask(("TYPE", self.key), *commands, optional=shifted)
         if found == b"none":
             raise Gone
-        if _name(found) != type or any(_is_wrong_type(answer) for answer in answers):
+        if _text(found) != type or any(_is_wrong_type(answer) for answer in answers):
             raise TypeChanged
         return answers
 
@@ -611,17 +611,13 @@ def _text(reply: Any) -> str:
     return display(reply, _LONGEST_TEXT) if isinstance(reply, bytes) else str(reply)
 
 
-def _name(reply: Any) -> str:
-    return _text(reply)
-
-
 def _is_wrong_type(reply: Any) -> bool:
     return isinstance(reply, redis.ResponseError) and "WRONGTYPE" in (
         getattr(reply, "status_code", None) or str(reply)
     )
 
 
-def _too_large(node: Node, size: int) -> FleetError:
+def _too_large(size: int) -> FleetError:
     return as_error(
         Problem(
             Cause.TOO_LARGE,

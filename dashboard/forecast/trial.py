@@ -113,8 +113,8 @@ def attempt(basis: Basis, wall: Wall, stem: Stem, remedy: Remedy, *, jitter_s: i
         stem=stem,
         jitter_s=jitter_s,
         grid=on,
-        before=_side(stems, before.total, walls_of(basis, stems, on), basis, on),
-        after=_side(treated, after.total, walls_of(basis, treated, on), basis, on),
+        before=_side(before.total, walls_of(basis, stems, on), basis, on),
+        after=_side(after.total, walls_of(basis, treated, on), basis, on),
         begins=begins,
         ends=ends,
         most_per_step=max(own[max(0, first) :], default=0.0),
@@ -133,9 +133,7 @@ def walls_of(basis: Basis, stems: Sequence[Stem], on: Grid) -> list[Wall]:
     )
 
 
-def _side(
-    stems: Sequence[Stem], counts: Sequence[float], found: Sequence[Wall], basis: Basis, on: Grid
-) -> Side:
+def _side(counts: Sequence[float], found: Sequence[Wall], basis: Basis, on: Grid) -> Side:
     marked = {
         step
         for wall in found

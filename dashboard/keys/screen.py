@@ -621,7 +621,7 @@ def detail_view(
         value=_value(shown, place, base) if has_value and shown is not None else None,
         members=_MEMBERS.get(detail.type, ("", "")),
         items=tuple(_item_row(each, detail, place, base) for each in window.items) if not is_member else (),
-        item_name=_item_name(place.item, detail.type) if place.item is not None else "",
+        item_name=key_name(place.item) if place.item is not None else "",
         item_href=f"{base}?{place.query(item=None, view=View.AUTO, edit='')}",
         item_fields=_entry(member),
         item_notes=_member_notes(member, detail) if is_member and not has_value else (),
@@ -686,7 +686,7 @@ def edit_view(
         }.get(type, set())  # fmt: skip
     elif type in _CHANGES and not is_only_removed:
         shown |= {"score"} if type == "zset" else {"value"}
-    what = "" if is_new or place.item is None else _item_name(place.item, type)
+    what = "" if is_new or place.item is None else key_name(place.item)
     return EditView(
         typed=typed,
         title=f"New {one}" if is_new else ("Edit the value" if not what else f"Edit this {one}"),
@@ -763,7 +763,7 @@ def _item_row(item: Item, detail: KeyDetail, place: Place, base: str) -> ItemRow
     text = value_text(item.value, is_cut=item.full_bytes > len(item.value))
     return ItemRow(
         id=key_to_text(item.address),
-        name=_item_name(item.address, detail.type),
+        name=key_name(item.address),
         href=f"{base}?{place.query(item=item.address, view=View.AUTO, edit='')}",
         value="" if detail.type in ("set", "zset") else text[:LONGEST_VALUE],
         is_cut=len(text) > LONGEST_VALUE or item.full_bytes > len(item.value),
@@ -783,10 +783,6 @@ def _member_notes(member: Window | None, detail: KeyDetail) -> tuple[str, ...]:
     if member is None:
         return (f"There is no such {_MEMBERS.get(detail.type, ('member', ''))[0]} any more.",)
     return () if detail.withheld else member.notes
-
-
-def _item_name(address: bytes, type: str) -> str:
-    return key_name(address)
 
 
 def _part_words(detail: KeyDetail, window: Window) -> str:

@@ -108,7 +108,7 @@ def prefix_view(
             for name, amount in sorted(node.types.items(), key=lambda item: -item[1])
         )[:8],
         biggest=_biggest(node, place, frame, whole),
-        growth="" if growth is None else _growth(growth, node, frame),
+        growth="" if growth is None else _growth(growth, frame),
         line=drawn,
         line_label=f"{'Memory' if has_size else 'Keys'} of {'all keys' if is_all else node.name}, last 7 days",
         line_words=_line_words(line, values, frame, has_size=has_size, kind=line_kind) if drawn else "",
@@ -197,7 +197,7 @@ def _ttls(node: TreeNode) -> tuple[Share, ...]:
     return (*shown, *(row for row in rows[-1:] if row.share))
 
 
-def _growth(growth: Growth, node: TreeNode, frame: Frame) -> str:
+def _growth(growth: Growth, frame: Frame) -> str:
     at = since(growth.since, frame.now)
     words = [_change(growth.keys, growth.keys_error, compact) + " keys"]
     if growth.size_bytes is not None:

@@ -92,7 +92,7 @@ def effect(work: UnitOfWork, cache_id: int, version: int, *, changed: Diff | Non
         if compared
         else ()
     )
-    made = [_prefix(published, span, counts.get(span.item.name, {}), _within(events, span)) for span in spans]
+    made = [_prefix(span, counts.get(span.item.name, {}), _within(events, span)) for span in spans]
     made.sort(key=lambda each: (_WORST_FIRST.index(each.kind), -(each.after.reads if each.after else 0)))
     return VersionEffect(
         at=published.published_at,
@@ -276,9 +276,7 @@ def _within(events: Iterable[StoredEvent], span: _Span) -> list[StoredEvent]:
     return [event for event in events if span.sides and reaches(event)]
 
 
-def _prefix(
-    published: store.Version, span: _Span, counts: _Buckets, events: Sequence[StoredEvent]
-) -> PrefixEffect:
+def _prefix(span: _Span, counts: _Buckets, events: Sequence[StoredEvent]) -> PrefixEffect:
     name, subject = span.item.name, span.subject
     if not span.sides:
         return PrefixEffect(name, subject.title, "unknown", span.word, span.sentence, 0.0)

@@ -782,7 +782,7 @@ def _preview(
         policy = held.draft.default if original is None else documents.find_item(held.draft, kind, original)
     if not isinstance(policy, Policy):
         return None
-    number, source = _how_many(work, held, original, policy, keys)
+    number, source = _how_many(work, held, original, keys)
     made = previews.preview(policy, number, source, now=now if isinstance(now, Policy) else None)
     if made is None or not is_waiting:
         return made
@@ -790,9 +790,7 @@ def _preview(
     return replace(made, is_waiting=True, kind="info", verdict=verdict)
 
 
-def _how_many(
-    work: UnitOfWork, held: Held, original: str | None, policy: Policy, keys: int | None
-) -> tuple[int, KeysSource]:
+def _how_many(work: UnitOfWork, held: Held, original: str | None, keys: int | None) -> tuple[int, KeysSource]:
     if keys is not None:
         return min(max(1, keys), _MOST_KEYS), KeysSource.TYPED
     kind = ItemKind.DEFAULT if original == "" else ItemKind.POLICY
