@@ -5,8 +5,8 @@ with pauses between them. Nobody waits for the shop: when it is slow its queue g
 the moment it was wanted (so a slow shop can't hide by being asked less, "coordinated omission").
 
 ``plan`` is pure. ``drive`` asks a shop over HTTP, with so many connections and so long at most; ``hurry`` finds out how
-many pages a shop can do. ``python -m dashboard.demo.load`` does so in a process of its own and prints what it measured
-as JSON.
+many pages a shop can do. ``python -m dashboard.demo.load`` does so in a process of its own and prints what became of
+each page as JSON.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Final
@@ -197,7 +197,6 @@ class Outcome:
     Args:
         at_s: when it was wanted.
         took_s: from then to the last byte.
-        server_s: from the moment it was asked for to the last byte; 0: it was never asked for.
         ok: it was answered as it should, in time.
         reads, hits, loaded: what the page asked its cache for, found there, and had loaded; as the shop says.
         queries: that it sent to its database.
@@ -207,7 +206,6 @@ class Outcome:
     at_s: float
     page: Page
     took_s: float
-    server_s: float
     ok: bool
     reads: int = 0
     hits: int = 0
@@ -231,7 +229,6 @@ class Outcome:
             round(self.at_s, 4),
             str(self.page),
             round(self.took_s, 6),
-            round(self.server_s, 6),
             self.ok,
             self.reads,
             self.hits,
@@ -245,27 +242,6 @@ class Outcome:
         """What ``to_row`` made."""
         at_s, page, *rest = row
         return cls(at_s, Page(page), *rest)
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What visitors saw.
-
-    Args:
-        wanted, answered, failed: pages. Those that nobody got to in time have failed.
-        p50_s, p95_s, p99_s: of all pages that were answered, from the moment they were wanted; None of none.
-        product_p95_s: of product pages.
-        per_s: (second, pages answered, failed, p95 of that second).
-    """
-
-    wanted: int
-    answered: int
-    failed: int
-    p50_s: float | None
-    p95_s: float | None
-    p99_s: float | None
-    product_p95_s: float | None
-    per_s: Sequence[tuple[int, int, int, float]]
 
 
 def drive(
@@ -297,15 +273,14 @@ def drive(
     def visit_all() -> None:
         visitor = _Visitor(host, port, customers)
         while (event := waiting.get()) is not None:
-            asked = time.perf_counter()
-            is_asked = asked - began - event.at_s < WAITS_S and not stop()
+            wanted = began + event.at_s
+            is_asked = time.perf_counter() - wanted < WAITS_S and not stop()
             ok = is_asked and visitor.visit(event)
-            done = time.perf_counter()
-            took_s, server_s = done - began - event.at_s, done - asked if is_asked else 0.0
+            took_s = time.perf_counter() - wanted
             # It was asked for in time, and came too late.
             ok = ok and took_s < WAITS_S
             said = visitor.said if is_asked else _Said()
-            outcome = Outcome(event.at_s, event.page, took_s, server_s, ok, *said.row)
+            outcome = Outcome(event.at_s, event.page, took_s, ok, *said.row)
             with lock:
                 outcomes.append(outcome)
         visitor.close()
@@ -391,34 +366,6 @@ def hurry(
     for thread in threads:
         thread.join(seconds + 2 * WAITS_S)
     return answered / ended_s
-
-
-def measure(outcomes: Sequence[Outcome], *, wanted: int | None = None, from_s: float = 0.0) -> Measured:
-    """Put outcomes together; those wanted before ``from_s`` are left out, as a shop's first seconds may be."""
-    counted = [each for each in outcomes if each.at_s >= from_s]
-    good = [each.took_s for each in counted if each.ok]
-    products = [each.took_s for each in counted if each.ok and each.page is Page.PRODUCT]
-    seconds: dict[int, list[Outcome]] = {}
-    for each in counted:
-        seconds.setdefault(int(each.at_s), []).append(each)
-    return Measured(
-        wanted=len(counted) if wanted is None else wanted,
-        answered=len(good),
-        failed=(len(counted) if wanted is None else wanted) - len(good),
-        p50_s=quantile(good, 0.5),
-        p95_s=quantile(good, 0.95),
-        p99_s=quantile(good, 0.99),
-        product_p95_s=quantile(products, 0.95),
-        per_s=[
-            (
-                second,
-                sum(each.ok for each in found),
-                sum(not each.ok for each in found),
-                quantile((each.took_s for each in found), 0.95) or 0.0,
-            )
-            for second, found in sorted(seconds.items())
-        ],
-    )
 
 
 def quantile(values: Iterable[float], share: float) -> float | None:
@@ -541,7 +488,7 @@ def _path(event: Event) -> str:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Drive a shop and print what was measured. Returns the exit code."""
+    """Drive a shop and print what became of each page. Returns the exit code."""
     args = _parser().parse_args(given)
     campaign = None
     if args.campaign:
@@ -571,12 +518,7 @@ def main(given: Sequence[str] | None = None) -> int:
             begin_in_s=begin_in_s,
             stop=stop.is_set,
         )
-        counted = sum(event.at_s >= args.from_s for event in events)
-        found = (
-            {"wanted": counted, "outcomes": [each.to_row() for each in outcomes]}
-            if args.outcomes
-            else asdict(measure(outcomes, wanted=counted, from_s=args.from_s))
-        )
+        found = {"wanted": len(events), "outcomes": [each.to_row() for each in outcomes]}
     sys.stdout.write(json.dumps(found) + "\n")
     return 0
 
@@ -598,10 +540,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--customers", type=int, default=CUSTOMERS)
     add("--seed", type=int, default=42)
     add("--connections", type=int, default=MOST_CONNECTIONS)
-    add("--from-s", type=float, default=0.0, help="pages wanted before are not counted")
     add("--campaign", help="from,until,times,products as in 10,40,5,1-20")
     add("--hurry", action="store_true", help="one page after the other without a pause: how many it can do")
-    add("--outcomes", action="store_true", help="print what became of each page")
     add(
         "--led",
         action="store_true",

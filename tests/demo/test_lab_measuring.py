@@ -69,11 +69,11 @@ def test_visits_are_counted_where_they_belong() -> None:
     visits = Visits(
         5,
         [
-            Outcome(0.5, PRODUCT, 0.1, 0.1, True, reads=4, hits=4, loaded=0),
-            Outcome(1.5, Page.HOME, 0.9, 0.5, True, reads=4, hits=2, loaded=2, queries=3),
+            Outcome(0.5, PRODUCT, 0.1, True, reads=4, hits=4, loaded=0),
+            Outcome(1.5, Page.HOME, 0.9, True, reads=4, hits=2, loaded=2, queries=3),
             # Came after the visitor had gone.
-            Outcome(1.6, Page.HOME, 12.0, 5.0, False, reads=4, hits=0, loaded=4, queries=5),
-            Outcome(1.7, PRODUCT, 10.0, 0.0, False),
+            Outcome(1.6, Page.HOME, 12.0, False, reads=4, hits=0, loaded=4, queries=5),
+            Outcome(1.7, PRODUCT, 10.0, False),
         ],
         2.0,
     )
@@ -88,7 +88,7 @@ def test_visits_are_counted_where_they_belong() -> None:
 
 
 def test_the_hit_ratio_of_no_cache_is_none_of_what_was_read() -> None:
-    assert Visits(1, [Outcome(0, PRODUCT, 0.1, 0.1, True, reads=4)], 1.0).hit_ratio == 0.0
+    assert Visits(1, [Outcome(0, PRODUCT, 0.1, True, reads=4)], 1.0).hit_ratio == 0.0
     assert Visits(0, [], 1.0).hit_ratio is None
 
 

@@ -79,27 +79,13 @@ def test_quantiles() -> None:
     assert load.quantile([1.0, 2.0], 0.5) == 1.0
 
 
-def test_outcomes_are_put_together() -> None:
-    outcomes = [
-        Outcome(0.5, Page.PRODUCT, 0.1, 0.1, True),
-        Outcome(1.5, Page.HOME, 0.3, 0.1, True),
-        Outcome(1.7, Page.PRODUCT, 9.9, 0.0, False),
-    ]
-    found = load.measure(outcomes)
-    assert (found.wanted, found.answered, found.failed) == (3, 2, 1)
-    assert (found.p50_s, found.p95_s, found.product_p95_s) == (0.1, 0.3, 0.1)
-    assert [each[:3] for each in found.per_s] == [(0, 1, 0), (1, 1, 1)]
-    later = load.measure(outcomes, wanted=4, from_s=1)
-    assert (later.wanted, later.answered, later.failed, later.product_p95_s) == (4, 1, 3, None)
-
-
 def test_an_outcome_survives_json() -> None:
-    outcome = Outcome(0.5, Page.CATEGORY, 0.125, 0.0625, True, 7, 6, 1, 3, 0.001)
+    outcome = Outcome(0.5, Page.CATEGORY, 0.125, True, 7, 6, 1, 3, 0.001)
     assert Outcome.from_row(json.loads(json.dumps(outcome.to_row()))) == outcome
     assert not outcome.is_cached and outcome.ended_at_s == 0.625
-    assert Outcome(0, Page.HOME, 0.1, 0.1, True, 5, 5, 0).is_cached
+    assert Outcome(0, Page.HOME, 0.1, True, 5, 5, 0).is_cached
     # Who read nothing from the cache has not been served from it.
-    assert not Outcome(0, Page.HOME, 0.1, 0.1, True).is_cached
+    assert not Outcome(0, Page.HOME, 0.1, True).is_cached
 
 
 # --- over HTTP ------------------------------------------------------------------------------------------------------
@@ -169,7 +155,7 @@ def test_time_counts_from_when_a_page_was_wanted() -> None:
         found = load.drive(url, [Event(0.0, n, Page.HOME) for n in range(6)], connections=1)
     took = sorted(each.took_s for each in found)
     assert len(found) == 6 and all(each.ok for each in found)
-    assert took[-1] >= 0.3 and took[-1] > 2 * min(each.server_s for each in found)
+    assert took[-1] >= 0.3 and took[-1] - took[0] >= 0.25
 
 
 def test_errors_and_nobody_there_are_failures() -> None:
@@ -263,7 +249,7 @@ def start(url: str, *more: str) -> "subprocess.Popen[bytes]":
 
 
 def test_the_process_goes_when_it_is_told_and_prints_what_became_of_each_page() -> None:
-    with a_shop(page) as url, start(url, "--pages-per-s", "50", "--seconds", "0.5", "--outcomes") as child:
+    with a_shop(page) as url, start(url, "--pages-per-s", "50", "--seconds", "0.5") as child:
         assert child.stdin is not None and child.stdout is not None
         assert child.stdout.readline() == b"ready\n"
         child.stdin.write(f"{time.time()!r}\n".encode())

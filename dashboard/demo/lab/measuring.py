@@ -197,7 +197,7 @@ def visit(
         Cancelled: the run is to end.
         Void: the visitors did not come back.
     """
-    given = ["--outcomes", *(["--campaign", campaign] if campaign else [])]
+    given = ["--campaign", campaign] if campaign else []
     with _visitors(bench, url, pages_per_s, seconds, seed, given) as visitors:
         begins = visitors.lead(bench, part)
         began = time.perf_counter() + begins - time.time()
