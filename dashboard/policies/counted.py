@@ -10,6 +10,7 @@ from dashboard.access import Role, require
 from dashboard.caching.policy import Policy
 from dashboard.caching.wire import OTHER
 from dashboard.policies import scanned, state, store, words
+from dashboard.policies.counting import bucket_of
 from dashboard.policies.state import Held
 from dashboard.policies.types import (
     WARM_UP_S,
@@ -144,7 +145,7 @@ def reads_avoided(work: UnitOfWork, cache_id: int, start: datetime, end: datetim
     lately = None
     last = store.last_counted(work.session, cache_id)
     if last is not None and work.now - last <= _FALLS_SILENT:
-        begins = _floor(work.now - _LATELY, timedelta(minutes=1))
+        begins = bucket_of(work.now - _LATELY, timedelta(minutes=1))
         first = store.first_count(work.session, cache_id, begins, work.now)
         recent = counts(store.MINUTE, begins, work.now, 3600)
         if first is not None and recent and last > first:
@@ -202,10 +203,10 @@ def _counted(
 def _buckets(start: datetime, end: datetime, now: datetime) -> tuple[str, timedelta, datetime, datetime]:
     """The table, the length of its buckets, the first that is counted, and where the last one ends or breaks off."""
     table, step = store.table_for(start, end, now)
-    since, until = _floor(start, step), min(end, now)
+    since, until = bucket_of(start, step), min(end, now)
     if end - start >= 2 * step:
         since = since if since == start else since + step
-        until = until if end >= now else _floor(until, step)
+        until = until if end >= now else bucket_of(until, step)
     return table, step, since, max(until, since + step)
 
 
@@ -214,8 +215,3 @@ def _slots(since: datetime, until: datetime, step: timedelta, most: int) -> tupl
     buckets = max(1, -int((since - until) // step))
     per_slot = -(-buckets // most)
     return per_slot * step.total_seconds(), -(-buckets // per_slot)
-
-
-def _floor(at: datetime, step: timedelta) -> datetime:
-    at = at.replace(second=0, microsecond=0)
-    return at.replace(minute=0) if step >= timedelta(hours=1) else at

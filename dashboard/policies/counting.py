@@ -5,6 +5,7 @@ counted since. The first reading of all is where we begin: what it holds may be 
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Final
 
 from dashboard.caching.policy import MAX_PREFIX_BYTES, prefix_to_text
@@ -74,3 +75,13 @@ def abandoned(fields: Iterable[bytes], prefixes: Collection[bytes]) -> list[byte
         if parsed is not None and parsed[1] and parsed[1] not in prefixes:
             found.append(field)
     return found
+
+
+def bucket_of(at: datetime, step: timedelta) -> datetime:
+    """When the bucket begins that a moment lies in.
+
+    Args:
+        step: buckets of an hour from there on, else of a minute.
+    """
+    at = at.replace(second=0, microsecond=0)
+    return at.replace(minute=0) if step >= timedelta(hours=1) else at

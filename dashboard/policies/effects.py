@@ -12,6 +12,7 @@ from dashboard.errors import NotFound
 from dashboard.monitoring import service as monitoring
 from dashboard.monitoring.types import StoredEvent
 from dashboard.policies import diff, state, store, words
+from dashboard.policies.counting import bucket_of
 from dashboard.policies.types import (
     ChangeKind,
     Diff,
@@ -180,16 +181,16 @@ def _span(
         if is_old
         else (store.MINUTE, timedelta(minutes=1), LONGEST_MINUTES)
     )
-    middle = _floor(at, step)
+    middle = bucket_of(at, step)
     last = min(work.now, after_it or work.now)
     if published.kind == "bypass" and now.bypass_until is not None:
         last = min(last, at + timedelta(seconds=now.bypass_until - at.timestamp()))
-    ends = _floor(last, step)
-    earliest = middle - most * step if before_it is None else _floor(before_it, step) + step
+    ends = bucket_of(last, step)
+    earliest = middle - most * step if before_it is None else bucket_of(before_it, step) + step
     if item.change is ChangeKind.CHANGED and all(field.name == "note" for field in item.fields):
         most = 0
     settled_at = at + _settles(item, was, now)
-    begins = middle + step if settled_at == at else _floor(settled_at, step) + step
+    begins = middle + step if settled_at == at else bucket_of(settled_at, step) + step
     most = min(most, (middle - earliest) // step)
     is_settled = ends - begins >= step
     sides = min(most, (ends - (begins if is_settled else middle + step)) // step)
@@ -460,8 +461,3 @@ def _share(was: float, now: float) -> float | None:
 def _ratio(counts: Mapping[str, int] | None) -> float | None:
     reads = 0 if counts is None else counts["hits"] + counts["misses"]
     return counts["hits"] / reads if counts is not None and reads else None
-
-
-def _floor(at: datetime, step: timedelta) -> datetime:
-    at = at.replace(second=0, microsecond=0)
-    return at.replace(minute=0) if step >= timedelta(hours=1) else at

@@ -222,11 +222,6 @@ def minutes(text: str) -> int:
     return value
 
 
-def as_number(text: str) -> Decimal | None:
-    """What was typed as a number; None where it is none."""
-    return decimal_of(text)
-
-
 def _unit(form: Mapping[str, str], name: str, *more: str) -> str:
     unit = form.get(f"{name}.unit", "s")
     return unit if unit in UNITS or unit in more else "s"

@@ -76,7 +76,7 @@ def revert(work: UnitOfWork, cache_id: int, *, to: int, reason: str, version: in
         raise NotFound("There is no version 0 to go back to.")
     document = state.document_of(work, cache_id, to)
     reason = _reason(reason)
-    if diff.diff(_plain(held.published), _plain(document)).is_empty:
+    if diff.content(held.published, document).is_empty:
         raise InvalidInput(f"Version {to} says the same as version {held.version}, which is in force.")
     return _publish(work, held, document, kind="revert", reason=reason, reverts_to=to)
 
@@ -99,7 +99,8 @@ def check(
     held = state.look(work, cache_id)
     _require_version(work, held, version)
     warnings = use.warnings(work, held, *documents.every(document))
-    return Published(held.version, diff.diff(_plain(held.published), document), warnings, is_new=False)
+    found = diff.diff(documents.without_bypasses(held.published), document)
+    return Published(held.version, found, warnings, is_new=False)
 
 
 def apply(
@@ -123,7 +124,7 @@ def apply(
     held = _lock(work, cache_id)
     _require_version(work, held, version)
     reason = _reason(reason)
-    found = diff.diff(_plain(held.published), document)
+    found = diff.diff(documents.without_bypasses(held.published), document)
     if held.version and found.is_empty:
         return Published(held.version, found, is_new=False)
     return _publish(work, held, document, kind="apply", reason=reason)
@@ -233,10 +234,6 @@ def _with(document: PolicyDocument, policy: Policy) -> PolicyDocument:
     return replace(
         document, policies=tuple(policy if old.prefix == policy.prefix else old for old in document.policies)
     )
-
-
-def _plain(document: PolicyDocument) -> PolicyDocument:
-    return documents.without_bypasses(document)
 
 
 def _publish(

@@ -22,11 +22,11 @@ from dashboard.policies.forms import (
     UNITS,
     TypedPolicy,
     TypedTier,
-    as_number,
     shown_policy,
     shown_tier,
 )
 from dashboard.policies.types import ItemKind
+from dashboard.web.numbers import decimal_of
 
 LABELS: Final = {
     "prefix": "Prefix",
@@ -210,7 +210,7 @@ def _jitter(problem: Problem, typed: TypedPolicy, tier: Tier | None) -> str:
         most = f"{int(Decimal(problem.high) * 100 / base):,}%"
     else:
         most = words.seconds(int(problem.high))
-    value = as_number(typed.jitter)
+    value = decimal_of(typed.jitter)
     if value is None:
         return f"{_unreadable(typed.jitter, typed.jitter_unit)} Enter 0 to {most}."
     if value < 0:
@@ -261,7 +261,7 @@ def _length(problem: Problem, typed: str) -> str:
 
 def _outside(problem: Problem, typed: str, unit: str = "") -> str:
     """What is wrong with a number: "90 h is too much."."""
-    value = as_number(typed) if not unit else _in_seconds(typed, unit)
+    value = decimal_of(typed) if not unit else _in_seconds(typed, unit)
     if value is None:
         return _unreadable(typed, unit)
     if problem.high is not None and value > problem.high:
@@ -272,7 +272,7 @@ def _outside(problem: Problem, typed: str, unit: str = "") -> str:
 
 
 def _unreadable(typed: str, unit: str) -> str:
-    if as_number(typed) is None:
+    if decimal_of(typed) is None:
         return f"“{_short(typed)}” can't be read as a number."
     return f"{_echo(typed, unit)} is no whole number of seconds."
 
@@ -287,7 +287,7 @@ def _short(typed: str) -> str:
 
 
 def _in_seconds(typed: str, unit: str) -> Decimal | None:
-    value = as_number(typed)
+    value = decimal_of(typed)
     return None if value is None else value * UNITS.get(unit, 1)
 
 
