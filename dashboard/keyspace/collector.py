@@ -8,7 +8,7 @@ brings names of its own it takes some tens, and a batch after which the tree is 
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -93,7 +93,7 @@ class Collector:
         found = {
             "layout": LAYOUT,
             "delimiters": self._delimiters,
-            "bounds": treestate.from_bounds(self._bounds),
+            "bounds": asdict(self._bounds),
             "rules": self._rules.state(),
             "trees": {node: treestate.from_tree(tree) for node, tree in self._trees.items()},
         }
@@ -173,7 +173,7 @@ class Collector:
     @classmethod
     def _restore(cls, found: dict[str, Any]) -> "Collector":
         made = cls.__new__(cls)
-        made._begin(found["delimiters"], treestate.to_bounds(found["bounds"]))
+        made._begin(found["delimiters"], Bounds(**found["bounds"]))
         made._rules = Rules.restore(found["rules"], made._delimiter)
         for node, tree in found["trees"].items():
             made._trees[node] = treestate.to_tree(tree, made._plant(node))

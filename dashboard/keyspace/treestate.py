@@ -1,22 +1,11 @@
 """Trees as plain data for JSON, and back: a scan goes on in another process. Pure."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 from dashboard.keyspace.names import WHOLE, Name
 from dashboard.keyspace.tallies import Expiry, Tally
-from dashboard.keyspace.tree import Bounds, Crowd, Place, Tree
-
-
-def from_bounds(bounds: Bounds) -> dict[str, int]:
-    """Bounds as plain data."""
-    return asdict(bounds)
-
-
-def to_bounds(found: dict[str, int]) -> Bounds:
-    """Bounds from plain data."""
-    return Bounds(**found)
+from dashboard.keyspace.tree import Crowd, Place, Tree
 
 
 def from_tree(tree: Tree) -> dict[str, Any]:
