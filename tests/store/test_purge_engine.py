@@ -1,7 +1,8 @@
 """The purge engine on real servers: every way to select with every action, and what goes wrong meanwhile."""
 
-import contextlib
 import itertools
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +28,8 @@ from dashboard.invalidation.types import (
     Selection,
     When,
 )
-from tests.support.purging import MemoryJournal, Wishes, connect, preview, purge, table
+from tests.support.polling import WAIT_S
+from tests.support.purging import Interlude, MemoryJournal, Wishes, connect, preview, purge, table
 from tests.support.servers import free_port, redis_server
 
 PRODUCT = Policy(
@@ -591,25 +593,25 @@ def test_a_server_that_restarts_is_scanned_from_the_beginning(
     options = ("--appendonly", "yes", "--appendfsync", "always")
     journal = MemoryJournal()
     failures: list[BaseException] = []
-    thread = threading.Thread(
-        target=lambda: run_into(
-            failures,
-            lambda: purge(
-                cache,
-                Plan(by_prefix("product:"), when=When.OVER, over_s=3),
-                journal=journal,
-                cap=preview(cache, by_prefix("product:")).cap,
-            ),
-        )
-    )
     with redis_server(*options, port=port, folder=folder), redis.Redis(port=port) as client:
         fill(client, b"product:", 4_000)
         fill(client, b"other:", 4_000)
+        pid = client.info("server")["process_id"]
+        wishes = Interlude(lambda: client.dbsize() <= 7_500, lambda: os.kill(pid, signal.SIGKILL))
+        thread = threading.Thread(
+            target=lambda: run_into(
+                failures,
+                lambda: purge(
+                    cache,
+                    Plan(by_prefix("product:"), when=When.OVER, over_s=3),
+                    journal=journal,
+                    wishes=wishes,
+                    cap=preview(cache, by_prefix("product:")).cap,
+                ),
+            )
+        )
         thread.start()
-        deadline = time.monotonic() + 20
-        while journal.progress.touched < 500:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        assert wishes.happened.wait(WAIT_S)
     first = journal.progress.nodes[0].run_id
     deadline = time.monotonic() + 20
     while not journal.progress.waits_for:
@@ -640,32 +642,30 @@ def test_a_server_that_comes_back_with_its_snapshot_during_a_purge_of_named_keys
     journal = MemoryJournal()
     failures: list[BaseException] = []
     limits = Limits(most_keys_per_s=1_000, database_budget_qps=None)
-    thread = threading.Thread(
-        target=lambda: run_into(
-            failures,
-            lambda: purge(
-                cache,
-                Plan(selection),
-                items=keys,
-                journal=journal,
-                limits=limits,
-                cap=preview(cache, selection, items=keys).cap,
-            ),
-        )
-    )
     with redis_server(port=port, folder=folder) as _, redis.Redis(port=port) as client:
         fill(client, b"product:", number)
         index = {key: 3e15 + place for place, key in enumerate(keys)}
         client.zadd(tags.tag_key("sale"), {tags.VERSION: tags.new_version(), **index})
         client.save()
         client.config_set("save", "")
+        most = client.dbsize() - 1_000
+        wishes = Interlude(lambda: client.dbsize() <= most, lambda: client.shutdown(nosave=True))
+        thread = threading.Thread(
+            target=lambda: run_into(
+                failures,
+                lambda: purge(
+                    cache,
+                    Plan(selection),
+                    items=keys,
+                    journal=journal,
+                    wishes=wishes,
+                    limits=limits,
+                    cap=preview(cache, selection, items=keys).cap,
+                ),
+            )
+        )
         thread.start()
-        deadline = time.monotonic() + 30
-        while journal.progress.touched < 1_000:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        with contextlib.suppress(redis.ConnectionError):
-            client.shutdown(nosave=True)
+        assert wishes.happened.wait(WAIT_S)
     with redis_server(port=port, folder=folder), redis.Redis(port=port) as client:
         thread.join(60)
         assert not failures and not thread.is_alive()

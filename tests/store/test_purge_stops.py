@@ -1,6 +1,5 @@
 """Purges that are stopped, or stop by themselves, at a bad moment: nothing is forgotten, nobody waits in vain."""
 
-import contextlib
 import signal
 import sys
 import threading
@@ -20,7 +19,7 @@ from dashboard.invalidation.saving import Saver
 from dashboard.invalidation.types import Limits, NodeProgress, Plan, Progress, SelectBy, Selection, When
 from tests.support.clusters import servers
 from tests.support.polling import WAIT_S, wait_until
-from tests.support.purging import MemoryJournal, Wishes, connect, preview, purge
+from tests.support.purging import Interlude, MemoryJournal, Wishes, connect, preview, purge
 from tests.support.servers import free_port, redis_server
 
 BY_TAG = Selection(SelectBy.TAG, "sale")
@@ -178,10 +177,9 @@ def test_keys_that_come_back_with_a_snapshot_are_removed_under_the_same_approval
         client.config_set("save", "")
         cap = preview(cache, BY_PREFIX).cap
         limits = replace(SOME_AT_A_TIME, most_keys_per_s=3_000)
-        running = Running(lambda: purge(cache, plan, journal=journal, cap=cap, limits=limits))
-        wait_until(lambda: journal.progress.touched > 3_000, "half of it")
-        with contextlib.suppress(redis.ConnectionError):
-            client.shutdown(nosave=True)
+        half = Interlude(lambda: client.dbsize() <= 3_000, lambda: client.shutdown(nosave=True))
+        running = Running(lambda: purge(cache, plan, journal=journal, wishes=half, cap=cap, limits=limits))
+        assert half.happened.wait(WAIT_S)
     with redis_server(port=port, folder=folder), redis.Redis(port=port) as client:
         assert running.error() is None
         assert not list(client.scan_iter("product:*", count=1000))
@@ -198,7 +196,7 @@ def test_keys_that_come_back_with_a_snapshot_are_removed_under_the_same_approval
 @pytest.mark.parametrize("wish", [engine.Paused, engine.Cancelled])
 @pytest.mark.parametrize("by", ["prefix", "keys"])
 def test_who_wants_it_to_stop_does_not_wait_for_a_replica(wish: type[BaseException], by: str) -> None:
-    fleet, journal, wishes = Fleet(timeout_s=2.0), MemoryJournal(), Wishes()
+    fleet, journal = Fleet(timeout_s=2.0), MemoryJournal()
     keys = [b"product:%d" % index for index in range(20_000)]
     selection = BY_PREFIX if by == "prefix" else Selection(SelectBy.KEYS, count=len(keys))
     limits = replace(SOME_AT_A_TIME, most_keys_per_s=2_000)
@@ -211,15 +209,18 @@ def test_who_wants_it_to_stop_does_not_wait_for_a_replica(wish: type[BaseExcepti
             wait_until(
                 lambda: client.info("replication").get("slave0", {}).get("state") == "online", "a replica"
             )
+
+            def stop_the_replica() -> None:
+                made.processes[replica].send_signal(signal.SIGSTOP)
+                for index in range(40):
+                    client.set(f"other:{index}", b"v" * 1_000_000)
+
+            wishes = Interlude(lambda: client.dbsize() <= len(keys) - 1_000, stop_the_replica)
             running = Running(
                 lambda: purge(
                     cache, Plan(selection), items=keys, journal=journal, wishes=wishes, limits=limits
                 )
             )
-            wait_until(lambda: journal.progress.touched > 1_000, "it runs")
-            made.processes[replica].send_signal(signal.SIGSTOP)
-            for index in range(40):
-                client.set(f"other:{index}", b"v" * 1_000_000)
             wait_until(lambda: journal.progress.slowed_by == "replication", "it stands still")
         wishes.wish = wish()
         assert isinstance(running.error(), wish)
@@ -241,10 +242,17 @@ def test_saving_its_cache_does_not_have_it_connect_for_each_burst(raw: redis.Red
     fleet, journal = Fleet(timeout_s=2.0), MemoryJournal()
     limits = replace(SOME_AT_A_TIME, most_keys_per_s=3_000)
     cache = fleet.open(1, parse_url(server_url), 1)
-    running = Running(lambda: purge(cache, Plan(BY_PREFIX), journal=journal, limits=limits))
-    wait_until(lambda: journal.progress.touched > 500, "it runs")
-    before = int(raw.info("stats")["total_connections_received"])
-    fleet.open(1, parse_url(server_url), 2)
-    assert running.error() is None and journal.progress.touched == 6_000
-    assert int(raw.info("stats")["total_connections_received"]) - before < 10
+    before: list[int] = []
+
+    def connections() -> int:
+        return int(raw.info("stats")["total_connections_received"])
+
+    def save() -> None:
+        before.append(connections())
+        fleet.open(1, parse_url(server_url), 2)
+
+    saved = Interlude(lambda: raw.dbsize() < 5_500, save)
+    purge(cache, Plan(BY_PREFIX), journal=journal, wishes=saved, limits=limits)
+    assert journal.progress.touched == 6_000
+    assert connections() - before[0] < 10
     fleet.close()

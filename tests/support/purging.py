@@ -83,6 +83,30 @@ class Wishes:
             self.misses += misses
 
 
+class Interlude(Wishes):
+    """Has something happen once in the middle of a purge, which waits for it: on a busy machine, too, it is not over
+    before whoever watches it sees that it began.
+
+    Args:
+        is_due: asked before each burst, until it says so.
+        act: what happens then; no burst begins before it returns.
+    """
+
+    def __init__(self, is_due: Callable[[], bool], act: Callable[[], object]) -> None:
+        super().__init__()
+        self.happened = threading.Event()
+        self._is_due = is_due
+        self._act = act
+        self._turn = threading.Lock()
+
+    def check(self) -> None:
+        super().check()
+        with self._turn:
+            if not self.happened.is_set() and self._is_due():
+                self._act()
+                self.happened.set()
+
+
 class ListOf:
     """Items of an exact selector."""
 
