@@ -71,6 +71,9 @@ class VendorHook(BuildHookInterface[Any]):
             # In an editable install they are found beside the package; a copy would go stale at once.
             for folder in ("templates", "static"):
                 build_data["force_include"][str(root / folder)] = f"dashboard/{folder}"
+            # Pages show sections of them.
+            for page in (root / "docs").glob("*.md"):
+                build_data["force_include"][str(page)] = f"dashboard/docs/{page.name}"
 
 
 def build(root: Path, *, with_test_tools: bool) -> bool:

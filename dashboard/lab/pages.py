@@ -10,9 +10,11 @@ from dashboard.demo.lab import catalogue
 from dashboard.demo.lab.types import Scenario
 from dashboard.demo.shop.schema import SEED
 from dashboard.errors import NotFound
-from dashboard.lab import screen, service
+from dashboard.lab import rules, screen, service
+from dashboard.lab.rules import Rule
 from dashboard.lab.screen import Badge, Card, ChangeRow, Found, Progress
 from dashboard.lab.types import Latest, Run, State
+from dashboard.web import resources
 from dashboard.work import UnitOfWork
 
 SOON_S: Final = 1
@@ -84,6 +86,20 @@ class ScenarioPage:
     def word(self, run: Run) -> Badge:
         """A run's state."""
         return screen.badge(run, self.about_s, self.now)
+
+
+@dataclass(frozen=True, slots=True)
+class RulePage:
+    """templates/lab/rule.html.
+
+    Args:
+        name, title: of the scenario.
+    """
+
+    now: datetime
+    name: str
+    title: str
+    rule: Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +212,22 @@ def scenario_page(
         may_run=can(work.actor, Role.OPERATOR),
         refused=refused,
     )
+
+
+def rule_page(work: UnitOfWork, name: str) -> RulePage:
+    """The rule that a scenario shows.
+
+    Raises:
+        NotFound: there is no such scenario, or the docs have no such section.
+    """
+    require(work.actor, Role.VIEWER)
+    scenario = catalogue.find(name)
+    if scenario is None:
+        raise service.no_scenario(name)
+    found = rules.find(scenario.rule, resources.folder("docs"))
+    if found is None:
+        raise NotFound(f"The docs of this release have no {scenario.rule}.")
+    return RulePage(work.now, name, scenario.title, found)
 
 
 def runs_page(work: UnitOfWork, *, only: str = "", before: int | None = None) -> RunsPage:

@@ -101,6 +101,15 @@ def scenario(name: str) -> Response:
     return render(_SCENARIO, shown, fragment="lab/_scenario.html")
 
 
+@bp.get("/<name>/rule")
+@requires(Role.VIEWER)
+def rule(name: str) -> Response:
+    """The rule that a scenario shows, from the docs."""
+    with open_work() as work:
+        shown = pages.rule_page(work, name)
+    return render("lab/rule.html", shown)
+
+
 @bp.post("/<name>/run")
 @requires(Role.OPERATOR)
 def run(name: str) -> Response:

@@ -20,7 +20,7 @@ _YEAR_S = 365 * 24 * 3600
 
 
 def folder(name: str) -> Path:
-    """The folder ``templates`` or ``static``: inside the installed package, else beside it in a checkout."""
+    """The folder ``templates``, ``static`` or ``docs``: inside the installed package, else beside it in a checkout."""
     packaged = _PACKAGE / name
     return packaged if packaged.is_dir() else _PACKAGE.parent / name
 

@@ -41,6 +41,7 @@ VIEWER = {
     "keyspace.page",
     "lab.live",
     "lab.page",
+    "lab.rule",
     "lab.runs",
     "lab.scenario",
     "monitoring.clients",

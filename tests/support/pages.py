@@ -69,6 +69,7 @@ def pages(cache_id: int) -> dict[str, str]:
         "lab": "/lab",
         "lab-scenario": "/lab/campaign",
         "lab-runs": "/lab/runs",
+        "lab-rule": "/lab/stampede/rule",
         "connections": "/caches",
         "add-cache": "/caches/new",
         "edit-cache": f"{cache}/edit",

@@ -84,6 +84,14 @@ def test_viewers_look_and_operators_run(viewer: FlaskClient, operator: FlaskClie
     assert states(runtime) == []
 
 
+def test_the_rule_is_one_link_away(viewer: FlaskClient) -> None:
+    assert 'href="/lab/passes/rule"' in shown(viewer, "/lab/passes")
+    page = shown(viewer, "/lab/passes/rule")
+    assert "<h1>How runs work</h1>" in page and "from docs/lab.md" in page
+    assert "<li>One run at a time:" in page and "<b>void</b>" in page
+    assert viewer.get("/lab/nothing/rule").status_code == 404
+
+
 # --- cards ------------------------------------------------------------------------------------------------------
 
 
@@ -106,6 +114,7 @@ def test_what_a_run_found(viewer: FlaskClient, runtime: Runtime, clock: FixedClo
     assert "Does not hold: Pages are fast (500 ms, limit 200 ms)" in words(failed)
     assert "with the cache it was 140." in words(passed)
     assert "Last run 11:50 by ops, 34 s" in words(passed)
+    assert 'href="/lab/passes/rule"' in passed
     assert "Database, queries/s, at most: 1,929/s with Cache off and 140/s with Cachewarden." in passed
     assert passed.count("<path") == 2 and 'class="s1" d="M0.0' in passed and 'class="s2" d="M0.0' in passed
     assert "1 passed 1 failed 1 without a result" in words(page)
