@@ -23,7 +23,7 @@ from typing import Any, Final, Self
 import psutil
 import psycopg
 
-from dashboard.demo.lab.reading import Crew
+from dashboard.demo.lab.reading import LONGEST_S, Crew
 from dashboard.demo.lab.types import Bench, Check, Void
 from dashboard.demo.load import WAITS_S, Outcome, quantile
 from dashboard.demo.shop import catalogue
@@ -475,24 +475,36 @@ def reads_per_s(
 
     Raises:
         Cancelled: the run is to end.
-        Void: not one was done.
+        Void: they don't come to their end.
         Exception: what a read raised.
     """
-    numbers, done = itertools.count(), itertools.count()
+    numbers = itertools.count()
+    begun: list[None] = []
+    done: list[None] = []
 
     def work() -> None:
+        # The first one has its connections made, too.
+        read(next(numbers))
+        begun.append(None)
         while crew.is_going:
             read(next(numbers))
-            next(done)
+            done.append(None)
+
+    def wait_for(counted: list[None], most: int) -> None:
+        until = time.monotonic() + LONGEST_S
+        while len(counted) < most:
+            if time.monotonic() > until:
+                raise Void("What can be read here could not be measured: reads don't come to their end.")
+            crew.wait(_BEAT_S, part.begins, part.begins, part.words)
 
     with Crew(bench) as crew:
-        began = time.monotonic()
         for _ in range(threads):
             crew.begin(work)
+        wait_for(begun, threads)
+        before, began = len(done), time.monotonic()
         crew.wait(seconds, part.begins, part.ends, part.words)
-        count, took_s = next(done), time.monotonic() - began
-    if not count:
-        raise Void("Not a single read came to its end.")
+        wait_for(done, before + 1)
+        count, took_s = len(done) - before, time.monotonic() - began
     return count / took_s
 
 
