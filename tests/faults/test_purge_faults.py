@@ -3,7 +3,6 @@
 import random
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -167,20 +166,6 @@ def cache(live_runtime: Runtime, valkey_url: str) -> Cache:
     cache = add_cache(live_runtime, url=valkey_url)
     pace(live_runtime, cache, 100_000)
     return cache
-
-
-@pytest.fixture(scope="module")
-def mother() -> Iterator[Mother]:
-    made = Mother()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def crew(mother: Mother, live_runtime: Runtime, fresh_database_url: str) -> Iterator[Workers]:
-    made = Workers(mother, live_runtime, fresh_database_url)
-    yield made
-    made.close()
 
 
 # --- killed at each step ------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from dashboard.work import Runtime
 from tests.support import servers
 from tests.support.people import as_cli
 from tests.support.polling import rows, value, wait_until
-from tests.support.purge_workers import Mother, Workers
+from tests.support.purge_workers import Workers
 from tests.support.some_caches import add_cache
 
 PREFIXES = {"product:": 6_000, "product:list:": 2_000, "session:": 3_500, "lone": 1}
@@ -40,20 +39,6 @@ def cache(live_runtime: Runtime, valkey_url: str) -> Cache:
     cache = add_cache(live_runtime, url=valkey_url)
     pace(live_runtime, cache, 8_000)
     return cache
-
-
-@pytest.fixture(scope="module")
-def mother() -> Iterator[Mother]:
-    made = Mother()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def crew(mother: Mother, live_runtime: Runtime, fresh_database_url: str) -> Iterator[Workers]:
-    made = Workers(mother, live_runtime, fresh_database_url)
-    yield made
-    made.close()
 
 
 def pace(runtime: Runtime, cache: Cache, keys_per_s: int) -> None:
