@@ -284,7 +284,7 @@ class Traffic:
 
     def _run(self) -> None:
         opened = time.monotonic()
-        is_warm = is_away = False
+        is_warm = is_failing = False
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
@@ -292,15 +292,13 @@ class Traffic:
                     self._day.warm_up()
                     is_warm = True
                 self._day.tick(began - opened, TICK_S)
-                is_away = False
-            except (redis.RedisError, DatabaseAway) as error:
-                if not is_away:
-                    log.warning("The demo's traffic pauses: %s", error)
-                is_away = True
-                self._stopping.wait(RETRY_S)
-            except Exception:
+                is_failing = False
+            except Exception as error:
                 # Whatever it is: the next visitor may fare better, and without any every chart stands still.
-                log.exception("a visitor of the demo's store failed")
+                if not is_failing:
+                    is_known = isinstance(error, redis.RedisError | DatabaseAway)
+                    log.warning("The demo's traffic pauses: %s", error, exc_info=None if is_known else error)
+                is_failing = True
                 self._stopping.wait(RETRY_S)
             self._stopping.wait(max(0.0, began + TICK_S - time.monotonic()))
 
