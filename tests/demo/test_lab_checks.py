@@ -118,7 +118,7 @@ def test_good_numbers_hold(case: Case) -> None:
         ("campaign", 2, campaign.CPU_PER_PAGE, 0.0081, ["Database CPU per page"]),
         ("campaign", 2, campaign.PRODUCT_P95, 0.11, ["95% of product pages", "Product page p95: no worse"]),
         ("campaign", 1, campaign.PRODUCT_P95, 0.03, ["Product page p95: no worse"]),
-        ("campaign", 2, campaign.HITS_P95, 0.0051, ["95% spend with it", "Hits of a page p95: no worse"]),
+        ("campaign", 2, campaign.HITS_P95, 0.0051, ["95% of hits", "Hits p95: no worse"]),
         ("campaign", 2, campaign.HIT_RATIO, 0.79, ["Hit ratio", "Hit ratio: no worse"]),
         ("campaign", 1, campaign.HIT_RATIO, 0.98, ["Hit ratio: no worse"]),
         ("campaign", 2, campaign.ERRORS, 0.001, ["Pages that fail"]),

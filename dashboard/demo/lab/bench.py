@@ -180,7 +180,7 @@ class LabBench:
         return made
 
     @contextmanager
-    def shop(self, mode: str, valkey: ValkeyServer, *, threads: int = 16) -> Iterator[LabShop]:
+    def shop(self, mode: str, valkey: ValkeyServer) -> Iterator[LabShop]:
         """The shop in a process of its own, in one mode."""
         folder = self._folder / f"shop-{next(self._numbers)}"
         folder.mkdir(mode=0o700)
@@ -199,8 +199,6 @@ class LabBench:
                 str(port),
                 "--mode",
                 mode,
-                "--threads",
-                str(threads),
             ]
 
         recipe = process.Recipe(

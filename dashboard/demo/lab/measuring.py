@@ -161,6 +161,10 @@ class Visits:
         """Of pages that were answered, and are meant; None of none."""
         return quantile((of(each) for each in self.outcomes if each.ok and where(each)), share)
 
+    def hits_quantile(self, share: float) -> float | None:
+        """Of all reads that were answered from the cache, seconds; None of none."""
+        return quantile((hit_s for each in self.outcomes for hit_s in each.hits_s), share)
+
     def p95_series(self) -> Points:
         """(second, p95 in s of all pages wanted in it, failed ones too)."""
         return by_second(

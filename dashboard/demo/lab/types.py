@@ -238,9 +238,7 @@ class Bench(Protocol):
         """A new empty Valkey, with settings such as maxmemory="8mb", maxmemory_policy="allkeys-lfu"."""
         ...
 
-    def shop(
-        self, mode: str, valkey: ValkeyServer, *, threads: int = 16
-    ) -> AbstractContextManager[ShopServer]:
+    def shop(self, mode: str, valkey: ValkeyServer) -> AbstractContextManager[ShopServer]:
         """The shop in a process of its own, in one mode."""
         ...
 

@@ -18,8 +18,8 @@ from dashboard.caching import Cache, PolicyDocument
 from dashboard.demo.shop.store import ShopStore
 from dashboard.demo.shop.types import MODES, DatabaseAway, Touch
 
-NAIVE_TTL_S: Final = 300
-"""One TTL for everything, as the plain recipe has it."""
+NAIVE_TTL_S: Final = 30
+"""One TTL for everything, as the plain recipe has it: then it is that of what must be freshest, stock."""
 FOLLOW_EVERY_S: Final = 1.0
 TIMEOUT_S: Final = 1.0
 LOOK_TIMEOUT_S: Final = 0.25
