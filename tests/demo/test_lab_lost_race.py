@@ -1,5 +1,6 @@
 """Lost race: real servers, few rounds, and that the check fails where nothing cures it."""
 
+from dashboard.demo.lab import measuring
 from dashboard.demo.lab.bench import LabBench
 from dashboard.demo.lab.scenarios import lost_race
 from dashboard.demo.lab.types import Result
@@ -15,6 +16,7 @@ def test_naive_loses_the_race_and_the_library_does_not(quick_bench: LabBench) ->
     # Every old value came to be stored, and was refused.
     assert cure.value("Old values refused") == rounds
     assert str(rounds) in found.sentence
+    assert f"for up to {measuring.duration(naive.value('Served for at most'))} more" in found.sentence
     assert Result.from_json(found.to_json()) == found
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import redis
 
-from dashboard.demo.lab.measuring import at_least
+from dashboard.demo.lab.measuring import at_least, duration
 from dashboard.demo.lab.reading import LONGEST_S, Crew, modes, ratio, told, totals
 from dashboard.demo.lab.types import LOWER, Bench, Check, Number, Result, Scenario, Side, Void
 from dashboard.demo.load import quantile
@@ -85,7 +85,7 @@ def race(bench: Bench, *, cure: str = "cachewarden") -> Result:
         sentence=(
             f"A reader read the old price, the writer committed and invalidated, and then the reader stored what it"
             f" had: {rounds:,.0f} times each. Naive gave the old price afterwards {left:,.0f} times, and would have for"
-            f" {(life_s or 0) / 60:.0f} more minutes; Cachewarden {kept:,.0f} times, because it stores only where its"
+            f" up to {duration(life_s)} more; Cachewarden {kept:,.0f} times, because it stores only where its"
             f" placeholder still stands: it refused {refused or 0:,.0f} old values."
         ),
         notes=(
