@@ -14,7 +14,7 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -34,6 +34,7 @@ APPLICATIONS: Final = ("shop-web-1", "shop-web-2", "shop-web-3", "shop-jobs")
 PAGES_PER_S: Final = 24.0
 TICK_S: Final = 0.1
 RETRY_S: Final = 1.0
+STOP_S: Final = 5.0
 SALE_EVERY_S: Final = 660.0
 DROPPED_PAGES: Final = 10
 """Of each category in a sale: more than anybody leafs through."""
@@ -83,13 +84,21 @@ class Day:
         reports: whoever runs the shop's reports, with a client of their own.
         size: of the shop.
         seed: makes two days ask for the same things in the same order.
+        is_over: asked before each page; once it says so there is none any more.
     """
 
     def __init__(
-        self, shops: Sequence[Shop], reports: redis.Redis, size: Size | None = None, *, seed: int = 2026
+        self,
+        shops: Sequence[Shop],
+        reports: redis.Redis,
+        size: Size | None = None,
+        *,
+        seed: int = 2026,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> None:
         self._web, self._jobs = (shops[:-1] or shops), shops[-1]
         self._reports = reports
+        self._is_over = is_over
         self._size = size or Size()
         self._random = random.Random(seed)
         self._popular = Popularity(self._size.products)
@@ -113,8 +122,12 @@ class Day:
         shop = self._web[0]
         shop.home()
         for each in shop.site()["categories"]:
+            if self._is_over():
+                return
             shop.category(each["slug"], 1)
         for number in range(1, min(WARM_PRODUCTS, self._size.products) + 1):
+            if self._is_over():
+                return
             shop.product(number)
 
     def tick(self, at_s: float, for_s: float) -> int:
@@ -130,7 +143,7 @@ class Day:
             DatabaseAway: PostgreSQL does not answer.
         """
         pages = 0
-        while self._next.at_s < at_s + for_s:
+        while self._next.at_s < at_s + for_s and not self._is_over():
             event, self._next = self._next, next(self._events)
             if event.at_s >= at_s and self._random.random() < _wave(at_s) / _BUSIEST:
                 self._visit(event)
@@ -268,8 +281,8 @@ class Traffic:
         self._reports = redis.Redis.from_url(
             redis_url, client_name="shop-reports", socket_timeout=2, socket_connect_timeout=2
         )
-        self._day = Day(shops, self._reports, size, seed=seed)
         self._stopping = threading.Event()
+        self._day = Day(shops, self._reports, size, seed=seed, is_over=self._stopping.is_set)
         self._thread = threading.Thread(target=self._run, name="demo-traffic", daemon=True)
 
     def start(self) -> None:
@@ -277,9 +290,12 @@ class Traffic:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and close its connection; returns when both is done."""
+        """End the thread behind the page that is under way, and close its connection; returns when both is done.
+
+        A thread that takes longer than STOP_S is left to end when it can.
+        """
         self._stopping.set()
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=STOP_S)
         self._reports.close()
 
     def _run(self) -> None:

@@ -18,7 +18,7 @@ from dashboard.demo.shop.catalogue import SMALL
 from dashboard.demo.shop.pages import Shop
 from dashboard.demo.traffic import TICK_S, Day, Traffic
 from dashboard.embedded import valkey
-from tests.support.polling import wait_until
+from tests.support.polling import WAIT_S, wait_until
 
 ORDERS = "SELECT count(*) FROM shop.orders WHERE order_key NOT LIKE 'seed-%'"
 
@@ -68,6 +68,17 @@ def test_keeps_its_rate_within_bounds_and_most_reads_are_hits(cache: redis.Redis
 def test_what_was_missed_is_not_made_up_for(day: Day) -> None:
     simulate(day, 0, 1)
     assert simulate(day, 500, 502) < 4 * traffic.PAGES_PER_S
+
+
+def test_who_ends_it_waits_for_no_more_than_a_page(cache: redis.Redis, shops: list[Shop]) -> None:
+    def lists() -> int:
+        return len(keys(cache, "category:*"))
+
+    day = Day(shops, cache, SMALL, is_over=lambda: lists() >= 3)
+    day.warm_up()
+    assert lists() == 3 and simulate(day, 0, 5) == 0
+    Day(shops, cache, SMALL).warm_up()
+    assert lists() > 10
 
 
 def test_a_crawler_reads_what_nobody_reads(cache: redis.Redis, day: Day) -> None:
@@ -208,6 +219,7 @@ def test_comes_back_after_the_cache_was_away(server_folder: Path, shop_url: str)
                 client.connection_pool.disconnect()
                 wait_for_calls(client, 50)
                 running.stop()
+                running._thread.join(WAIT_S)
                 assert not running._thread.is_alive()
     finally:
         running.stop()
