@@ -21,9 +21,9 @@ from dashboard.keyspace.scanning import Scanned
 from dashboard.keyspace.types import ScanLimits
 from tests.store.test_purge_cluster import move_slot, primaries_of, raw_nodes, slots_of
 from tests.support.clusters import Servers, make_cluster, replicated, role, servers
-from tests.support.polling import wait_until
+from tests.support.polling import WAIT_S, wait_until
 from tests.support.servers import free_port
-from tests.support.walking import UNLIMITED, Seen, lookups, slowly, walk
+from tests.support.walking import UNLIMITED, Seen, lookups, seeing, slowly, walk
 
 NUMBER = 12_000
 CHANCE = Random(20_26)
@@ -118,23 +118,29 @@ def test_a_quick_look_takes_of_each_node_what_is_due(
     assert seen.keys == keys and done.factor == 1
 
 
-def background(cache: Connection, seen: Seen) -> tuple[threading.Thread, list[Scanned]]:
-    done: list[Scanned] = []
-    limits = replace(slowly(4_000), prefers_replica=False)
-    thread = threading.Thread(target=lambda: done.append(walk(cache, seen, limits=limits)))
-    thread.start()
-    wait_until(lambda: len(seen.keys) > NUMBER / 4, "a quarter is walked through")
-    return thread, done
+SLOWLY = replace(slowly(4_000), prefers_replica=False)
 
 
 def test_slots_that_move_while_it_runs(cluster: Servers, cache: Connection, keys: Counter[bytes]) -> None:
     ports = primaries_of(cluster)
-    seen = Seen()
-    thread, done = background(cache, seen)
+    begun, moved = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        assert moved.wait(WAIT_S)
+
+    seen = seeing(NUMBER // 4, wait)
+    done: list[Scanned] = []
+    thread = threading.Thread(target=lambda: done.append(walk(cache, seen, limits=SLOWLY)))
+    thread.start()
+    assert begun.wait(WAIT_S)
     with redis.Redis(port=ports[0], decode_responses=True) as source:
         nodes = {line.split()[1].partition("@")[0]: line.split()[0] for line in raw_nodes(source)}
         for number, slot in enumerate(slots_of(source)[:60]):
             move_slot(source, ports[0], ports[1 + number % 2], slot, nodes)
+            if number == 1:
+                # All three have other slots now; the others move whenever it comes to them.
+                moved.set()
     thread.join(120)
     assert done and seen.keys == keys and done[0].looked_at == NUMBER and done[0].notes == ()
     # All three had other slots in the end than when they were begun.
@@ -143,12 +149,10 @@ def test_slots_that_move_while_it_runs(cluster: Servers, cache: Connection, keys
 
 @pytest.mark.timeout(240)
 def test_a_primary_that_dies_while_it_runs(cluster: Servers, cache: Connection, keys: Counter[bytes]) -> None:
-    seen = Seen()
     victim = primaries_of(cluster)[-1]
-    thread, done = background(cache, seen)
-    cluster.kill(victim)
-    thread.join(200)
-    assert done and seen.keys == keys and done[0].looked_at == NUMBER
+    seen = seeing(NUMBER // 4, lambda: cluster.kill(victim))
+    done = walk(cache, seen, limits=SLOWLY)
+    assert seen.keys == keys and done.looked_at == NUMBER
     assert f"127.0.0.1:{victim}" in seen.forgotten and f"127.0.0.1:{victim}" not in seen.nodes
     assert len(seen.nodes) == 3
     cluster.bring_back(victim)

@@ -46,7 +46,7 @@ def client(cluster: tuple[Servers, list[int]]) -> Iterator[redis.RedisCluster]:
     client = RedisCluster(
         startup_nodes=[ClusterNode("127.0.0.1", port) for port in made.processes],
         protocol=2,
-        socket_timeout=2,
+        socket_timeout=20,
     )
     for port in primaries_of(made):
         with redis.Redis(port=port) as node:

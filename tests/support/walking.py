@@ -74,6 +74,21 @@ class Seen:
         return total
 
 
+def seeing(keys: int, act: Callable[[], object]) -> Seen:
+    """Somebody who keeps every key, and has something happen once so many came. The scan waits for it: on a busy
+    machine, too, it is not over before whoever watches it sees that it began."""
+    is_over = False
+
+    def look(_: Batch) -> None:
+        nonlocal is_over
+        if not is_over and len(seen.facts) > keys:
+            is_over = True
+            act()
+
+    seen = Seen(look)
+    return seen
+
+
 class Patience:
     """Lets the scan work until ``wish`` is set to an exception."""
 
