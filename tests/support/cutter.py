@@ -16,6 +16,10 @@ class Cut(Enum):
     """The command is swallowed and the connection stays open."""
 
 
+MARK = b"cutter: executed up to here"
+ECHO = b"*2\r\n$4\r\nECHO\r\n$%d\r\n%b\r\n" % (len(MARK), MARK)
+
+
 class Cutter:
     """Counts the commands that pass; connections made by ``AUTH``, ``CLIENT`` and the like don't count.
 
@@ -91,8 +95,8 @@ class Cutter:
             return self._how if is_cut else None
 
     def _serve(self, front: socket.socket, back: socket.socket) -> None:
-        swallow = threading.Event()
-        threading.Thread(target=self._pump, args=(back, front, swallow), daemon=True).start()
+        swallow, executed = threading.Event(), threading.Event()
+        threading.Thread(target=self._pump, args=(back, front, swallow, executed), daemon=True).start()
         reader = front.makefile("rb")
         try:
             while command := _read_command(reader):
@@ -103,9 +107,9 @@ class Cutter:
                     continue
                 if verdict is Cut.AFTER:
                     swallow.set()
-                    back.sendall(raw)
                     # The server must have executed it before the other end learns of the loss.
-                    threading.Event().wait(0.02)
+                    back.sendall(raw + ECHO)
+                    executed.wait(10)
                     break
                 if verdict is Cut.BEFORE:
                     break
@@ -119,11 +123,18 @@ class Cutter:
         reader.close()
 
     @staticmethod
-    def _pump(source: socket.socket, target: socket.socket, swallow: threading.Event) -> None:
+    def _pump(
+        source: socket.socket, target: socket.socket, swallow: threading.Event, executed: threading.Event
+    ) -> None:
+        swallowed = b""
         try:
             while data := source.recv(65536):
                 if not swallow.is_set():
                     target.sendall(data)
+                    continue
+                swallowed = swallowed[-len(MARK) :] + data
+                if MARK in swallowed:
+                    executed.set()
         except OSError:
             pass
 
