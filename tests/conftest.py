@@ -15,6 +15,8 @@ from flask.testing import FlaskClient
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 from werkzeug.test import EnvironBuilder
+from xdist.remote import Producer
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from dashboard import migrations
 from dashboard.access import Actor, Role
@@ -36,6 +38,36 @@ PASSWORD = "correct horse battery staple"
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Twice the processors: most tests wait for servers, for clocks or for a browser."""
     return 2 * (os.cpu_count() or 1)
+
+
+SECOND_BROWSER = {"test_accessibility.py", "test_lab.py", "test_policies.py", "test_shop.py"}
+"""About half of the time that browser tests take."""
+
+
+class ByFile(LoadScopeScheduling):
+    """A file's tests go to one process, and all browser tests to two: what they share is made once or twice.
+
+    Each process with a browser has a dashboard and a shop under traffic beside it, to the end of the run.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.partition("::")[0])
+        if file.parent.name != "browser":
+            return str(file)
+        return "browser 2" if file.name in SECOND_BROWSER else "browser 1"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """Files in the order of the collection, see ``pytest_collection_modifyitems``."""
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first, or one process would be busy when the others are done."""
+    long = {item.path for item in items if any(map(item.get_closest_marker, ("browser", "slow")))}
+    items.sort(key=lambda item: (item.path not in long, not item.get_closest_marker("browser")))
 
 
 class FixedClock(Clock):

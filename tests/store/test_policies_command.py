@@ -17,6 +17,8 @@ from tests.conftest import SECRET_KEY
 from tests.support.policies import acting, publish, stage
 from tests.support.some_caches import add_cache
 
+pytestmark = pytest.mark.slow
+
 
 class Command:
     """Runs the command in a folder of its own."""

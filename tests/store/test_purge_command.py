@@ -36,6 +36,8 @@ from tests.support.people import as_cli
 from tests.support.purges import AT_ONCE, counted, in_state, move
 from tests.support.some_caches import add_cache
 
+pytestmark = pytest.mark.slow
+
 LATER = f"{datetime.now(UTC) + timedelta(days=30):%Y-%m-%dT%H:%M}"
 
 
