@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from dashboard.caching import Cache, Policy
-from dashboard.demo.lab import measuring, warming
+from dashboard.demo.lab import machine, measuring, warming
 from dashboard.demo.lab.bench import LabBench
 from dashboard.demo.lab.measuring import Loads, Part, Read, Readers, Sampler, Visits
 from dashboard.demo.lab.scenarios import campaign, purge, redis_down
@@ -242,18 +242,18 @@ def test_growth_is_sampled_with_gaps_and_new_beginnings() -> None:
 
 
 def test_other_programs_are_noted_when_they_use_much() -> None:
-    (note,) = measuring.busy_note(3.28, 8)
+    (note,) = machine.busy_note(3.28, 8)
     assert note.startswith("Other programs used 41% of")
-    assert measuring.busy_note(0.5, 8) == measuring.busy_note(-0.1, 8) == measuring.busy_note(1, 0) == ()
+    assert machine.busy_note(0.5, 8) == machine.busy_note(-0.1, 8) == machine.busy_note(1, 0) == ()
 
 
 def test_processor_time_grows_with_what_is_done() -> None:
     me = psutil.Process()
-    ours, busy = measuring.processor_s(me), measuring._busy_s()
+    ours, busy = machine.processor_s(me), machine.busy_s()
     wait_until(
-        lambda: sum(range(100_000)) and measuring.processor_s(me) > ours, "this process has done something"
+        lambda: sum(range(100_000)) and machine.processor_s(me) > ours, "this process has done something"
     )
-    assert measuring._busy_s() > busy
+    assert machine.busy_s() > busy
 
 
 # --- the visitors' process ------------------------------------------------------------------------------------------

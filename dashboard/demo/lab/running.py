@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from dashboard.demo.lab import bench
+from dashboard.demo.lab import bench, machine
 from dashboard.demo.lab.series import clipped
 from dashboard.demo.lab.types import Cancelled, Result, Scenario, Void
 from dashboard.demo.shop.schema import SEED
@@ -40,7 +40,9 @@ def run(
     try:
         with bench.LabBench(seed=seed, quick=quick, say=say, is_cancelled=is_cancelled) as made:
             try:
+                others = machine.others()
                 result = scenario.run(made)
+                result = replace(result, notes=(*result.notes, *others()))
                 made.verify()
             except (Cancelled, Void):
                 raise

@@ -245,3 +245,7 @@ class Bench(Protocol):
     def database_use(self) -> Callable[[], DatabaseUse]:
         """Begin to measure; calling the result gives what was used since."""
         ...
+
+    def database_processors(self) -> Callable[[], float]:
+        """What reads how many seconds all processors of this machine together worked for PostgreSQL."""
+        ...

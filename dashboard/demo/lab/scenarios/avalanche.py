@@ -53,7 +53,6 @@ QUICK: Final = Lengths(keys=200, ttl_s=2, seconds=3.2, spread_at_s=0.2, per_s=10
 
 def run(bench: Bench) -> Result:
     """See the module."""
-    others = measuring.others()
     lengths = QUICK if bench.is_quick else Lengths()
     half = lengths.ttl_s // 2
     fixed, jittered = Policy(b"", "hot", lengths.ttl_s), Policy(b"", "hot", half, lengths.ttl_s)
@@ -104,7 +103,7 @@ def run(bench: Bench) -> Result:
         chart=(CHART, "per_s"),
         checks=_checks(sides),
         sentence=_sentence(sides, lengths),
-        notes=(*filter(None, (pace.note,)), warming.SPREAD_NOTE, *others()),
+        notes=(*filter(None, (pace.note,)), warming.SPREAD_NOTE),
         setup=measuring.facts(keys=lengths.keys, reads_per_s=lengths.per_s, mean_ttl_s=lengths.ttl_s),
     )
 

@@ -99,7 +99,6 @@ def offer(uncached: float, cached: float) -> Offer:
 
 def run(bench: Bench) -> Result:
     """See the module."""
-    others = measuring.others()
     lengths = QUICK if bench.is_quick else Lengths()
     uncached = _capacity(
         bench, "off", lengths, Part(0.05, 0.08, "Measuring what the shop can do without a cache")
@@ -120,7 +119,7 @@ def run(bench: Bench) -> Result:
         chart=(BUSY, "ratio"),
         checks=_checks(sides, kept_up),
         sentence=_sentence(sides, offered, uncached),
-        notes=(*filter(None, (offered.note,)), *others()),
+        notes=tuple(filter(None, (offered.note,))),
         setup=measuring.facts(
             pages_per_s=round(offered.pages_per_s, 1),
             uncached_pages_per_s=round(uncached, 1),
@@ -147,7 +146,7 @@ def _side(
 ) -> tuple[Side, float | None]:
     """A side, and which share of what was wanted during the campaign was answered during it."""
     usual = offered.pages_per_s / TIMES
-    cpu = measuring.database_processors(bench)
+    cpu = bench.database_processors()
     with bench.shop(mode, bench.valkey()) as shop:
         part = Part(begins, begins + 0.11, f"{name}: a usual day warms the cache")
         measuring.visit(bench, shop.url, part, pages_per_s=usual, seconds=lengths.warms, seed=bench.seed + 2)

@@ -53,7 +53,6 @@ QUICK: Final = Lengths(keys=200, at_s=0.4, over_s=1.6, seconds=2.6, per_s=100.0,
 
 def run(bench: Bench) -> Result:
     """See the module."""
-    others = measuring.others()
     lengths = QUICK if bench.is_quick else Lengths()
     store = bench.store(connections=warming.READERS)
     pace = warming.find_pace(
@@ -93,7 +92,7 @@ def run(bench: Bench) -> Result:
         chart=(CHART, "per_s"),
         checks=_checks(sides, lengths),
         sentence=_sentence(sides, lengths),
-        notes=(*filter(None, (pace.note,)), warming.SPREAD_NOTE, *others()),
+        notes=(*filter(None, (pace.note,)), warming.SPREAD_NOTE),
         setup=measuring.facts(keys=lengths.keys, reads_per_s=lengths.per_s, spread_over_s=lengths.over_s),
     )
 

@@ -58,7 +58,6 @@ QUICK_PAGES_PER_S: Final = 8.0
 
 def run(bench: Bench) -> Result:
     """See the module."""
-    others = measuring.others()
     lengths = QUICK if bench.is_quick else Lengths()
     part = Part(0.1, 0.18, "Measuring what the shop can do without a cache")
     with bench.shop("off", bench.valkey()) as shop:
@@ -74,7 +73,7 @@ def run(bench: Bench) -> Result:
         chart=(CHART, "per_s"),
         checks=_checks(sides[-1]),
         sentence=_sentence(sides[-1], lengths, pages_per_s),
-        notes=(_NOTE.format(pages_per_s), *others()),
+        notes=(_NOTE.format(pages_per_s),),
         setup=measuring.facts(
             pages_per_s=round(pages_per_s, 1),
             uncached_pages_per_s=round(uncached, 1),

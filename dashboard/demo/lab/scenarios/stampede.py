@@ -62,7 +62,6 @@ QUICK: Final = Lengths(ttl_s=1, seconds=1.6, per_s=100.0, tries=0.2)
 
 def run(bench: Bench) -> Result:
     """See the module."""
-    others = measuring.others()
     lengths = QUICK if bench.is_quick else Lengths()
     store = bench.store(latency_s=LATENCY_S, connections=READERS)
     pace = _pace(bench, lengths)
@@ -90,7 +89,7 @@ def run(bench: Bench) -> Result:
         chart=(CHART, "count"),
         checks=_checks(sides),
         sentence=_sentence(sides, lengths),
-        notes=(*filter(None, (pace.note,)), *others()),
+        notes=tuple(filter(None, (pace.note,))),
         setup=measuring.facts(
             reads_per_s=lengths.per_s, ttl_s=lengths.ttl_s, processes=PROCESSES, latency_s=LATENCY_S
         ),
