@@ -6,10 +6,10 @@ import io
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dashboard.caching.policy import prefix_to_text
+from dashboard.caching.policy import RESERVED, prefix_to_text
 from dashboard.errors import InvalidInput
 from dashboard.fleet.globs import glob_escape
 from dashboard.invalidation import selection
@@ -226,6 +226,7 @@ def test_tags() -> None:
 
 
 @given(st.binary(min_size=1, max_size=12), st.binary(max_size=6))
+@example(RESERVED, b"")
 def test_an_escaped_prefix_matches_itself_alone(prefix: bytes, rest: bytes) -> None:
     # fnmatch knows no backslash, so the escapes are written in its way.
     pattern = glob_escape(prefix)
@@ -235,7 +236,8 @@ def test_an_escaped_prefix_matches_itself_alone(prefix: bytes, rest: bytes) -> N
     assert fnmatch.fnmatchcase(prefix.decode("latin-1"), theirs)
     chosen = Selection(SelectBy.PREFIX, prefix_to_text(prefix))
     assert selection.scan_pattern(chosen) == pattern + b"*"
-    assert selection.allowed(chosen)([prefix + rest]) == [prefix + rest]
+    key = prefix + rest
+    assert selection.allowed(chosen)([key]) == ([] if key.startswith(RESERVED) else [key])
 
 
 def test_what_the_server_sends_is_not_believed() -> None:
