@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from typing import Final
 
 from waitress.server import create_server
 
@@ -19,7 +20,8 @@ from dashboard.demo.shop.schema import SCHEMA
 from dashboard.demo.shop.store import ShopStore
 from dashboard.demo.shop.types import MODES
 
-SWITCH_S = 0.0005
+SWITCH_S: Final = 0.0005
+"""So long a thread computes before another one has its turn."""
 
 
 def main(given: Sequence[str] | None = None) -> int:
