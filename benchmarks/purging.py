@@ -7,8 +7,8 @@ are interleaved, in random order; printed are medians over the rounds, and the w
 installed are left out (``pip install .[bench]``).
 
 Cachewarden comes twice: its engine alone, with a journal in memory and no limits, and as it is shipped: a worker, its
-journal in PostgreSQL, the default limits; from the approval to the end, both as its page shows them. The slower one is what a
-user gets.
+journal in PostgreSQL, the default limits; from the approval to the end, both as its page shows them. The slower one is
+what a user gets.
 """
 
 import asyncio
