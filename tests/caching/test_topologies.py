@@ -16,7 +16,7 @@ from redis.sentinel import Sentinel
 from dashboard.caching import Cache, CacheSettingsWarning, InvalidationError
 from dashboard.caching.wire import COUNTERS_KEY, INSTANCES_KEY
 from tests.caching.conftest import a_policy
-from tests.support.clusters import cluster_ports, make_cluster, role, servers
+from tests.support.clusters import cluster_port, make_cluster, role, servers
 
 QUICK = {"socket_timeout": 0.25, "socket_connect_timeout": 0.1}
 
@@ -209,8 +209,8 @@ def halves(quiet_redis_py: None) -> Iterator[tuple[RedisCluster, Callable[[], No
     """A Cluster of two servers without replicas, and how to kill the second one."""
     with servers() as made:
         ports = [
-            made.start("--cluster-enabled", "yes", "--cluster-node-timeout", "60000", port=port)
-            for port in cluster_ports()[:2]
+            made.start("--cluster-enabled", "yes", "--cluster-node-timeout", "60000", port=cluster_port())
+            for _ in range(2)
         ]
         with redis.Redis(port=ports[0]) as first, redis.Redis(port=ports[1]) as second:
             first.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
@@ -280,7 +280,7 @@ def test_a_node_that_is_dead_takes_no_other_with_it(
 
 def test_a_cluster_client_with_slow_settings_is_warned_about(quiet_redis_py: None) -> None:
     with servers() as made:
-        port = made.start("--cluster-enabled", "yes", port=cluster_ports()[0])
+        port = made.start("--cluster-enabled", "yes", port=cluster_port())
         with redis.Redis(port=port) as node:
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             deadline = time.monotonic() + 20

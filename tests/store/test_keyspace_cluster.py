@@ -20,9 +20,8 @@ from dashboard.keyspace.sampling import UNWEIGHTED_NOTE, Sampled
 from dashboard.keyspace.scanning import Scanned
 from dashboard.keyspace.types import ScanLimits
 from tests.store.test_purge_cluster import move_slot, primaries_of, raw_nodes, slots_of
-from tests.support.clusters import Servers, make_cluster, replicated, role, servers
+from tests.support.clusters import Servers, cluster_port, make_cluster, replicated, role, servers
 from tests.support.polling import WAIT_S, wait_until
-from tests.support.servers import free_port
 from tests.support.walking import UNLIMITED, Seen, lookups, seeing, slowly, walk
 
 NUMBER = 12_000
@@ -164,8 +163,7 @@ def test_a_primary_that_dies_while_it_runs(cluster: Servers, cache: Connection, 
 @pytest.fixture(scope="module")
 def slotted() -> Iterator[tuple[str, int]]:
     """A Cluster of one Valkey, which has a table for each slot: half of its keys share one hash tag."""
-    # Its bus listens 10,000 ports above.
-    port = 20_000 + free_port() % 30_000
+    port = cluster_port()
     with valkey.start(port=port, config={"cluster-enabled": "yes"}) as server:
         with redis.Redis.from_url(server.url) as client:
             client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16_383)

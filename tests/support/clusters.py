@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import redis
 
+from dashboard.fleet.topology import SLOTS
 from tests.support.servers import free_port, skip_or_fail, wait_for_port
 
 
@@ -94,26 +96,20 @@ def servers() -> Iterator[Servers]:
             made.stop()
 
 
-def cluster_ports() -> list[int]:
-    """Ports whose cluster buses (10,000 above) exist, too."""
-    found: list[int] = []
-    while len(found) < 6:
-        port = free_port()
-        # Low enough for the bus, and apart from what the system hands out while we start.
-        port = 20_000 + port % 30_000
-        with contextlib.suppress(OSError), redis.Redis(port=port, socket_timeout=0.2, retry=None) as probe:
-            try:
-                probe.ping()
-            except redis.RedisError:
-                if port not in found:
-                    found.append(port)
-    return found
+def cluster_port() -> int:
+    """A port that is free together with that of its cluster bus, 10,000 above: both below those that the system hands
+    out to whoever asks for any, another test's server or a client among them."""
+    while True:
+        port = 11_000 + free_port() % 11_000
+        with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + 10_000))
+            return port
 
 
 def make_cluster(made: Servers, primaries: int = 3) -> tuple[list[int], list[int]]:
     """A cluster with one replica for each primary; returns the ports of both."""
-    ports = cluster_ports()
-    for port in ports:
+    ports = [
         made.start(
             "--cluster-enabled",
             "yes",
@@ -121,24 +117,20 @@ def make_cluster(made: Servers, primaries: int = 3) -> tuple[list[int], list[int
             "1000",
             "--repl-diskless-sync-delay",
             "0",
-            port=port,
+            port=cluster_port(),
         )
-    program = shutil.which("redis-cli")
-    assert program is not None
-    subprocess.run(
-        [
-            program,
-            "--cluster",
-            "create",
-            *(f"127.0.0.1:{port}" for port in ports),
-            "--cluster-replicas",
-            "1",
-            "--cluster-yes",
-        ],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        timeout=60,
-    )
+        for _ in range(2 * primaries)
+    ]
+    join(ports)
+    share = SLOTS // primaries
+    for number, port in enumerate(ports[:primaries]):
+        last = SLOTS - 1 if number == primaries - 1 else share * (number + 1) - 1
+        with redis.Redis(port=port) as node:
+            node.execute_command("CLUSTER ADDSLOTSRANGE", share * number, last)
+    ids = [own_id(port) for port in ports[:primaries]]
+    for number, port in enumerate(ports[primaries:]):
+        with redis.Redis(port=port) as node:
+            node.execute_command("CLUSTER REPLICATE", ids[number % primaries])
     deadline = time.monotonic() + 30
     while True:
         states = [info(port, "cluster_state") == "ok" for port in ports]
@@ -152,6 +144,32 @@ def make_cluster(made: Servers, primaries: int = 3) -> tuple[list[int], list[int
         [port for port in ports if roles[port] == "master"],
         [port for port in ports if roles[port] == "slave"],
     )
+
+
+def join(ports: list[int]) -> None:
+    """Have nodes meet, and wait until each knows all: whom a busy machine keeps from answering is met again."""
+    for number, port in enumerate(ports):
+        with redis.Redis(port=port) as node:
+            node.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+    deadline = time.monotonic() + 60
+    while any(len(known_to(port)) < len(ports) for port in ports):
+        assert time.monotonic() < deadline, "the nodes do not meet"
+        with redis.Redis(port=ports[0]) as first:
+            for port in set(ports) - known_to(ports[0]):
+                first.execute_command("CLUSTER MEET", "127.0.0.1", port)
+        time.sleep(0.5)
+
+
+def known_to(port: int) -> set[int]:
+    """Ports of the nodes that a node has met, its own among them."""
+    with redis.Redis(port=port) as node:
+        nodes = node.cluster("NODES")
+    return {int(name.rpartition(":")[2]) for name, each in nodes.items() if "handshake" not in each["flags"]}
+
+
+def own_id(port: int) -> str:
+    with redis.Redis(port=port, decode_responses=True) as node:
+        return str(node.execute_command("CLUSTER MYID"))
 
 
 def info(port: int, field: str) -> str:
