@@ -22,7 +22,11 @@ Facts = tuple[bytes, int, int]
 
 
 class Seen:
-    """Every key by node, as often as it came; refuses to be used by two threads at once."""
+    """Every key by node, as often as it came; refuses to be used by two threads at once.
+
+    Args:
+        on_add: called with each batch before it is kept; may raise, as if its worker was killed before it came.
+    """
 
     def __init__(self, on_add: Callable[[Batch], None] = lambda batch: None) -> None:
         self.nodes: dict[str, Counter[bytes]] = {}
@@ -35,6 +39,7 @@ class Seen:
     def add(self, batch: Batch) -> None:
         assert self._busy.acquire(blocking=False), "two batches at once"
         try:
+            self._on_add(batch)
             columns = (batch.types, batch.ttls_ms, batch.sizes, batch.idles_s)
             assert {len(column) for column in columns} == {len(batch.keys)}
             self.nodes.setdefault(batch.node, Counter()).update(batch.keys)
@@ -42,7 +47,6 @@ class Seen:
                 self.facts[key] = type, ttl, size
                 if idle >= 0:
                     self.idles[key] = idle
-            self._on_add(batch)
         finally:
             self._busy.release()
 
