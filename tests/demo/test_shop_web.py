@@ -575,6 +575,13 @@ def test_the_strip_s_sum_adds_up(web: FlaskClient, shop: Shop) -> None:
             assert ("Lives" in said) == (mode != "off")
 
 
+def test_the_strip_of_a_product_s_page_leads_to_the_editor_of_this_product(web: FlaskClient) -> None:
+    leads = re.compile(r'<a href="(/editor[^"]*)">Change a price as the editor')
+    for path, expected in (("/product/30", "/editor?product=30"), ("/", "/editor"), ("/cart", "/editor")):
+        assert leads.findall(web.get(path).get_data(as_text=True)) == [expected]
+    assert 'value="30"' in web.get("/editor?product=30").get_data(as_text=True)
+
+
 def test_modes_are_switched_from_any_page(web: FlaskClient, shop: Shop) -> None:
     for mode, said in (("naive", "One for all"), ("off", "Not cached"), ("cachewarden", "Hot")):
         answer = web.post("/mode", data={"mode": mode, "back": "/product/1?x=1"})

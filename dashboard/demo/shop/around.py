@@ -67,6 +67,7 @@ def show(
     *,
     slug: str = "",
     words: str = "",
+    product: int = 0,
     status: int = HTTPStatus.OK,
 ) -> Response:
     """Answer with a page.
@@ -74,13 +75,13 @@ def show(
     Args:
         template: its name in the shop's folder.
         make: puts the page together, around what it read; it reads nothing any more.
-        slug, words: as ``Frame`` has them.
+        slug, words, product: as ``Frame`` has them.
     """
-    page = make(_frame(slug, words))
+    page = make(_frame(slug, words, product))
     return make_response(render_template(f"shop/{template}.html", page=page), status)
 
 
-def _frame(slug: str = "", words: str = "") -> Frame:
+def _frame(slug: str = "", words: str = "", product: int = 0) -> Frame:
     asks, found = visitor(), site()
     # What the strip itself asks is not this page's.
     touches, spent = tuple(g.touches), tuple(g.spent)
@@ -98,6 +99,7 @@ def _frame(slug: str = "", words: str = "") -> Frame:
         back=fields.local(request.full_path.rstrip("?")) if request.method == "GET" else "/",
         notice=screen.NOTICES.get(request.args.get("said", "")),
         strip=below,
+        product=product,
     )
 
 

@@ -31,6 +31,7 @@ class Frame:
         slug: of the category to be marked.
         words: in the field for searching.
         back: where a form of the frame leads back to.
+        product: number of the product that the page is about; 0: of none.
         notice: kind and sentence above the page.
         strip: None: nobody looks at it.
     """
@@ -43,6 +44,12 @@ class Frame:
     back: str = "/"
     notice: tuple[str, str] | None = None
     strip: Strip | None = None
+    product: int = 0
+
+    @property
+    def editor_href(self) -> str:
+        """The editor, with the product that one looks at."""
+        return f"/editor?product={self.product}" if self.product else "/editor"
 
     @property
     def main_categories(self) -> Sequence[Json]:

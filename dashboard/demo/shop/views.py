@@ -71,6 +71,7 @@ def product(number: int) -> Response:
         "product",
         lambda frame: screen.Product(frame, found, delivery_cents, _day()),
         slug=found.product["parent_slug"],
+        product=number,
     )
 
 
@@ -315,6 +316,7 @@ def _editor(number: int, typed: dict[str, str] | None = None, problem: str = "")
             problem,
             around.links().purge(product_key(number)) if row else "",
         ),
+        product=number,
         status=HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,
     )
 
