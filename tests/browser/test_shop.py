@@ -71,6 +71,13 @@ def test_no_page_has_a_finding_in_either_theme_and_none_scrolls_sideways(
     assert in_both_themes(customer, shopping, axe) == []
 
 
+def test_a_word_without_an_end_breaks_into_lines(shopping: Watched) -> None:
+    shopping.page.goto("/search?q=" + "W" * 100)
+    for width in WIDTHS:
+        shopping.page.set_viewport_size({"width": width, "height": 844})
+        assert shopping.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_a_forgotten_invalidation_is_seen_asked_about_and_paid_right(customer: Page) -> None:
     customer.goto("/product/9")
     change_price(customer, 9, "12.30", "Write, then invalidate")

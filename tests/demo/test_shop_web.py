@@ -68,7 +68,8 @@ def with_cart(web: FlaskClient, product: int = 5, pieces: int = 1) -> TestRespon
 
 def pressed(web: FlaskClient, checkout: TestResponse, **change: str) -> TestResponse:
     names = ("key", "total", "top_up")
-    data = {name: field(checkout, name) for name in names} | {"pay": "wallet"} | change
+    data: dict[str, object] = {name: field(checkout, name) for name in names} | {"pay": "wallet"} | change
+    data["agreed"] = re.findall(r'name="agreed" value="([^"]*)"', checkout.get_data(as_text=True))
     return web.post("/checkout", data=data)
 
 
@@ -188,6 +189,16 @@ def test_a_hostile_search_is_shown_as_text(web: FlaskClient, words: str) -> None
         assert "<img src=x" not in body
         assert "Nothing found" in body or "What do you look for?" in body
     assert web.get("/product/1").status_code == 200
+
+
+def test_a_search_is_echoed_as_it_was_typed_and_what_is_cut_is_said(web: FlaskClient) -> None:
+    page = web.get("/search?q=Quiet++KETTLE")
+    assert "“Quiet KETTLE”" in text(page)
+    assert field(page, "q") == "Quiet KETTLE"
+    assert "the rest of your text" not in text(page)
+    long = text(web.get("/search?q=" + "Kettle" * 20))
+    assert f"“{('Kettle' * 20)[:100]}”" in long
+    assert "the rest of your text" in long
 
 
 def test_a_hostile_name_is_shown_as_text(web: FlaskClient, shop_url: str) -> None:
@@ -325,16 +336,35 @@ def test_the_price_changed_while_shopping(web: FlaskClient, shop: Shop) -> None:
     shop.change(5, cents=seen + 1000, by="the price import", tells_cache=False)
     refused = pressed(web, checkout)
     assert refused.status_code == 409
-    assert "Nothing has been taken" in text(refused)
+    assert text(refused).count("The price changed while you were shopping.") == 1
+    assert text(refused).count("Nothing has been taken") == 1
+    keys = re.findall(r"(?:session|wallet):\S+", text(refused))
+    assert len(keys) == len(set(keys)) == 2
     before = shop.balance(2)
     page = web.get("/checkout")
+    assert "With this you agree to the new price." in text(page)
     assert "The price changed while you were shopping." in text(page)
     assert "is older than its row" in text(page)
     assert "by the price import" in text(page)
     assert "by=rows&amp;mapping=products.id&amp;rows=5" in page.get_data(as_text=True)
-    # Whoever presses without an answer to the question has not agreed.
-    assert pressed(web, page).status_code == 409
+    # It changes again while that page is looked at: what was agreed to is another price.
+    shop.change(5, cents=seen + 2000, by="the price import", tells_cache=False)
+    again = pressed(web, page)
+    assert again.status_code == 409
     assert shop.balance(2) == before
+    # The button has the new total: whoever presses it has agreed.
+    paid = pressed(web, again)
+    assert paid.headers["Location"].startswith("/orders/")
+    assert before is not None
+    assert shop.balance(2) == before - seen - 2000 - 390
+
+
+def test_a_new_price_can_be_kept_before_paying(web: FlaskClient, shop: Shop) -> None:
+    signed_in(web)
+    seen = shop.product(5).product["price_cents"]
+    with_cart(web)
+    before = shop.balance(2)
+    shop.change(5, cents=seen + 1000, by="the price import", tells_cache=False)
     web.post("/cart/price", data={"product": 5, "cents": seen + 1000, "back": "/checkout"})
     paid = pressed(web, web.get("/checkout"))
     assert paid.headers["Location"].startswith("/orders/")

@@ -48,6 +48,12 @@ def _whole(text: str, name: str, default: int | None) -> int:
     return min(int(text), LARGEST_NUMBER)
 
 
+def pairs(name: str) -> list[tuple[int, int]]:
+    """Two whole numbers each, as ``7:1230``, of a field that a form can have several times."""
+    found = [each.partition(":") for each in request.form.getlist(name)]
+    return [(_whole(first, name, None), _whole(second, name, None)) for first, _, second in found]
+
+
 def key(name: str) -> str:
     """A form's own key, by which it counts once."""
     found = request.form.get(name, "")

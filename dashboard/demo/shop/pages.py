@@ -113,7 +113,8 @@ class ListPage:
 
     Args:
         parent: of a subcategory: its parent's slug and name.
-        words: that were searched for.
+        words: that were searched for, as they were typed.
+        is_cut: more was typed than is searched for.
     """
 
     title: str
@@ -123,6 +124,7 @@ class ListPage:
     slug: str = ""
     parent: tuple[str, str] | None = None
     words: str = ""
+    is_cut: bool = False
 
     @property
     def pages(self) -> int:
@@ -230,13 +232,16 @@ class Shop:
         Raises:
             Unknown: there is no such page.
         """
-        words = search_words(words)
+        typed, is_cut = search_words(words)
         if not 1 <= page <= MOST_PAGES:
             raise Unknown("There is no such page.")
-        if not words:
+        if not typed:
             return ListPage("Search", (), 0, page)
-        found = self.modes.shelf.read(search_key(words, page), lambda: self.store.search(words, page))
-        return ListPage(f"“{words}”", self._cards(found["products"]), found["total"], page, words=words)
+        wanted = typed.lower()
+        found = self.modes.shelf.read(search_key(wanted, page), lambda: self.store.search(wanted, page))
+        return ListPage(
+            f"“{typed}”", self._cards(found["products"]), found["total"], page, words=typed, is_cut=is_cut
+        )
 
     def product(self, number: int) -> ProductPage:
         """A product's page.
@@ -475,10 +480,10 @@ class Shop:
         return [{**products[card["id"]], **card} for card in cards if card["id"] in products]
 
 
-def search_words(text: str) -> str:
-    """What is searched for, of what was typed: anything that PostgreSQL can be asked."""
-    sound = text.replace("\0", " ").encode("utf-8", "replace").decode()
-    return " ".join(sound.split())[:LONGEST_SEARCH].strip().lower()
+def search_words(text: str) -> tuple[str, bool]:
+    """(what is searched for, of what was typed: anything that PostgreSQL can be asked; whether it is not all)."""
+    sound = " ".join(text.replace("\0", " ").encode("utf-8", "replace").decode().split())
+    return sound[:LONGEST_SEARCH].strip(), len(sound) > LONGEST_SEARCH
 
 
 def _owned(customer: int, key: str) -> str:

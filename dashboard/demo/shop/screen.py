@@ -111,7 +111,7 @@ class Checkout:
     Args:
         order_key: the same however often the button is pressed.
         top_up_cents: what is put into the wallet first, if that is chosen.
-        problem: why it was not paid.
+        problem: why it was not paid, unless the prices that changed say so.
     """
 
     frame: Frame

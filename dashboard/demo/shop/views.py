@@ -3,6 +3,7 @@
 import logging
 import re
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
@@ -124,19 +125,25 @@ def checkout() -> Response:
 
 @bp.post("/checkout")
 def pay() -> Response:
-    """Pay: once for each form, however often it is sent."""
+    """Pay: once for each form, however often it is sent.
+
+    The button says what it costs, below whatever price has changed: pressing it agrees to those prices.
+    """
     visitor, key = around.visitor(), fields.key("key")
     expected_cents = fields.number("total")
     wants_top_up = request.form.get("pay") == "top-up"
     if visitor.customer is None:
         return fields.go("/sign-in?" + urlencode({"back": "/checkout"}))
+    shop = around.shop()
+    for number, cents in fields.pairs("agreed"):
+        shop.accept_price(visitor.token, number, cents)
     try:
         if wants_top_up:
             _top_up(visitor.customer, fields.number("top_up"), f"{key}-top-up")
-        paid = around.shop().pay(visitor, key, expected_cents)
+            g.visitor = replace(visitor, balance_cents=shop.balance(visitor.customer))
+        paid = shop.pay(visitor, key, expected_cents)
     except (NotEnough, OutOfStock, PriceChanged) as error:
-        g.pop("visitor", None)
-        return _checkout(f"{error} Nothing has been taken from your wallet.", key, wants_top_up)
+        return _checkout(error, key, wants_top_up)
     return fields.go(f"/orders/{paid.order}")
 
 
@@ -268,11 +275,14 @@ def switch() -> Response:
 # --- parts ----------------------------------------------------------------------------------------------------------
 
 
-def _checkout(problem: str = "", key: str = "", wants_top_up: bool = False) -> Response:
+def _checkout(refusal: ShopError | None = None, key: str = "", wants_top_up: bool = False) -> Response:
     visitor = around.visitor()
     found = around.shop().cart(visitor, around.site())
     if not found.lines:
         return fields.go("/cart")
+    # Prices that have changed are said one by one, each with what can be done.
+    is_said = refusal is None or (isinstance(refusal, PriceChanged) and found.changed)
+    problem = "" if is_said else f"{refusal} Nothing has been taken from your wallet."
     missing = found.total_cents - (visitor.balance_cents or 0)
     step = TOP_UPS[0]
     top_up_cents = max(step, -(-missing // step) * step)
@@ -281,7 +291,7 @@ def _checkout(problem: str = "", key: str = "", wants_top_up: bool = False) -> R
     return around.show(
         "checkout",
         lambda frame: screen.Checkout(frame, found, _day(), key, top_up_cents, problem, wants),
-        status=HTTPStatus.CONFLICT if problem else HTTPStatus.OK,
+        status=HTTPStatus.CONFLICT if refusal else HTTPStatus.OK,
     )
 
 
