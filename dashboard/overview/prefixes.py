@@ -1,15 +1,19 @@
 """The prefix table of the Overview: order, words and scales. Pure."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 from urllib.parse import quote, urlencode
 
 from dashboard.overview.types import PrefixColumn, PrefixesView, PrefixLine, PrefixRow
 from dashboard.policies.types import FEW_LOOKUPS, CountedPrefix, PrefixTable, PrefixUse
+from dashboard.policies.words import OTHER_KEYS
 from dashboard.web.formats import number, percent
 
 _LEAST_SCALE = 0.04
 """Four points: less would draw noise as mountains."""
 _TARGET_NEAR = 0.12
+FURTHER: Final = "further prefixes"
+"""Not to be taken for the keys that no prefix matches."""
 
 _Key = Callable[[PrefixRow], float | str | None]
 _COLUMNS: tuple[tuple[str, str, str, str, _Key], ...] = (
@@ -41,28 +45,28 @@ _COLUMNS: tuple[tuple[str, str, str, str, _Key], ...] = (
         "db",
         "DB reads",
         "Reads of the database: runs of the loader, and reads around the cache",
-        "num p2",
+        "num p3",
         lambda row: row.database_reads,
     ),
     (
         "saved",
         "Time saved",
         "Load time saved: hits times the mean time of a load",
-        "num p2",
+        "num p5",
         lambda row: row.saved_s,
     ),
     (
         "waits",
         "Waits",
         "Reads that waited for somebody else's load: stampedes avoided",
-        "num p5",
+        "num p6",
         lambda row: row.waits,
     ),
     (
         "stale",
         "Stale",
         "Reads answered with the old value while one reader loaded",
-        "num p5",
+        "num p6",
         lambda row: row.stale_served,
     ),
     (
@@ -110,9 +114,9 @@ def view(
     rows = [row("prefix", counted.use.prefix or "", counted) for counted in table.rows]
     last = []
     if table.rows or table.default.use.reads or table.scanned is not None:
-        last.append(row("default", "no policy", table.default))
+        last.append(row("default", OTHER_KEYS, table.default))
     if table.other is not None:
-        last.append(_row("other", "(other)", CountedPrefix(table.other), target, words, None))
+        last.append(_row("other", FURTHER, CountedPrefix(table.other), target, words, None))
     count = sum(each.use.reads > 0 for each in table.rows)
     return PrefixesView(
         words=f"{count:,} read in {words}" if count else words,
@@ -221,5 +225,5 @@ def _note(table: PrefixTable) -> str:
     if table.other is None:
         return ""
     if table.other_prefixes:
-        return f"(other): {number(table.other_prefixes)} prefixes with fewer reads, together."
-    return "(other): prefixes that applications do not count apart, together."
+        return f"{FURTHER.capitalize()}: {number(table.other_prefixes)} with fewer reads, together."
+    return f"{FURTHER.capitalize()}: those that applications do not count apart, together."

@@ -153,7 +153,7 @@ class PrefixRow:
     """One row of the prefix table; None where nothing is known.
 
     Attributes:
-        kind: "prefix", "default" (no policy has a prefix for it) or "other" (not shown apart).
+        kind: "prefix", "default" (keys that no prefix matches) or "other" (not shown apart).
         href: of its policy; None where there is none to see.
         tier_label, tier_icon, ttl_text: of the policy in force; empty where there is none.
         saved_s: hits times the mean time of a load.

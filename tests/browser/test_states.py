@@ -113,3 +113,15 @@ def test_a_panel_outlives_an_answer_it_can_make_nothing_of(
     expect(element).to_be_visible()
     assert all("status of 4" in complaint for complaint in watched.complaints)
     watched.complaints.clear()
+
+
+@pytest.mark.parametrize("width", [1440, 1280, 1024, 390])
+def test_the_table_of_prefixes_is_not_cut(page: Page, dashboard: live.Live, width: int) -> None:
+    """Names of usual length: longer ones scroll."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(overview(dashboard))
+    table = page.locator("#overview-prefixes .tbl")
+    assert table.evaluate("box => box.scrollWidth - box.clientWidth") <= 0
+    heads = page.locator("#overview-prefixes thead th")
+    names = {head.strip() for head in heads.all_inner_texts() if head.strip()}
+    assert {"Prefix", "Hit ratio", "Reads/s"} <= names

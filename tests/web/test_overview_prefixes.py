@@ -51,7 +51,7 @@ def test_shows_each_prefix_with_its_policy(viewer: FlaskClient, runtime: Runtime
     assert "60%" in new and 'class="st crit"' not in new  # it is warming up
     pass_time(runtime, 960)
     page = card(viewer.get(f"/caches/{cache_id}/overview?range=1h").get_data(as_text=True))
-    for text in ("news:", "Frequently updated", "1 h + up to 12 m", "60%", "12.3 k", "6 s", "no policy"):
+    for text in ("news:", "Frequently updated", "1 h + up to 12 m", "60%", "12.3 k", "6 s", "Other keys"):
         assert text in page, text
     assert 'class="st crit"' in page and 'class="l under"' in page and "target 80%" in page
     assert "style=" not in page
@@ -121,7 +121,7 @@ def test_a_page_of_very_many_prefixes_stays_small(
     count(runtime, cache_id, **{f"area-{number}": {"hits": 5, "misses": number} for number in range(1_500)})
     page = viewer.get(f"/caches/{cache_id}/overview?range=15m").get_data(as_text=True)
     assert len(names(card(page))) == 200
-    assert "(other)" in card(page) and "prefixes with fewer reads, together" in card(page)
+    assert "further prefixes" in card(page) and "with fewer reads, together" in card(page)
     assert len(card(page)) < 400_000
 
 

@@ -74,6 +74,21 @@ def test_drift_leads_to_the_form_that_applies_the_policy(
     assert "/invalidate?" not in row(get(viewer, f"/caches/{scanned}/{where}"), "session:")
 
 
+def test_drift_of_other_keys_leads_to_where_it_is_explained(
+    operator: FlaskClient, viewer: FlaskClient, runtime: Runtime, clock: FixedClock, cache_id: int
+) -> None:
+    other = Conformance(
+        "", Estimate(4), Estimate(1e6), Estimate(0.0), Estimate(1.0), examples=((b"report:visitors", 900.0),)
+    )
+    keep(runtime, snapshot(cache_id, clock.now(), policies=(other,)))
+    default = row(get(operator, f"/caches/{cache_id}/overview?range=15m"), "Other keys")
+    href = f"/caches/{cache_id}/policies/edit?prefix="
+    assert f'href="{href}" title="1 of 4 keys break it: see which."' in default
+    assert "report:visitors" in get(operator, href)
+    default = row(get(viewer, f"/caches/{cache_id}/overview?range=15m"), "Other keys")
+    assert f'href="/caches/{cache_id}/policies" title="1 of 4 keys break it: see which."' in default
+
+
 def test_policies_that_drift_are_found_and_come_first(viewer: FlaskClient, scanned: int) -> None:
     def names(query: str) -> list[str]:
         page = get(viewer, f"/caches/{scanned}/policies?{query}")

@@ -93,7 +93,7 @@ def test_a_prefix_that_warms_up_is_shown_but_not_blamed() -> None:
     ],
 )
 def test_sorts_by_any_column_with_what_has_no_value_last(sort: str, names: list[str]) -> None:
-    assert [row.name for row in view(sort=sort).rows] == [*names, "no policy"]
+    assert [row.name for row in view(sort=sort).rows] == [*names, "Other keys"]
 
 
 def test_every_sort_is_a_link_and_the_one_in_force_turns_round() -> None:
@@ -114,7 +114,7 @@ def test_the_rest_is_one_row_that_says_what_it_is() -> None:
     made = view(replace(TABLE, other=use(None, hits=10, misses=10), other_prefixes=1_300), sort="-reads")
     assert [row.kind for row in made.rows[-2:]] == ["default", "other"]
     assert made.rows[-1].reads == 20 and made.rows[-1].href is None
-    assert "1,300 prefixes" in made.note
+    assert made.rows[-1].name == "further prefixes" and "prefixes: 1,300" in made.note
     assert "do not count apart" in view(replace(TABLE, other=use(None, hits=1), other_prefixes=0)).note
 
 
