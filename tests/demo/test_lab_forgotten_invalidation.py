@@ -15,7 +15,11 @@ def test_old_prices_end_with_the_ttl_a_purge_or_an_editor_that_tells(quick_bench
     assert (right.value("Prices changed") or 0) >= forgotten.QUICK_EDITS
     assert left.value(forgotten.LOOKS) is None
     assert all((side.value(forgotten.LOOKS) or 0) >= forgotten.QUICK_PAGES for side in (purged, right))
-    assert right.value(forgotten.OLD) == 0
+    assert right.value(forgotten.OLD) == right.value(forgotten.SHARE) == 0
+    assert 0 < (left.value(forgotten.SHARE) or 0) <= 1
+    # Told after it was changed, so what was read since is less.
+    for side in (purged, right):
+        assert (side.value(forgotten.LOOKS) or 0) <= (side.value("Pages read after the first change") or 0)
     assert any(value > 0 for _, value in left.series[forgotten.SERIES])
     assert Result.from_json(found.to_json()) == found
 

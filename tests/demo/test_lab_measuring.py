@@ -4,16 +4,17 @@ import os
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
 
 from dashboard.caching import Cache, Policy
-from dashboard.demo.lab import machine, measuring, warming
+from dashboard.demo.lab import catalogue, machine, measuring, warming
 from dashboard.demo.lab.bench import LabBench
 from dashboard.demo.lab.measuring import Loads, Part, Read, Readers, Sampler, Visits
-from dashboard.demo.lab.scenarios import campaign, purge, redis_down
-from dashboard.demo.lab.types import Cancelled, Void
+from dashboard.demo.lab.scenarios import campaign, purge, redis_down, stampede
+from dashboard.demo.lab.types import Cancelled, Check, Result, Void
 from dashboard.demo.load import Outcome, Page
 from tests.support.polling import wait_until
 
@@ -242,9 +243,34 @@ def test_growth_is_sampled_with_gaps_and_new_beginnings() -> None:
 
 
 def test_other_programs_are_noted_when_they_use_much() -> None:
-    (note,) = machine.busy_note(3.28, 8)
-    assert note.startswith("Other programs used 41% of")
-    assert machine.busy_note(0.5, 8) == machine.busy_note(-0.1, 8) == machine.busy_note(1, 0) == ()
+    timed = replace(stampede.SCENARIO, compares_times=True)
+    held = machine.judged(timed, _checked(passed=True), 0.41)
+    assert held.passed and held.notes[0].startswith("Other programs used 41% of")
+    assert machine.judged(timed, _checked(passed=False), 0.06).notes == ()
+
+
+def test_a_check_of_times_that_fails_on_a_busy_machine_says_nothing() -> None:
+    timed, counted = (replace(stampede.SCENARIO, compares_times=each) for each in (True, False))
+    with pytest.raises(Void, match=r"used 53% of .* can't be compared: 1 of 2 checks"):
+        machine.judged(timed, _checked(passed=False), 0.53)
+    # What was wrong is wrong on any machine, and a machine that was mostly ours is no excuse.
+    assert not machine.judged(counted, _checked(passed=False), 0.53).passed
+    assert not machine.judged(timed, _checked(passed=False), 0.24).passed
+    assert not machine.judged(timed, _checked(passed=False), 0.53, quick=True).passed
+
+
+def test_which_scenarios_compare_times() -> None:
+    assert [each.name for each in catalogue.scenarios() if each.compares_times] == [
+        "campaign",
+        "stampede",
+        "avalanche",
+        "purge",
+        "redis-down",
+    ]
+
+
+def _checked(*, passed: bool) -> Result:
+    return Result("any", (), ("", ""), (Check("a", True, 1.0, 2.0), Check("b", passed, 1.0, 2.0)), "")
 
 
 def test_processor_time_grows_with_what_is_done() -> None:

@@ -38,7 +38,7 @@ def test_of_many_readers_of_an_expired_key_one_loads(quick_bench: LabBench) -> N
     naive, *cures = found.sides
     assert (naive.value(stampede.LOADS) or 0) > 0
     for side in cures:
-        loads = (side.value(stampede.LOADS) or 0) * stampede.QUICK.expiries
+        loads = (side.value(stampede.LOADS) or 0) * stampede.QUICK.lives
         assert loads == pytest.approx(total(side, stampede.CHART)) and loads >= 1
     # Who has waited for the load has waited about as long as it takes; who has not has waited less.
     assert all((side.value(stampede.MEAN_LOAD) or 0) >= 2 * stampede.LATENCY_S for side in found.sides)

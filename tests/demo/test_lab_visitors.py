@@ -33,7 +33,7 @@ def test_a_campaign_is_the_same_for_all_three(busy_bench: LabBench) -> None:
     found = whole(campaign.SCENARIO.run(busy_bench))
     assert [side.name for side in found.sides] == ["Cache off", "Naive", "Cachewarden"]
     off, naive, kept = found.sides
-    assert len({side.value("Pages wanted") for side in found.sides}) == 1
+    assert len({side.value(campaign.WANTED) for side in found.sides}) == 1
     assert off.value(campaign.HIT_RATIO) == 0 and off.value(campaign.HITS_P95) is None
     for side in (naive, kept):
         assert 0 < (side.value(campaign.HIT_RATIO) or 0) < 1

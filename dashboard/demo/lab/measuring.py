@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from dashboard.demo.lab.reading import LONGEST_S, Crew
-from dashboard.demo.lab.types import Bench, Check, Void
+from dashboard.demo.lab.types import AT_LEAST, AT_MOST, Bench, Check, Void
 from dashboard.demo.load import WAITS_S, Outcome, quantile
 from dashboard.demo.shop import catalogue
 
@@ -631,13 +631,13 @@ def peak(points: Points, from_s: float = 0.0, until_s: float = float("inf")) -> 
 def at_most(text: str, value: float | None, limit: float | None, unit: str = "") -> Check:
     """It must not be more; what could not be measured fails."""
     passed = value is not None and limit is not None and value <= limit
-    return Check(text, passed, value, limit, unit)
+    return Check(text, passed, value, limit, unit, AT_MOST)
 
 
 def at_least(text: str, value: float | None, limit: float | None, unit: str = "") -> Check:
     """It must not be less; what could not be measured fails."""
     passed = value is not None and limit is not None and value >= limit
-    return Check(text, passed, value, limit, unit)
+    return Check(text, passed, value, limit, unit, AT_LEAST)
 
 
 def share(part: float | None, whole: float | None) -> float | None:

@@ -42,8 +42,8 @@ def run(
             try:
                 others = machine.others()
                 result = scenario.run(made)
-                result = replace(result, notes=(*result.notes, *others()))
                 made.verify()
+                result = machine.judged(scenario, result, others(), quick=quick)
             except (Cancelled, Void):
                 raise
             except Exception as error:

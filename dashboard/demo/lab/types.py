@@ -11,6 +11,8 @@ from dashboard.demo.shop.store import ShopStore
 
 LOWER, HIGHER = "lower", "higher"
 """Which is better of two numbers."""
+AT_MOST, AT_LEAST = "at most", "at least"
+"""What the limit of a check is."""
 SIDES_MOST: Final = 6
 POINTS_MOST: Final = 400
 
@@ -65,6 +67,7 @@ class Check:
         text: "Database time per page is at most a fifth of that without a cache".
         value, limit: what was found and what is allowed; None: could not be measured, which fails.
         unit: of both.
+        bound: AT_MOST or AT_LEAST; empty: it is in the text.
     """
 
     text: str
@@ -72,6 +75,7 @@ class Check:
     value: float | None
     limit: float | None
     unit: str = ""
+    bound: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,7 @@ class Scenario:
         about_s: how long it takes, about.
         is_accepting: whether it must pass for the product to be accepted (``make lab``).
         run: does it.
+        compares_times: its checks are of times, or of what a machine can do: a busy machine fails them.
     """
 
     name: str
@@ -155,6 +160,7 @@ class Scenario:
     about_s: int
     is_accepting: bool
     run: "Callable[[Bench], Result]"
+    compares_times: bool = False
 
 
 class ValkeyServer(Protocol):

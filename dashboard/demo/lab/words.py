@@ -1,6 +1,6 @@
 """The lab's numbers in words. Pure."""
 
-from dashboard.demo.lab.types import HIGHER, LOWER, Check, Number, Result
+from dashboard.demo.lab.types import AT_MOST, HIGHER, LOWER, Check, Number, Result
 from dashboard.web.formats import NOT_AVAILABLE, byte_size, duration, number, percent
 
 
@@ -29,12 +29,15 @@ def verdict(result: Result) -> str:
 
 
 def found(check: Check) -> str:
-    """What a check found and what is allowed: ``0.09, limit 0.2``."""
+    """What a check found and what is allowed: ``38 ms, at most 100 ms``, ``3, none allowed``."""
     if check.value is None:
         return "could not be measured"
     if check.limit is None:
         return in_words(check.value, check.unit)
-    return f"{in_words(check.value, check.unit)}, limit {in_words(check.limit, check.unit)}"
+    value, limit = in_words(check.value, check.unit), in_words(check.limit, check.unit)
+    if check.bound == AT_MOST and check.limit == 0:
+        return f"{value}, none allowed"
+    return f"{value}, {check.bound or 'limit'} {limit}"
 
 
 def change(before: float | None, after: float | None) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from dashboard.demo.lab import words
-from dashboard.demo.lab.types import HIGHER, LOWER, Check, Number
+from dashboard.demo.lab.types import AT_LEAST, AT_MOST, HIGHER, LOWER, Check, Number
 
 
 @pytest.mark.parametrize(
@@ -60,5 +60,8 @@ def test_better(better: str, before: float | None, after: float | None, is_bette
 
 def test_what_a_check_found() -> None:
     assert words.found(Check("", True, 0.038, 0.1, "s")) == "38 ms, limit 100 ms"
+    assert words.found(Check("", True, 0.038, 0.1, "s", AT_MOST)) == "38 ms, at most 100 ms"
+    assert words.found(Check("", True, 2000.0, 1.0, "count", AT_LEAST)) == "2,000, at least 1"
+    assert words.found(Check("", False, 3.0, 0.0, "count", AT_MOST)) == "3, none allowed"
     assert words.found(Check("", True, 3.0, None, "count")) == "3"
     assert words.found(Check("", False, None, 0.1, "s")) == "could not be measured"

@@ -163,4 +163,5 @@ SCENARIO: Final = Scenario(
     about_s=220,
     is_accepting=True,
     run=run,
+    compares_times=True,
 )

@@ -169,4 +169,5 @@ SCENARIO: Final = Scenario(
     about_s=145,
     is_accepting=True,
     run=run,
+    compares_times=True,
 )

@@ -181,4 +181,5 @@ SCENARIO: Final = Scenario(
     about_s=190,
     is_accepting=True,
     run=run,
+    compares_times=True,
 )
