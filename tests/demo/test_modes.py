@@ -176,6 +176,44 @@ def test_a_switch_is_followed_by_the_other_processes(modes: Modes, store: ShopSt
     fixed.close()
 
 
+@pytest.mark.parametrize(("before", "mode"), [("cachewarden", "naive"), ("naive", "cachewarden")])
+def test_whoever_begins_to_cache_begins_with_nothing(
+    modes: Modes, store: ShopStore, client: redis.Redis, valkey_url: str, before: str, mode: str
+) -> None:
+    modes.switch(before)
+    with closing(Modes(store, valkey_url, "shop-web-2", DOCUMENT)) as other:
+        assert other.current == before
+        client.set("report:visitors", "not a page's")
+        modes.shelf.read("product:1", Counted())
+        modes.switch(mode)
+        assert client.get("product:1") is None
+        # The other process has not followed yet, and stores in its own way.
+        other._shelves[before].read("product:2", Counted())
+        deadline = time.monotonic() + 20
+        while other.current != mode:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert client.get("product:2") is None
+        assert client.get("report:visitors") == b"not a page's"
+        # Nobody has switched: nothing is forgotten.
+        modes.shelf.read("product:3", Counted())
+        modes.switch(mode)
+        assert client.get("product:3") is not None
+
+
+def test_off_leaves_what_is_cached_and_a_process_that_starts_does_too(
+    modes: Modes, store: ShopStore, client: redis.Redis, valkey_url: str
+) -> None:
+    modes.shelf.read("product:1", Counted())
+    modes.switch("off")
+    assert client.get("product:1") is not None
+    modes.switch("naive")
+    modes.shelf.read("product:1", Counted())
+    with closing(Modes(store, valkey_url, "shop-web-2", DOCUMENT)) as other:
+        assert other.current == "naive"
+    assert client.get("product:1") is not None
+
+
 def test_a_look_that_began_before_a_switch_does_not_undo_it(shop_url: str, valkey_url: str) -> None:
     asked, may_answer = threading.Event(), threading.Event()
 

@@ -26,6 +26,28 @@ def test_a_product_s_page_is_four_keys_and_what_goes_with_it(shop: Shop) -> None
     assert all(key.startswith("product:") and key.count(":") == 1 for key in keys[4:])
 
 
+def test_a_switch_forgets_every_key_that_pages_read(shop: Shop, valkey_url: str) -> None:
+    token = shop.open_session(3)
+    shop.put_in_cart(token, 5, 1)
+    keys = {
+        touch.key
+        for touch in heard_by(
+            lambda: (
+                shop.home(),
+                shop.category("tea", 1),
+                shop.search("tea", 1),
+                shop.product(1),
+                shop.visitor(token),
+            )
+        )
+    }
+    client = redis.Redis.from_url(valkey_url)
+    assert client.exists(*keys) == len(keys) > 10
+    shop.modes.switch("naive")
+    assert client.exists(*keys) == 0
+    client.close()
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_after_the_right_change_no_page_shows_the_old_price(shop: Shop, mode: str) -> None:
     shop.modes.switch(mode)

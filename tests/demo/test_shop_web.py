@@ -4,10 +4,12 @@ import re
 import threading
 from collections.abc import Callable
 from html import unescape
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
 import pytest
+import redis
 from flask.testing import FlaskClient
 from psycopg import sql
 from werkzeug.test import TestResponse
@@ -68,7 +70,8 @@ def with_cart(web: FlaskClient, product: int = 5, pieces: int = 1) -> TestRespon
 
 def pressed(web: FlaskClient, checkout: TestResponse, **change: str) -> TestResponse:
     names = ("key", "total", "top_up")
-    data: dict[str, object] = {name: field(checkout, name) for name in names} | {"pay": "wallet"} | change
+    data: dict[str, Any] = {name: field(checkout, name) for name in names}
+    data |= {"pay": "wallet"} | change
     data["agreed"] = re.findall(r'name="agreed" value="([^"]*)"', checkout.get_data(as_text=True))
     return web.post("/checkout", data=data)
 
@@ -593,6 +596,7 @@ def test_the_strip_s_sum_adds_up(web: FlaskClient, shop: Shop) -> None:
     with_cart(web)
     for mode in MODES:
         shop.modes.switch(mode)
+        web.get("/checkout")
         shop.raise_prices([5], 10, tells_cache=False)
         for path in ("/checkout", "/product/5", "/product/5", "/category/kettles"):
             said = text(web.get(path))
@@ -610,6 +614,26 @@ def test_the_strip_of_a_product_s_page_leads_to_the_editor_of_this_product(web: 
     for path, expected in (("/product/30", "/editor?product=30"), ("/", "/editor"), ("/cart", "/editor")):
         assert leads.findall(web.get(path).get_data(as_text=True)) == [expected]
     assert 'value="30"' in web.get("/editor?product=30").get_data(as_text=True)
+
+
+@pytest.mark.parametrize("mode", ["naive", "cachewarden"])
+def test_a_row_of_the_strip_does_not_contradict_itself(
+    web: FlaskClient, shop: Shop, valkey_url: str, mode: str
+) -> None:
+    shop.modes.switch(mode)
+    for _ in range(2):
+        said = text(web.get("/product/1"))
+        assert "Was given another time" not in said
+    with redis.Redis.from_url(valkey_url) as client:
+        client.expire("inventory:1", 40)  # as longer rules or another way to cache would have
+        client.expire("product:1:reviews", 7200)
+        said = text(web.get("/product/1"))
+        assert said.count("Was given another time before; the next load gives it") == 2
+        client.expire("inventory:1", 10)
+        client.delete("product:1:reviews")
+        said = text(web.get("/product/1"))
+    # Of stock it is known when it was loaded: under the policy it can't have so little left already.
+    assert said.count("Was given another time before") == (mode == "cachewarden")
 
 
 def test_modes_are_switched_from_any_page(web: FlaskClient, shop: Shop) -> None:
@@ -648,6 +672,24 @@ def test_without_its_cache_the_shop_goes_on(store: ShopStore, mode: str) -> None
     assert edited(web, "tell").status_code == 303
     assert "€77.70" in text(web.get("/product/5"))
     modes.close()
+
+
+def test_a_cache_that_refuses_is_away_and_not_empty(store: ShopStore) -> None:
+    with valkey.start() as server, redis.Redis.from_url(server.url) as admin:
+        modes = Modes(store, server.url, document=DOCUMENT)
+        web = web_app(Shop(store, modes)).test_client()
+        assert "The cache does not answer." not in text(web.get("/product/1"))
+        own = admin.client_id()
+        admin.config_set("requirepass", "another")
+        # The strip's own connection outlives it.
+        for each in admin.client_list():
+            if each["id"] != str(own) and each["name"] != "demo-store-strip":
+                admin.client_kill_filter(_id=each["id"])
+        said = text(web.get("/product/1"))
+        assert "The cache does not answer." in said
+        assert "Cache away, loaded" in said
+        assert "Miss, loaded" not in said
+        modes.close()
 
 
 @pytest.fixture

@@ -16,13 +16,15 @@ import redis
 
 from dashboard.caching import Cache, PolicyDocument
 from dashboard.demo.shop.store import ShopStore
-from dashboard.demo.shop.types import MODES, DatabaseAway, Touch
+from dashboard.demo.shop.types import MODES, PREFIXES, DatabaseAway, Touch
 
 NAIVE_TTL_S: Final = 30
 """One TTL for everything, as the plain recipe has it: then it is that of what must be freshest, stock."""
 FOLLOW_EVERY_S: Final = 1.0
 TIMEOUT_S: Final = 1.0
 LOOK_TIMEOUT_S: Final = 0.25
+SCANNED: Final = 1000
+"""Keys of one step through the cache."""
 
 Load = Callable[[], Any]
 LoadMany = Callable[[list[str]], Mapping[str, Any]]
@@ -249,6 +251,9 @@ class Kept:
 class Modes:
     """All shelves, and which one is in force: switched live, for all processes of the shop.
 
+    Whoever begins to cache begins with nothing: what another way stored, with its own times to live, would be
+    counted as this one's.
+
     Args:
         store: keeps the choice.
         url: of Redis.
@@ -290,6 +295,7 @@ class Modes:
         if self._fixed is None:
             now = time.monotonic()
             with self._lock:
+                is_first = self._asked_at == float("-inf")
                 is_due = now - self._asked_at >= FOLLOW_EVERY_S
                 if is_due:
                     self._asked_at = now
@@ -298,8 +304,12 @@ class Modes:
                     found = self._store.mode()
                     with self._lock:
                         # It may have been switched meanwhile.
-                        if self._asked_at == now:
+                        is_switched = self._asked_at == now and self._current != found
+                        if is_switched:
                             self._current = found
+                    # Until now this process stored in the other way, after the one that switched had forgotten.
+                    if is_switched and not is_first:
+                        self._forget(found)
         return self._current
 
     @property
@@ -317,16 +327,24 @@ class Modes:
             raise ValueError(mode)
         self._store.set_mode(mode)
         with self._lock:
+            is_other = self._current != mode
             self._current, self._asked_at = mode, time.monotonic()
+        if is_other:
+            self._forget(mode)
 
-    def lives(self, keys: Sequence[str]) -> list[float | None] | None:
+    def lives(self, keys: Sequence[str], *, anew: bool = False) -> list[float | None] | None:
         """What each key has left to live, in seconds, without a read that would be counted as the shop's.
+
+        Args:
+            anew: over a new connection: one from before may still be let in where others are refused.
 
         Returns:
             In the order of the keys; None for one that is not there or lives forever. None for all: the cache
             does not answer.
         """
         try:
+            if anew:
+                self._looker.connection_pool.disconnect(inuse_connections=False)
             with self._looker.pipeline(transaction=False) as pipe:
                 for key in keys:
                     pipe.pttl(key)
@@ -351,6 +369,21 @@ class Modes:
         self._looker.close()
         for shelf in self._shelves.values():
             shelf.close()
+
+    def _forget(self, mode: str) -> None:
+        """Remove the shop's keys when ``mode`` begins, if it caches."""
+        if mode == "off":
+            return
+        # A cache that does not answer now keeps them: the strip says of each that it was stored before.
+        with suppress(redis.RedisError):
+            cursor = 0
+            while True:
+                cursor, found = self._looker.execute_command("SCAN", cursor, "COUNT", SCANNED)
+                ours = [key for key in found if key.startswith(PREFIXES)]
+                if ours:
+                    self._looker.unlink(*ours)
+                if not cursor:
+                    break
 
 
 def direct(name: str, load: Load, why: str) -> Any:

@@ -1,5 +1,6 @@
 """The strip below each page: what it read, from where, how long that took, and what of it was old."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ from dashboard.web.formats import duration
 MANY: Final = 3
 """Keys of one look that get a row each; those of a larger one share rows."""
 MOST_EXPLAINED: Final = 2
+SLACK_S: Final = 2.0
+"""So much two clocks may differ."""
 MODES_SHOWN: Final = (
     ("off", "Off", "Every read goes to the database"),
     ("naive", "Naive", "One TTL for all, no lock, no jitter"),
@@ -139,7 +142,7 @@ def examine(shop: Shop, links: Links, touches: Sequence[Touch], database_ms: Seq
     ttls = dict(zip((touch.key for touch in cached), lives or (), strict=False))
     olds, is_unchecked = _olds(shop, links, [touch for touch in cached if touch.result == "hit"], ttls)
     by_key = {old.key: old for old in olds}
-    is_away = lives is None
+    is_away = lives is None or _is_refused(shop.modes, touches, ttls)
     rows: dict[tuple[object, ...], Read] = {}
     for number, touch in enumerate(touches):
         row = _row(shop.modes, mode, links, touch, ttls.get(touch.key), by_key.get(touch.key), is_away)
@@ -186,11 +189,12 @@ def _row(
         result, why = "old", f"Says {old.says}, row says {old.row_says}."
     tier, icon, lives = "No cache", "ban", ""
     if is_key and mode == "naive":
-        tier, icon, lives = "One for all", "timer", f"Lives {duration(NAIVE_TTL_S)}, like everything here."
+        tier, icon = "One for all", "timer"
+        lives = _lives(f"{duration(NAIVE_TTL_S)}, like everything here.", (ttl_s or 0) > NAIVE_TTL_S)
     elif is_key and mode == "cachewarden":
         policy = modes.kept.cache.policy_for(touch.key)
         tier, icon = _tier(modes, policy), _TIER_ICONS.get(policy.tier, "timer")
-        lives = f"{_lives(policy)} {policy.note}".strip()
+        lives = f"{_by_policy(policy, touch, ttl_s)} {policy.note}".strip()
     # A session's key is what signs its customer in: a page does not hold it, whatever else it says.
     is_secret = touch.key.startswith("session:")
     return Read(
@@ -211,11 +215,38 @@ def _tier(modes: Modes, policy: Policy) -> str:
     return next((tier.label for tier in tiers if tier.name == policy.tier), policy.tier)
 
 
-def _lives(policy: Policy) -> str:
-    if policy.base_ttl_s is None:
+def _by_policy(policy: Policy, touch: Touch, ttl_s: float | None) -> str:
+    longest_s = policy.longest_ttl_s
+    if policy.base_ttl_s is None or longest_s is None:
         return "Is not cached."
     jitter = f" + up to {duration(policy.jitter_s)}" if policy.jitter_s else ""
-    return f"Lives {duration(policy.base_ttl_s)}{jitter}."
+    is_other = False
+    if ttl_s is not None:
+        read_at = touch.value.get("read_at") if isinstance(touch.value, Mapping) else None
+        # Where it is known when it was loaded, so is how long it was given.
+        is_less = (
+            isinstance(read_at, float | int) and time.time() - read_at + ttl_s < policy.base_ttl_s - SLACK_S
+        )
+        is_other = is_less or ttl_s > longest_s
+    return _lives(f"{duration(policy.base_ttl_s)}{jitter}.", is_other)
+
+
+def _lives(given: str, is_other: bool) -> str:
+    """How long keys like this one live; ``is_other``: this one was given another time, by other rules or a purge."""
+    if is_other:
+        return f"Was given another time before; the next load gives it {given}"
+    return f"Lives {given}"
+
+
+def _is_refused(modes: Modes, touches: Sequence[Touch], ttls: Mapping[str, float | None]) -> bool:
+    """Whether the cache lets nobody in, other than over connections from before."""
+    if any(touch.result == "away" for touch in touches):
+        return True
+    loaded = [touch.key for touch in touches if touch.result == "loaded" and touch.value is not None]
+    has_hits = any(touch.result == "hit" for touch in touches)
+    # A page that had nothing from the cache, or whose loads are not there: there are other reasons, so it is asked.
+    is_odd = bool(loaded) and (not has_hits or any(ttls.get(key) is None for key in loaded))
+    return is_odd and modes.lives(loaded[:1], anew=True) is None
 
 
 def _olds(

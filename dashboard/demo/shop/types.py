@@ -6,6 +6,19 @@ from typing import Any, Final
 MODES: Final = ("off", "naive", "cachewarden")
 """How the shop caches; the last one unless told otherwise."""
 
+PREFIXES: Final = (
+    b"category:",
+    b"config:",
+    b"home:",
+    b"inventory:",
+    b"news:",
+    b"product:",
+    b"search:",
+    b"session:",
+    b"wallet:",
+)
+"""Of all keys that pages read."""
+
 
 class ShopError(Exception):
     """The shop can't do that; the message is for the customer."""
