@@ -238,6 +238,7 @@ def _facts(
         before=recent.before,
         latest=recent.latest,
         evicted_per_s=recent.evicted_per_s,
+        reads_per_s=recent.reads_per_s,
         incidents=incidents,
         monitors=_monitors(state.clients),
         restarted_at=restarted_at,
@@ -274,11 +275,11 @@ def verdicts(work: UnitOfWork, cache_id: int) -> tuple[list[Verdict], Headline]:
     caches.get_cache(work, cache_id)
     known = facts(work, [cache_id])[cache_id]
     found = evaluate(known)
-    judged = judged_window(known)
+    judged, recent = judged_window(known), known.window
     if away(known) is not None and known.last_poll_at is not None:
         # Of a cache that is away the page shows the last minutes that are known, however long ago.
-        judged = windows.recent(work.session, [cache_id], known.last_poll_at)[cache_id].window
-    return found, Headline(*headline(found, known), window=judged)
+        judged = recent = windows.recent(work.session, [cache_id], known.last_poll_at)[cache_id].window
+    return found, Headline(*headline(found, known), window=judged, recent=recent)
 
 
 def cache_states(work: UnitOfWork) -> dict[int, CacheStatus]:

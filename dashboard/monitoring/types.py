@@ -385,7 +385,7 @@ class Facts:
         nodes: (node id, its last reading) of every primary; empty before the first good poll.
         window: the last 15 minutes or so; before: an equal or longer span that ends where window starts;
             latest: the last part of window.
-        evicted_per_s: keys evicted per second now, None when it is not known.
+        evicted_per_s, reads_per_s: keys evicted and lookups of applications per second now, None when not known.
         incidents: of errors_oom, rejected_connections and keys_calls, when window counted any.
         monitors: clients that run MONITOR; None when CLIENT LIST could not be asked.
         missing: what could not be asked and why.
@@ -409,6 +409,7 @@ class Facts:
     before: Window | None = None
     latest: Window | None = None
     evicted_per_s: float | None = None
+    reads_per_s: float | None = None
     incidents: Mapping[str, Incident] = field(default_factory=_empty)
     monitors: tuple[MonitorClient, ...] | None = None
     missing: tuple[MissingFact, ...] = ()
@@ -452,12 +453,14 @@ class Headline:
 
     Attributes:
         window: the span that its hit ratio is of, None before there is one.
+        recent: the last minutes that all other counts in verdicts are of.
     """
 
     kind: StatusKind
     bold: str
     sentence: str
     window: Window | None = None
+    recent: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)

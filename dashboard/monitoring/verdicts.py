@@ -43,6 +43,8 @@ FRAGMENTED_BYTES = 256 * 1024**2
 FRAGMENTED_USED_BYTES = 512 * 1024**2
 STALE_PERC = 10.0
 KEYS_MEMORY = timedelta(hours=1)
+MANY_READS_PER_S = 20.0
+ALMOST_NO_READS = 0.05
 
 _ORDER: dict[VerdictKind, int] = {"crit": 0, "warn": 1, "unknown": 2, "info": 3, "ok": 4}
 
@@ -788,6 +790,23 @@ def _fragmentation(facts: Facts) -> Verdict | None:
     return Verdict("ok", code, "Fragmentation costs little memory.", f"Allocator ratio {max(ratios):.2f}.")
 
 
+def _reads(facts: Facts) -> Verdict | None:
+    """A cache that is hardly read any more looks as well as ever: its ratio is of the reads there were."""
+    window, now = facts.window, facts.reads_per_s
+    if window is None or not window.lookups or window.covered_s <= 0 or now is None:
+        return None
+    usual = window.lookups / window.covered_s
+    if usual < MANY_READS_PER_S or now > usual * ALMOST_NO_READS:
+        return None
+    return Verdict(
+        "info",
+        "reads",
+        f"Hardly anybody reads it now: {number(now)} reads/s.",
+        f"They were {number(usual)}/s on average in {_span(window)}; the hit ratio is mostly of those.",
+        "Look whether the applications run, and whether their cache was switched off.",
+    )
+
+
 _CHECKS: tuple[Callable[[Facts], Verdict | None], ...] = (
     _loading,
     _silent_nodes,
@@ -799,6 +818,7 @@ _CHECKS: tuple[Callable[[Facts], Verdict | None], ...] = (
     _volatile,
     _no_limit,
     _hit_ratio,
+    _reads,
     _backlog,
     _monitor,
     _keys,

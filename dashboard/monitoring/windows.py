@@ -54,13 +54,14 @@ class Recent:
             new, or back from a long outage, is measured against what there can be; it ends with the last poll.
         before: the hour before them.
         latest: the last five minutes of the window, as it begins and ends.
-        evicted_per_s: of the last poll whose growth is known.
+        evicted_per_s, reads_per_s: of the last poll whose growth is known.
     """
 
     window: Window
     before: Window
     latest: Window
     evicted_per_s: float | None = None
+    reads_per_s: float | None = None
 
 
 _BACK_S = "coalesce(dt_s, 0) + coalesce(late_reach_s, 0)"
@@ -84,7 +85,9 @@ _RECENT_SQL = (
     " min(begins) FILTER (WHERE is_counted) AS begins,"
     " sum(dt_s::float8) FILTER (WHERE is_counted) AS covered_s,"
     " (array_agg(evicted / rate_s ORDER BY at DESC) FILTER (WHERE is_poll AND rate_s > 0))[1]::float8"
-    " AS evicted_per_s, "
+    " AS evicted_per_s,"
+    " (array_agg((hits + misses) / rate_s ORDER BY at DESC) FILTER (WHERE is_poll AND rate_s > 0))[1]::float8"
+    " AS reads_per_s, "
     + ", ".join(
         f"{big(f'sum({column}) FILTER (WHERE is_counted)')} AS {name}" for name, column in _SUMS.items()
     )
@@ -137,12 +140,13 @@ def recent(
 
     windows = {}
     for cache_id in cache_ids:
-        rates = [found[cache_id, part].evicted_per_s for part in (2, 1, 0) if (cache_id, part) in found]
+        parts = [found[cache_id, part] for part in (2, 1, 0) if (cache_id, part) in found]
         windows[cache_id] = Recent(
             window=window(cache_id, split, 1, 2),
             before=replace(window(cache_id, earliest, 0), start=earliest, end=split),
             latest=window(cache_id, latest, 2),
-            evicted_per_s=next((rate for rate in rates if rate is not None), None),
+            evicted_per_s=next((row.evicted_per_s for row in parts if row.evicted_per_s is not None), None),
+            reads_per_s=next((row.reads_per_s for row in parts if row.reads_per_s is not None), None),
         )
     return windows
 

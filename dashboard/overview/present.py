@@ -168,6 +168,7 @@ def tiles(
     is_stale: bool,
     counted: ReadsAvoided | None = None,
     judged: Window | None = None,
+    recent: Window | None = None,
 ) -> tuple[Tile, ...]:
     """The five numbers: hit ratio, memory, operations, evictions, database reads avoided.
 
@@ -176,6 +177,7 @@ def tiles(
         verdicts: give the tiles their status.
         is_stale: readings no longer come in: no status, and each tile says how old it is.
         judged: the span that the verdicts' hit ratio is of; the tile shows the same.
+        recent: the last minutes that their other counts are of; a tile of as many minutes shows the same.
         counted: what applications counted in the span; None where none did, and the server's hits have to do.
     """
     words = span_words(series.span)
@@ -185,7 +187,7 @@ def tiles(
         _hit_ratio(summary, series, target, verdicts, words, judged),
         _memory(summary, series, verdicts, words),
         _operations(summary, series, words),
-        _evictions(summary, series, verdicts, words),
+        _evictions(summary, series, verdicts, words, recent),
         _avoided(summary, series, words, counted),
     )
     if not is_stale:
@@ -407,15 +409,21 @@ def _operations(summary: Summary, series: Series, words: str) -> Tile:
     )
 
 
-def _evictions(summary: Summary, series: Series, verdicts: Sequence[Verdict], words: str) -> Tile:
+def _evictions(
+    summary: Summary, series: Series, verdicts: Sequence[Verdict], words: str, recent: Window | None
+) -> Tile:
+    window = summary.window
+    if recent is not None and series.span.name == "15m":
+        # Up to the last poll, as the verdicts count: two counts of one span would be two truths.
+        window = recent
     if summary.evicting_since is not None and summary.rates.get("evicted_per_s") != 0:
         sub = f"since {since(summary.evicting_since, series.span.end)}"
-    elif summary.window.evicted_keys == 0:
+    elif window.evicted_keys == 0:
         sub = f"none in {words}"
-    elif summary.window.evicted_keys is None:
-        sub = "not reported" if summary.window.covered_s else _NO_MINUTE_YET
+    elif window.evicted_keys is None:
+        sub = "not reported" if window.covered_s else _NO_MINUTE_YET
     else:
-        sub = f"{compact(summary.window.evicted_keys)} keys in {words}"
+        sub = f"{compact(window.evicted_keys)} keys in {words}"
     tile = _rate_tile(
         "Evictions", summary, series, "evicted_per_s", sub, f"Evictions per second over {words}"
     )
@@ -433,7 +441,8 @@ def _avoided(summary: Summary, series: Series, words: str, counted: ReadsAvoided
         return Tile(
             label=label,
             value=number(counted.avoided_per_s),
-            unit="/s",
+            # Applications tell every few seconds, and a minute is the least they are stored by.
+            unit="/s, last 2 min",
             sub=f"{number(counted.served_per_s)}/s made, {_BY_COUNTERS}",
             spark=counted.line,
             spark_low=0.0,
@@ -449,7 +458,7 @@ def _rate_tile(label: str, summary: Summary, series: Series, column: str, sub: s
     return Tile(
         label=label,
         value=number(rate),
-        unit="/s" if rate is not None else "",
+        unit="/s now" if rate is not None else "",
         sub=sub,
         spark=slots(series, column, mean),
         spark_low=0.0,

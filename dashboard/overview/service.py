@@ -75,6 +75,7 @@ def overview_page(
             work.now,
             is_stale=stale is not None,
             judged=headline.window,
+            recent=headline.recent,
             counted=counted,
         ),
         verdicts=tuple(verdicts),
@@ -105,7 +106,9 @@ def overview_page(
         ),
         scan=None if is_waiting else keyspace.panel(work, cache_id, "overview"),
         may_purge=can(work.actor, Role.OPERATOR) and not cache.read_only,
-        tour=tour.find_tour(work, cache_id, judged.hit_ratio, sees_numbers=not is_waiting),
+        tour=tour.find_tour(
+            work, cache_id, judged.hit_ratio, sees_numbers=not is_waiting, is_away=stale is not None
+        ),
     )
 
 

@@ -148,6 +148,7 @@ def test_verdicts_reach_to_the_last_poll_and_say_when_it_began(work: UnitOfWork)
     assert known.window is not None and known.window.errors_oom == 3
     assert known.last_poll_at == known.window.end == known.incidents["errors_oom"].last_at
     assert known.evicted_per_s == 40
+    assert known.reads_per_s is not None and known.reads_per_s > 0
     assert known.window.coverage == pytest.approx(1, abs=0.03)
     service.refresh_statuses(work)
     stood = service.facts(work, [cache_id])[cache_id].since["errors.oom"]

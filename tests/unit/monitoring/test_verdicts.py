@@ -230,6 +230,20 @@ def test_before_the_second_poll_the_ratio_is_not_known_yet() -> None:
 # Memory -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("lookups", "now", "is_said"),
+    [(270_000, 2.4, True), (270_000, 16.0, False), (270_000, None, False), (9_000, 0.0, False)],
+)
+def test_a_cache_that_is_hardly_read_any_more_says_so(lookups: int, now: float | None, is_said: bool) -> None:
+    """Switched off by its applications, it has the hit ratio of before."""
+    known = facts({}, {"hits": lookups * 9 // 10, "misses": lookups // 10}, reads_per_s=now)
+    found = [each for each in evaluate(known) if each.code == "reads"]
+    assert [(each.kind, each.title) for each in found] == (
+        [("info", "Hardly anybody reads it now: 2.4 reads/s.")] if is_said else []
+    )
+    assert not is_said or "300/s on average in the last 15 m" in found[0].evidence
+
+
 def test_a_full_cache_that_evicts_at_its_target_is_no_problem() -> None:
     full = facts(FULL, EVICTING)
     verdict = find(full, "memory.pressure")

@@ -1,9 +1,11 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from dashboard.monitoring.types import PollStatus, Span, Verdict, Window
 from dashboard.overview import present
+from dashboard.policies.types import ReadsAvoided
 from tests.unit.overview.test_charts import MB, NOW, series, span, summary
 
 OK = (Verdict("ok", "poll", "Read 4 s ago."), Verdict("ok", "hit_ratio", "Hit ratio is 91.4%."))
@@ -105,9 +107,30 @@ def test_evictions_that_ended_are_counted():
     assert tile("Evictions", over).sub == "1,200 keys in the last 1 h"
 
 
+def test_one_span_has_one_count_of_evictions():
+    """The tile of a quarter of an hour counts as the verdicts do; others name their own span."""
+    window = Window(NOW - timedelta(minutes=15), NOW, 900.0, evicted_keys=1963)
+    recent = Window(NOW - timedelta(minutes=15), NOW, 900.0, evicted_keys=2324)
+    facts = summary(rates={"evicted_per_s": 0.0}, window=window)
+    for within, words in (
+        (span(0.25, "15m"), "2,324 keys in the last 15 min"),
+        (span(1, "1h"), "1,963 keys in the last 1 h"),
+    ):
+        found = replace(series({}), span=within)
+        made = present.tiles(facts, found, 0.8, OK, NOW, is_stale=False, judged=JUDGED, recent=recent)
+        assert next(each for each in made if each.label == "Evictions").sub == words
+
+
+def test_rates_say_whether_they_are_of_now_or_a_mean():
+    avoided = ReadsAvoided(9_000, 600, 252.0, 18.0, ())
+    facts = summary(rates={"commands_per_s": 5.4, "evicted_per_s": 0.0})
+    made = present.tiles(facts, series({}), 0.8, OK, NOW, is_stale=False, counted=avoided)
+    assert [each.unit for each in made[2:]] == ["/s now", "/s now", "/s, last 2 min"]
+
+
 def test_reads_avoided_name_what_is_left_for_the_database():
     made = tile("Database reads avoided")
-    assert (made.value, made.unit, made.sub) == ("3,589", "/s", "misses 338/s, by INFO")
+    assert (made.value, made.unit, made.sub) == ("3,589", "/s now", "misses 338/s, by INFO")
     assert tile("Database reads avoided", summary(rates={})).value == "n/a"
 
 
