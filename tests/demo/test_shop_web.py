@@ -173,6 +173,39 @@ def test_what_is_not_there_is_said_in_a_page(web: FlaskClient, path: str, status
 
 
 @pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/editor?product=" + "9" * 20, "There is no such product."),
+        ("/editor?product=" + "9" * 5000, "There is no such product."),
+        ("/category/tea?page=" + "9" * 20, "There is no such page."),
+        ("/category/tea?page=-1", "The number of a page can't be below 0."),
+        ("/search?q=tea&page=-0", "There is no such page."),
+        ("/editor?product=-000", "Every product has its number"),
+        ("/editor?product=-", "The number of a product is a whole number."),
+        ("/editor?product=1.5", "The number of a product is a whole number."),
+    ],
+)
+def test_a_number_that_can_t_be_is_refused_in_words(web: FlaskClient, path: str, said: str) -> None:
+    assert said in text(web.get(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"price": "-1"}, "A price is between 0.01 and 10,000 euros"),
+        ({"price": "9999999"}, "A price is between 0.01 and 10,000 euros"),
+        ({"stock": "-1"}, "Stock is between 0 and 100,000 pieces."),
+        ({"stock": "9" * 15}, "Stock is between 0 and 100,000 pieces."),
+        ({"stock": "many"}, "Stock is a whole number."),
+    ],
+)
+def test_the_editor_says_between_what_a_number_has_to_be(
+    web: FlaskClient, change: dict[str, str], said: str
+) -> None:
+    assert said in text(edited(web, "tell", **change))
+
+
+@pytest.mark.parametrize(
     "words",
     [
         "<script>alert(1)</script>",
@@ -489,10 +522,18 @@ def test_the_right_way_and_the_wrong_way(web: FlaskClient) -> None:
     assert "€77.70" not in text(old).partition("old keys")[0]
     assert "Hit, but old" in text(old)
     assert "row says €77.70" in text(old)
+    assert "Remove…" in text(old)
     assert edited(web, "tell", price="78.80").headers["Location"].endswith("said=told")
     new = web.get("/product/5")
     assert "€78.80" in text(new)
     assert "Hit, but old" not in text(new)
+
+
+def test_the_editor_says_that_its_import_is_wrong_on_purpose(web: FlaskClient) -> None:
+    page = web.get("/editor").get_data(as_text=True)
+    form = page.partition('action="/editor/import"')[2]
+    assert 'value="forget" checked' in form
+    assert "on purpose" in form
 
 
 def test_stock_that_nobody_told_of_is_old_too(web: FlaskClient, shop: Shop) -> None:
@@ -588,7 +629,7 @@ def test_the_strip_says_what_was_read_and_leads_into_the_dashboard(web: FlaskCli
         assert expected in text(second)
     assert "http://127.0.0.1:8765/caches/3/keys?key=cHJvZHVjdDox" in body
     assert "http://127.0.0.1:8765/caches/3/overview" in body
-    assert "http://127.0.0.1:8765/lab/campaign" in body
+    assert re.search(r'href="http://127.0.0.1:8765/lab/campaign">Run a campaign in the lab<', body)
 
 
 def test_the_strip_s_sum_adds_up(web: FlaskClient, shop: Shop) -> None:

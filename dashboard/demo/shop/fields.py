@@ -15,6 +15,13 @@ COOKIE: Final = "demo-store"
 _SESSION_S: Final = 24 * 3600
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{8,100}")
 _HOWS: Final = ("tell", "forget")
+_NUMBER: Final = re.compile(r"(-?)0*(\d*)(?<=\d)", re.ASCII)
+_CALLED: Final = {
+    "page": "The number of a page",
+    "pieces": "The number of pieces",
+    "product": "The number of a product",
+}
+"""What people know a field as."""
 
 
 class NumberConverter(IntegerConverter):
@@ -31,21 +38,26 @@ def token() -> str:
 
 
 def number(name: str, default: int | None = None) -> int:
-    """A whole number of the form, 0 or more."""
+    """A whole number of the form, 0 or more; of one that is larger than any of ours, the largest."""
     return _whole(request.form.get(name, ""), name, default)
 
 
 def number_arg(name: str, default: int) -> int:
-    """A whole number of the address, 0 or more."""
+    """A whole number of the address, as ``number``."""
     return _whole(request.args.get(name, ""), name, default)
 
 
 def _whole(text: str, name: str, default: int | None) -> int:
     if not text and default is not None:
         return default
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise BadRequest(f"{name} is no whole number.")
-    return min(int(text), LARGEST_NUMBER)
+    called = _CALLED.get(name, "A number of this form")
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        raise BadRequest(f"{called} is a whole number.")
+    digits = found[2]
+    if found[1] and digits:
+        raise BadRequest(f"{called} can't be below 0.")
+    return min(int(digits or "0"), LARGEST_NUMBER) if len(digits) < 12 else LARGEST_NUMBER
 
 
 def pairs(name: str) -> list[tuple[int, int]]:

@@ -378,7 +378,8 @@ class Modes:
         with suppress(redis.RedisError):
             cursor = 0
             while True:
-                cursor, found = self._looker.execute_command("SCAN", cursor, "COUNT", SCANNED)
+                reply: Any = self._looker.scan(cursor, count=SCANNED)
+                cursor, found = reply
                 ours = [key for key in found if key.startswith(PREFIXES)]
                 if ours:
                     self._looker.unlink(*ours)

@@ -14,6 +14,7 @@ from werkzeug.exceptions import BadRequest
 
 from dashboard.demo.shop import around, fields, modes, screen, words
 from dashboard.demo.shop.pages import EDITOR, LARGEST_NUMBER, MOST_IMPORTED, TOP_UPS, product_key
+from dashboard.demo.shop.store import DEAREST_CENTS
 from dashboard.demo.shop.types import (
     MODES,
     NotEnough,
@@ -230,8 +231,9 @@ def change() -> Response:
     typed = {name: request.form.get(name, "")[:20] for name in ("price", "stock")} | {"how": how}
     cents, stock = words.cents_of(typed["price"]), typed["stock"].strip()
     if cents is None:
-        return _editor(number, typed, "A price is a number such as 59.00.")
-    if not (stock.isascii() and stock.isdigit() and len(stock) < 9):
+        said = f"A price is between 0.01 and {DEAREST_CENTS // 100:,} euros, such as 59.00."
+        return _editor(number, typed, said)
+    if re.fullmatch(r"-?\d{1,20}", stock, re.ASCII) is None:
         return _editor(number, typed, "Stock is a whole number.")
     try:
         around.shop().change(number, cents=cents, pieces=int(stock), by=EDITOR, tells_cache=how == "tell")
@@ -253,7 +255,9 @@ def import_prices() -> Response:
     if numbers is None:
         return _editor(first, typed, f"Products are numbers such as 1-20, 45; at most {MOST_IMPORTED}.")
     if re.fullmatch(r"[+-]?\d{1,3}", percent, re.ASCII) is None:
-        return _editor(first, typed, "A change is a whole number of per cent, such as 10 or -15.")
+        return _editor(
+            first, typed, "A change is a whole number of per cent from -90 to 200, such as 10 or -15."
+        )
     try:
         changed = around.shop().raise_prices(numbers, int(percent), tells_cache=how == "tell")
     except ShopError as error:
