@@ -73,6 +73,31 @@ def test_popular_products_have_most_of_the_reviews() -> None:
     assert all(1 <= number <= SMALL.products for number in counts)
 
 
+def test_texts_fit_the_goods_and_the_stars() -> None:
+    kinds = {each.id: each.kind.name for each in catalogue.categories() if each.kind is not None}
+    says: dict[str, set[str]] = {}
+    for row in catalogue.products(SMALL, 42, NOW):
+        says.setdefault(kinds[row[3]], set()).update(f"{each.strip('.')}." for each in row[4].split(". "))
+    assert says.keys() == set(kinds.values())
+    # What some goods have in common is a minority of what is said of them.
+    everywhere = set.intersection(*says.values())
+    assert all(len(each - everywhere) >= 6 for each in says.values())
+    assert not any("spout" in each or "burrs" in each for each in says["Black tea"] | says["Coffee cups"])
+    by_stars: dict[int, tuple[set[str], set[str]]] = {stars: (set(), set()) for stars in range(1, 6)}
+    for review in catalogue.reviews(SMALL, 42, NOW):
+        titles, texts = by_stars[review[2]]
+        titles.add(review[3])
+        texts.add(review[4])
+    for which in (0, 1):
+        bad, fair, good = (
+            by_stars[1][which] | by_stars[2][which],
+            by_stars[3][which],
+            by_stars[4][which] | by_stars[5][which],
+        )
+        assert min(len(bad), len(fair), len(good)) >= 5
+        assert not bad & fair and not fair & good and not bad & good
+
+
 def test_categories_form_a_tree_with_the_sale_at_its_end_and_every_slug_once() -> None:
     found = catalogue.categories()
     ids = {each.id for each in found}

@@ -206,38 +206,160 @@ _WORDS = (
     "Slow",
     "Morning",
     "Linden",
-    "Copper",
+    "Harvest",
     "Field",
-    "Salt",
+    "Garden",
     "Ember",
 )
 _COLOURS = ("black", "steel", "copper", "sand", "white", "moss", "slate", "brick")
-_SENTENCES = (
-    "Made in a small workshop that has done nothing else for thirty years.",
-    "The spout is thin and steady, so the water goes where it is aimed.",
-    "It holds its heat well and is easy to take apart for cleaning.",
-    "Every part can be ordered separately and changed without tools.",
+_OF_ANY: Final = (
+    "Made by people who have done nothing else for thirty years.",
     "Comes in a box of recycled card without any plastic inside.",
-    "The handle stays cool, even after a long time on the stove.",
-    "It fits the standard sizes, so nothing else has to be bought with it.",
-    "We have used one in the office since the first day and only the base looks used.",
-    "The surface is plain and takes no fingerprints.",
     "A leaflet explains the first steps; there are not many.",
+    "It was on our own table for a year before we sold it.",
+    "It costs what it has to and not more.",
+    "One of the first things this shop had.",
+)
+_BEANS: Final = (
+    "Roasted in small drums, slowly, and packed the same day.",
+    "It tastes of nuts and dark chocolate, with little acid.",
+    "Whole beans: grind them right before they are used.",
+    "The bag has a valve and closes again.",
+    "It takes milk well and is good without.",
+    "The farm is named on the back, and what it was paid.",
+)
+_LEAVES: Final = (
+    "Picked in spring, and dried the way it has always been.",
+    "Whole leaves, which can be brewed a second time.",
+    "Two minutes are enough; after four it is strong.",
+    "It smells of hay and a little of honey.",
+    "The garden is named on the label, and the year.",
+    "Good in the morning, and still light in the evening.",
+)
+_FILTERS: Final = (
+    "The paper is strong and does not tear when it is wet.",
+    "It adds no taste, even when it is not rinsed first.",
+    "It fits the standard sizes of drippers.",
+    "Not bleached; it can go on the compost.",
+    "The seam is pressed without any glue.",
+    "The pack opens at the top, so that one comes out at a time.",
+)
+_DRIPPERS: Final = (
+    "The ribs let the air out, so the water runs evenly.",
+    "It stands on any cup and on most cans.",
+    "Paper filters of the standard sizes fit into it.",
+    "It is warm after one rinse and stays so.",
+    "The edge is thick and does not chip.",
+    "It needs no more care than a cup.",
+)
+_POTS: Final = (
+    "The spout is thin and steady, so the water goes where it is aimed.",
+    "The handle stays cool, even when the water has boiled for a while.",
+    "The lid closes with a soft click and does not fall out.",
+    "It holds its heat well and is easy to clean.",
+    "The surface is plain and takes no fingerprints.",
+    "The opening is wide enough for a hand with a sponge.",
+)
+_GRINDERS: Final = (
+    "The steps are fine enough for espresso and go up to a French press.",
     "It is quiet enough for an early morning in a flat with thin walls.",
-    "The lid closes with a soft click and stays closed in a bag.",
+    "The burrs come out without tools and can be brushed clean.",
+    "Every part can be ordered separately.",
+    "Hardly any coffee stays inside.",
+    "It stands still while it works.",
 )
-_TITLES = (
-    "Pours where I aim",
-    "Good, but not quick",
-    "Second one in this house",
-    "Does what it says",
-    "Not for me",
-    "A fine present",
-    "Better than the old one",
-    "Came with a scratch",
-    "Would buy again",
-    "Simple and solid",
+_CUPS: Final = (
+    "The wall is thick, so that what is in it stays warm.",
+    "The rim is thin and pleasant to drink from.",
+    "The handle has room for two fingers.",
+    "It can be stacked, and goes into the dishwasher.",
+    "No two of them are quite alike.",
+    "It feels heavier than it looks.",
 )
+_TINS: Final = (
+    "The second lid keeps the air out.",
+    "What is in it smells as fresh after a month.",
+    "It is wide enough for a spoon.",
+    "Several of them stand on top of each other.",
+    "A label for its content is in the box.",
+    "It lets no light in.",
+)
+_SCALES: Final = (
+    "It shows the weight at once, without running after it.",
+    "The timer starts with the first drop.",
+    "A splash of water does nothing to it.",
+    "It is charged by a cable, for about a month.",
+    "The digits can be read from across the kitchen.",
+    "It switches itself off, but not while you brew.",
+)
+_ABOUT: Final = {
+    "Espresso": _BEANS,
+    "Filter coffee": _BEANS,
+    "Paper filters": _FILTERS,
+    "Drippers": _DRIPPERS,
+    "Green tea": _LEAVES,
+    "Black tea": _LEAVES,
+    "Teapots": _POTS,
+    "Gooseneck": _POTS,
+    "Electric": _POTS,
+    "Stovetop": _POTS,
+    "Hand grinders": _GRINDERS,
+    "Electric grinders": _GRINDERS,
+    "Coffee cups": _CUPS,
+    "Mugs": _CUPS,
+    "Tins": _TINS,
+    "Scales": _SCALES,
+}
+"""What can be said of the goods of a subcategory."""
+_LIKED: Final = (
+    (
+        "Would buy again",
+        "Exactly right",
+        "Second one in this house",
+        "A fine present",
+        "Better than the old one",
+    ),
+    (
+        "I use it every day and would not want to be without it.",
+        "My sister asked where it is from and has one now.",
+        "It was there after two days and well packed.",
+        "Better than what I had before, and that was not bad.",
+        "I had doubts because of the price; I have none now.",
+        "It looks as good as on the drawing.",
+    ),
+)
+_FAIR: Final = (
+    (
+        "Good, but not great",
+        "Does what it says",
+        "All right for the price",
+        "It will do",
+        "Neither good nor bad",
+    ),
+    (
+        "It does what it should, no more.",
+        "I had expected a little more for this price.",
+        "The parcel took a week, for which the thing itself can do nothing.",
+        "It takes some time to get used to it.",
+        "The colour is darker than I thought.",
+        "I may buy another one next time.",
+    ),
+)
+_DISLIKED: Final = (
+    ("Not for me", "Sent it back", "Expected more", "Disappointed", "Would not buy again"),
+    (
+        "It is on its way back to the shop.",
+        "I had hoped for something else.",
+        "The box was open when it came.",
+        "For this price it should be better made.",
+        "After a week I am back to the old one.",
+        "Two letters to the shop, and the second was answered.",
+    ),
+)
+_SAID: Final = (_DISLIKED, _DISLIKED, _FAIR, _LIKED, _LIKED)
+"""Titles and sentences of reviews, by their stars from 1."""
+_TEXTS: Final = 200
+"""Different texts of reviews for each number of stars."""
 _NAMES = (
     "Ada",
     "Ben",
@@ -306,7 +428,7 @@ def products(size: Size, seed: int, now: datetime) -> Iterator[Row]:
             f"{kind.name[:3].upper()}-{40_000 + number}-{colour[:2].upper()}",
             f"{chance.choice(_WORDS)} {noun[0].lower()}{noun[1:]}, {specs[0][1]}",
             category.id,
-            " ".join(chance.sample(_SENTENCES, chance.randint(3, 7))),
+            " ".join(chance.sample(_OF_ANY + _ABOUT[kind.name], chance.randint(3, 7))),
             kind.drawing,
             colour,
             price,
@@ -321,16 +443,20 @@ def reviews(size: Size, seed: int, now: datetime) -> Iterator[Row]:
     chance = random.Random(f"reviews {seed}")
     popular = Popularity(size.products, _REVIEWED)
     days = [now - timedelta(days=day, minutes=day * 7 % 1_440) for day in range(700)]
-    texts = [" ".join(chance.sample(_SENTENCES, chance.randint(1, 4))) for _ in range(400)]
+    said = [
+        (titles, [" ".join(chance.sample(sentences, chance.randint(1, 4))) for _ in range(_TEXTS)])
+        for titles, sentences in _SAID
+    ]
     # What a shop's quality does to its stars: the same for all reviews of a product.
     for _ in range(size.reviews):
         product = popular.pick(chance.random())
-        stars = 1 + bisect(_STARS, chance.random() * (1.0 - 0.02 * (product % 7)))
+        stars = min(5, 1 + bisect(_STARS, chance.random() * (1.0 - 0.02 * (product % 7))))
+        titles, texts = said[stars - 1]
         yield (
             product,
             int(chance.random() * size.customers) + 1,
-            min(5, stars),
-            _TITLES[int(chance.random() * len(_TITLES))],
+            stars,
+            titles[int(chance.random() * len(titles))],
             texts[int(chance.random() * len(texts))],
             int(30 * chance.random() ** 4),
             days[int(chance.random() * len(days))],
