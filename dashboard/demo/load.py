@@ -92,12 +92,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """Marketing has sent a letter: so many times the visits, most of them for a few products.
+    """Marketing has sent a newsletter: so many times the visits, most of them for a few products.
 
     Args:
         from_s, until_s: seconds after the beginning.
         times: how many times the usual visits.
-        products: numbers of those in the letter.
+        products: numbers of those in the newsletter.
         share: of the visits in that time that came because of it.
     """
 
