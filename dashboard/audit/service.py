@@ -209,11 +209,15 @@ def trail(work: UnitOfWork, subject: str, *, actions: str, since: datetime) -> t
     )
 
 
-def own_actions(work: UnitOfWork, actions: Collection[str]) -> frozenset[str]:
-    """Which of these actions the actor has ever done; none for who has no account."""
+def own_actions(work: UnitOfWork, actions: Collection[str], *, on: str = "") -> frozenset[str]:
+    """Which of these actions the actor has ever done; none for who has no account.
+
+    Args:
+        on: only on what begins so.
+    """
     if work.actor.user_id is None:
         return frozenset()
-    return frozenset(store.actions_of(work.session, work.actor.user_id, work.actor.name, actions))
+    return frozenset(store.actions_of(work.session, work.actor.user_id, work.actor.name, actions, on))
 
 
 def _values(values: Mapping[str, object] | None) -> dict[str, object] | None:

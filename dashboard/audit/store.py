@@ -43,12 +43,15 @@ def count_entries(session: Session, wanted: Filter, *, limit: int) -> int:
     return session.execute(select(func.count()).select_from(found)).scalar_one()
 
 
-def actions_of(session: Session, actor_id: int, actor_name: str, actions: Collection[str]) -> set[str]:
-    """Which of these actions an account has done. By its name as well, which has an index."""
+def actions_of(
+    session: Session, actor_id: int, actor_name: str, actions: Collection[str], on: str = ""
+) -> set[str]:
+    """Which of these actions an account has done, on what begins so. By its name as well, which has an index."""
     query = (
         select(Row.action)
         .where(Row.actor_name == actor_name, Row.actor_id == actor_id)
         .where(Row.action.in_(actions), Row.result == "done")
+        .where(Row.subject.startswith(on, autoescape=True))
         .distinct()
     )
     return set(session.scalars(query))

@@ -136,6 +136,10 @@ def _words(text: str) -> Words:
     end = 0
     for match in _MARKED.finditer(text):
         found.append(Span(text[end : match.start()]))
-        found.append(Span(match[match.lastindex or 0], _KINDS[(match.lastindex or 1) - 1]))
+        kind, inner = _KINDS[(match.lastindex or 1) - 1], match[match.lastindex or 0]
+        if kind == "code":
+            found.append(Span(inner, kind))
+        else:  # what is bold, or a link, may name code
+            found.extend(Span(each.text, each.kind or kind) for each in _words(inner))
         end = match.end()
     return tuple(span for span in (*found, Span(text[end:])) if span.text)

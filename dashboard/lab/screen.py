@@ -1,5 +1,6 @@
 """What the lab's pages show, in words and places. Pure."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +11,7 @@ from dashboard.demo.lab.series import grid, on_grid
 from dashboard.demo.lab.types import Check, Result, Scenario, Side
 from dashboard.lab.types import Latest, Run, State
 from dashboard.web.bars import nice, percent_of
-from dashboard.web.formats import byte_unit, compact, duration
+from dashboard.web.formats import byte_unit, compact, duration, number
 from dashboard.web.lines import LEFT, RIGHT, LinePlot, line_plot
 
 BADGES: Final = {
@@ -23,11 +24,16 @@ BADGES: Final = {
 }
 """Word, kind and icon of a badge."""
 _SIDES_ON_CARD: Final = 3
-_NUMBERS_ON_CARD: Final = 6
+_NUMBERS_ON_CARD: Final = 4
+_FAILING_ON_CARD: Final = 3
 _POINTS_ON_CARD: Final = 90
 _POINTS: Final = 240
 _MS_BELOW_S: Final = 10.0
 _MARKS: Final = 4
+_LEVELS: Final = 4
+_FACTS: Final = {"latency s": "Latency of a statement", "away s": "Redis is away", "seconds": "Counted"}
+_FACT_UNITS: Final = ((" per s", "per_s"), (" s", "s"), ("seconds", "s"))
+"""Ends of the names of what a run was made with, and their units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,11 @@ class Found:
         """How many checks hold."""
         return sum(check.is_passed for check in self.checks)
 
+    @property
+    def failing(self) -> tuple[CheckLine, ...]:
+        """Those that don't, as far as a card has room."""
+        return tuple(check for check in self.checks if not check.is_passed)[:_FAILING_ON_CARD]
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -150,11 +161,14 @@ class Card:
         progress: None while none is open.
         problem: why the newest run says nothing; empty: it does, or is not over.
         is_newest: what is shown is of the newest run.
+        about_s, shows: how long a run takes, and what it shows, for who has not seen one.
     """
 
     name: str
     title: str
     question: str
+    about_s: int
+    shows: str
     badge: Badge
     latest: Run | None
     found: Found | None
@@ -194,6 +208,8 @@ def card(scenario: Scenario, known: Latest, now: datetime) -> Card:
         name=scenario.name,
         title=scenario.title,
         question=scenario.question,
+        about_s=scenario.about_s,
+        shows=scenario.shows,
         badge=badge(latest, scenario.about_s, now),
         latest=latest,
         found=None if shown is None else found(shown, on_card=True),
@@ -240,7 +256,7 @@ def found(run: Run, *, on_card: bool = False) -> Found:
     if on_card and len(sides) > _SIDES_ON_CARD:
         sides = (sides[0], sides[-1])
     keys = _keys(sides)
-    names = list(dict.fromkeys(number.name for side in sides for number in side.numbers))
+    names = list(dict.fromkeys(each.name for side in sides for each in side.numbers))
     return Found(
         run=run,
         columns=tuple(Column(side.name, keys[side.name]) for side in sides),
@@ -258,10 +274,22 @@ def found(run: Run, *, on_card: bool = False) -> Found:
 
 def setup(result: Result) -> tuple[tuple[str, str], ...]:
     """What it was run with, in words."""
-    return tuple(
-        (name.replace("_", " ").capitalize(), f"{value:g}" if isinstance(value, float) else str(value))
-        for name, value in result.setup.items()
-    )
+    return tuple(_fact(name.replace("_", " "), value) for name, value in result.setup.items())
+
+
+def _fact(name: str, value: str | float) -> tuple[str, str]:
+    """One of them; the end of its name says its unit, a seed is no number."""
+    label = _FACTS.get(name)
+    for end, unit in _FACT_UNITS:
+        if name.endswith(end) and not isinstance(value, str):
+            return label or _label(name.removesuffix(end)), words.in_words(value, unit)
+    if isinstance(value, str) or name == "seed":
+        return _label(name), str(value)
+    return label or _label(name), number(value)
+
+
+def _label(name: str) -> str:
+    return (name[:1].upper() + name[1:]).replace("Ttl", "TTL").replace(" ttl", " TTL")
 
 
 def rule(scenario: Scenario) -> str:
@@ -292,7 +320,7 @@ def compared(earlier: Run, this: Run) -> tuple[ChangeRow, ...]:
 
 
 def _cell(side: Side, name: str) -> str:
-    one = next((number for number in side.numbers if number.name == name), None)
+    one = next((each for each in side.numbers if each.name == name), None)
     return "n/a" if one is None else words.in_words(one.value, one.unit)
 
 
@@ -330,7 +358,7 @@ def _chart(result: Result, name: str, sides: Sequence[Side], points: int) -> Cha
     factor, suffix = _scale(unit, max(tops.values()))
     scaled = [[(at, value * factor) for at, value in side.series[name]] for side in drawn]
     times = grid(scaled, points)
-    plot = line_plot(times, [on_grid(line, times) for line in scaled])
+    plot = line_plot(times, [on_grid(line, times) for line in scaled], high=_high(unit, scaled))
     keys = _keys(sides)
     along, along_unit = result.across if is_main else ("Time", "s")
     most = " and ".join(f"{words.in_words(tops[side.name], unit)} with {side.name}" for side in drawn)
@@ -350,9 +378,17 @@ def _chart(result: Result, name: str, sides: Sequence[Side], points: int) -> Cha
     )
 
 
+def _high(unit: str, lines: Sequence[Sequence[tuple[float, float]]]) -> float:
+    """Where the scale ends: just above the highest value; a share of a whole ends at 100%."""
+    top = max(1.0, *(value for line in lines for _, value in line))
+    step = max(1.0, nice(top / _LEVELS))
+    high = step * math.ceil(top / step - 1e-9)
+    return min(high, 100.0) if unit == "ratio" and top <= 100 else high
+
+
 def _unit(side: Side, name: str) -> str:
     """A series that has a number's name is measured as that is."""
-    return next((number.unit for number in side.numbers if number.name == name), "")
+    return next((each.unit for each in side.numbers if each.name == name), "")
 
 
 def _scale(unit: str, top: float) -> tuple[float, str]:

@@ -138,7 +138,8 @@ def _do(what: Callable[[UnitOfWork], object], name: str, words: str) -> Response
             shown = pages.lab_page(work, problem=said)
         return render(_PAGE, shown, status=error.status)
     notify("ok", words)
-    return redirect_to(f"/lab/{name}" if is_own else "/lab")
+    # To the part with its buttons: there the focus goes on from.
+    return redirect_to(f"/lab/{name}#what" if is_own else f"/lab#lab-{name}")
 
 
 def _counted(number: int, word: str) -> str:

@@ -16,7 +16,7 @@ from dashboard.work import UnitOfWork
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A step: ``done_by`` are the actions that end it, ``minutes`` what it takes."""
+    """A step: ``done_by`` are the actions that end it, on what begins so, ``minutes`` what it takes."""
 
     title: str
     text: str
@@ -26,9 +26,11 @@ class _Step:
     icon: str
     minutes: int
     done_by: tuple[str, ...] = ()
+    done_on: str = ""
 
 
 _SEES: Final = "Numbers here are live."
+_AWAY: Final = "Numbers are live again when the cache answers again."
 _STEPS: Final = (
     _Step("See", _SEES, "Look around", "See again", "/caches/{id}/overview", "gauge", 1),
     _Step(
@@ -58,31 +60,39 @@ _STEPS: Final = (
         "Run another",
         "/lab/campaign",
         "play",
-        2,
+        5,
         ("lab:run:start",),
+        "campaign,",
     ),
 )
 
 
-def find_tour(work: UnitOfWork, cache_id: int, hit_ratio: float | None, *, sees_numbers: bool) -> Tour | None:
+def find_tour(
+    work: UnitOfWork, cache_id: int, hit_ratio: float | None, *, sees_numbers: bool, is_away: bool
+) -> Tour | None:
     """The tour of the reader of a cache's Overview; None: there is none, or he closed it.
 
     Args:
         hit_ratio: 0..1 as the page shows it; None without reads.
         sees_numbers: the page has numbers already.
+        is_away: they are old, for the cache does not answer.
     """
     user_id = work.actor.user_id
     if not work.settings.lab or user_id is None or not can(work.actor, Role.OPERATOR):
         return None
     if store.has_closed_tour(work.session, user_id):
         return None
-    done = audit.own_actions(work, [action for step in _STEPS for action in step.done_by])
-    are_done = [not done.isdisjoint(step.done_by) if step.done_by else sees_numbers for step in _STEPS]
+    are_done = [
+        bool(audit.own_actions(work, step.done_by, on=step.done_on)) if step.done_by else sees_numbers
+        for step in _STEPS
+    ]
     first = are_done.index(False) if not all(are_done) else None
     steps = []
     for number, (step, is_done) in enumerate(zip(_STEPS, are_done, strict=True)):
         text = step.text
-        if text is _SEES and hit_ratio is not None:
+        if text is _SEES and is_away:
+            text = _AWAY
+        elif text is _SEES and hit_ratio is not None:
             text = f"The cache answers {percent(hit_ratio)} of reads. {text}"
         steps.append(
             TourStep(

@@ -62,7 +62,7 @@ def test_from_the_link_to_the_right_price(context: BrowserContext, demo: Demo, a
     page.goto(demo.said(r"one click:\s+(\S+)"))
     page.get_by_role("button", name="Sign in as admin").click()
     tour = page.locator("#overview-tour")
-    expect(tour).to_contain_text("1 of 4 done, about 6 minutes left", timeout=120_000)
+    expect(tour).to_contain_text("1 of 4 done, about 9 minutes left", timeout=120_000)
     expect(tour).to_contain_text(re.compile(r"The cache answers [\d.]+% of reads"), timeout=60_000)
     overview = page.url
     for width in WIDTHS:
@@ -139,7 +139,7 @@ def test_from_the_link_to_the_right_price(context: BrowserContext, demo: Demo, a
     expect(page.get_by_role("button", name=re.compile("^Run")).first).to_be_visible(timeout=120_000)
 
     page.goto(overview)
-    expect(tour).to_contain_text("3 of 4 done, about 2 minutes left")
+    expect(tour).to_contain_text("3 of 4 done, about 5 minutes left")
     tour.get_by_role("button", name="Close tour").click()
     expect(page.locator("#overview-tiles")).to_be_visible()
     expect(tour).to_have_count(0)

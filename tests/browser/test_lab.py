@@ -48,6 +48,21 @@ def test_a_run_is_followed_to_its_end_while_another_one_waits(page: Page) -> Non
     expect(page.locator("[data-live]")).to_have_attribute("data-live", "10")
 
 
+def test_the_keyboard_goes_on_from_the_card_whose_run_was_pressed(page: Page) -> None:
+    page.goto("/lab")
+    waits = page.get_by_role("region", name="One that waits")
+    waits.get_by_role("button", name="Run").press("Enter")
+    stop = waits.get_by_role("button", name="Stop")
+    expect(stop).to_be_visible(timeout=SLOW_MS)
+    expect(waits.locator("progress")).to_have_attribute("value", "250", timeout=SLOW_MS)
+    # Rounds have brought the card anew meanwhile.
+    expect(waits.locator("h2")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(stop).to_be_focused()
+    stop.press("Enter")
+
+
 def test_its_own_page_shows_what_was_found_as_soon_as_it_is_there(page: Page) -> None:
     page.goto("/lab/fails")
     page.get_by_role("button", name="Run").click()

@@ -96,9 +96,10 @@ def test_the_rule_is_one_link_away(viewer: FlaskClient) -> None:
 
 
 def test_before_the_first_run(viewer: FlaskClient) -> None:
-    page = words(card(shown(viewer, "/lab"), "passes"))
+    page = card(shown(viewer, "/lab"), "passes")
     assert "One that passes" in page and "What does one that passes look like?" in page
-    assert page.count("Never run") == 2 and "No numbers yet." in page
+    assert page.count("Never run") == 1 and "<footer" not in page
+    assert "Shows what one that passes looks like. Takes about 3 s." in words(page)
     assert "3 without a result" in words(shown(viewer, "/lab"))
 
 
@@ -110,9 +111,12 @@ def test_what_a_run_found(viewer: FlaskClient, runtime: Runtime, clock: FixedClo
     passed, failed = card(page, "passes"), card(page, "fails")
     assert "Passed" in passed and "Failed check" in failed and "Never run" in card(page, "waits")
     assert "Page p95 840 ms 38 ms Errors 3.1% 0%" in words(passed)
-    assert "Holds: Pages are fast (38 ms, limit 200 ms)" in words(passed)
+    assert "1 of 1 checks hold" in words(passed) and "Pages are fast" not in passed
+    assert "0 of 1 checks hold" in words(failed)
     assert "Does not hold: Pages are fast (500 ms, limit 200 ms)" in words(failed)
-    assert "with the cache it was 140." in words(passed)
+    assert "with the cache it was 140." not in passed, "the rest is on its own page"
+    own = words(shown(viewer, "/lab/passes"))
+    assert "with the cache it was 140." in own and "Holds: Pages are fast (38 ms, limit 200 ms)" in own
     assert "Last run 11:50 by ops, 34 s" in words(passed)
     assert 'href="/lab/passes/rule"' in passed
     assert "Database, queries/s, at most: 1,929/s with Cache off and 140/s with Cachewarden." in passed
@@ -261,14 +265,14 @@ def test_a_scenarios_own_page_asks_while_it_runs(viewer: FlaskClient, runtime: R
 
 def test_run_and_stop(operator: FlaskClient, runtime: Runtime) -> None:
     answer = operator.post("/lab/passes/run")
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/lab")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/lab#lab-passes")
     assert states(runtime) == [("passes", "waiting")]
     again = operator.post("/lab/passes/run", data={"back": "scenario"})
     assert again.status_code == 409 and "waits or runs already" in again.get_data(as_text=True)
     with as_cli(runtime) as work:
         number = service.list_runs(work)[0].number
     answer = operator.post(f"/lab/passes/stop/{number}", data={"back": "scenario"})
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/lab/passes")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/lab/passes#what")
     assert states(runtime) == [("passes", "cancelled")]
     late = operator.post(f"/lab/passes/stop/{number}")
     assert late.status_code == 409 and f"Run {number} is over already." in late.get_data(as_text=True)
@@ -335,6 +339,53 @@ def test_all_past_runs(
     assert f"Run {numbers[1]}" in page and f"Run {numbers[2]}" not in page
     page = words(shown(viewer, "/lab/runs?scenario=fails"))
     assert f"Run {numbers[1]}" in page and f"Run {numbers[0]}" not in page
+    assert "Why void" not in page, "none is"
+
+
+def test_why_runs_were_void(viewer: FlaskClient, runtime: Runtime, clock: FixedClock) -> None:
+    past(runtime, clock, tiny.result("passes", 0.038))
+    past(runtime, clock, Result("passes", (), ("", ""), (), "", void="PostgreSQL ended."))
+    for path in ("/lab/runs", "/lab/passes"):
+        page = shown(viewer, path)
+        assert "Why void" in page and "PostgreSQL ended." in page
+        assert not re.search(r"<td[^>]*></td>", page), path
+
+
+def test_what_a_run_was_made_with_is_in_words(
+    viewer: FlaskClient, runtime: Runtime, clock: FixedClock
+) -> None:
+    setup: dict[str, str | float] = {
+        "seed": 20_241_111,
+        "ttl s": 8.0,
+        "latency_s": 0.04,
+        "reads per s": 400.0,
+        "rounds": 2000.0,
+        "maxmemory": "8 MB",
+    }
+    past(runtime, clock, replace(tiny.result("passes", 0.038), setup=setup))
+    page = words(shown(viewer, "/lab/passes"))
+    for fact in (
+        "Seed: 20241111",
+        "TTL: 8 s",
+        "Latency of a statement: 40 ms",
+        "Reads: 400/s",
+        "Rounds: 2,000",
+        "Maxmemory: 8 MB",
+    ):
+        assert fact in page
+
+
+@pytest.mark.parametrize(
+    ("unit", "top", "levels"),
+    [("ratio", 0.97, ["0", "50", "100"]), ("count", 2_000.0, ["0", "1,000", "2,000"])],
+)
+def test_scales_end_at_what_can_be(
+    viewer: FlaskClient, runtime: Runtime, clock: FixedClock, unit: str, top: float, levels: list[str]
+) -> None:
+    sides = tuple(Side(name, (), {"Old": [(0.0, 0.0), (9.0, top)]}) for name in ("Before", "After"))
+    past(runtime, clock, Result("passes", sides, ("Old", unit), (), "Old."))
+    plot = shown(viewer, "/lab/passes").partition('class="lines ways')[2]
+    assert re.findall(r'text-anchor="end">([\d,]+)</text>', plot.partition("<path")[0]) == levels
 
 
 class TestWhereItIsNotOffered:

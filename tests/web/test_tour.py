@@ -1,6 +1,7 @@
 """The first round on the Overview: four steps, how far they are, closed for good."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from flask.testing import FlaskClient
@@ -10,6 +11,7 @@ from dashboard.audit import service as audit
 from dashboard.auth import service as auth
 from dashboard.config import Settings
 from dashboard.work import Runtime, unit_of_work
+from tests.conftest import FixedClock
 from tests.support.polled import polled_cache
 from tests.support.some_caches import add_cache
 
@@ -33,19 +35,19 @@ def done(card: str) -> list[str]:
     return re.findall(r'<h3>(\w+)<span class="sr">, done</span>', card)
 
 
-def act(runtime: Runtime, name: str, action: str, result: str = "done") -> None:
+def act(runtime: Runtime, name: str, action: str, result: str = "done", on: str = "campaign, run 7") -> None:
     """Something an account did, as its area records it."""
     with unit_of_work(runtime, Actor(None, "root", Role.ADMIN, "cli")) as work:
         user = auth.get_user_by_name(work, name)
     with unit_of_work(runtime, Actor(user.id, user.name, user.role, "web")) as work:
-        audit.record(work, action, "something", result=result)
+        audit.record(work, action, on, result=result)
 
 
 def test_the_first_look_is_the_first_step(operator: FlaskClient, runtime: Runtime, valkey_url: str) -> None:
     cache = polled_cache(runtime, valkey_url)
     card = shown(operator, cache.id)
     assert done(card) == ["See"]
-    assert "1 of 4 done, about 6 minutes left" in card
+    assert "1 of 4 done, about 9 minutes left" in card
     assert "The cache answers 90% of reads. Numbers here are live." in card
     assert card.count('aria-current="step"') == 1
     (following,) = re.findall(r'<li aria-current="step">.*?<h3>(\w+)', card, re.DOTALL)
@@ -67,21 +69,21 @@ def test_every_step_leads_somewhere(operator: FlaskClient, runtime: Runtime, val
 
 def test_before_the_first_numbers_nothing_is_done(operator: FlaskClient, runtime: Runtime) -> None:
     card = shown(operator, add_cache(runtime).id)
-    assert done(card) == [] and "0 of 4 done, about 7 minutes left" in card
+    assert done(card) == [] and "0 of 4 done, about 10 minutes left" in card
     assert "Numbers here are live." in card and "answers" not in card
 
 
 @pytest.mark.parametrize(
-    ("action", "step"),
+    ("action", "step", "left"),
     [
-        ("policies:version:publish", "Set"),
-        ("policies:version:apply", "Set"),
-        ("invalidation:purge:approve", "Purge"),
-        ("lab:run:start", "Run"),
+        ("policies:version:publish", "Set", 7),
+        ("policies:version:apply", "Set", 7),
+        ("invalidation:purge:approve", "Purge", 7),
+        ("lab:run:start", "Run", 4),
     ],
 )
 def test_what_the_account_did_is_known(
-    operator: FlaskClient, runtime: Runtime, valkey_url: str, action: str, step: str
+    operator: FlaskClient, runtime: Runtime, valkey_url: str, action: str, step: str, left: int
 ) -> None:
     cache = polled_cache(runtime, valkey_url)
     act(runtime, "the-operator", action, result="refused")
@@ -90,7 +92,27 @@ def test_what_the_account_did_is_known(
     assert done(shown(operator, cache.id)) == ["See"]
     act(runtime, "the-operator", action)
     assert done(shown(operator, cache.id)) == ["See", step]
-    assert "2 of 4 done, about 4 minutes left" in shown(operator, cache.id)
+    assert f"2 of 4 done, about {left} minutes left" in shown(operator, cache.id)
+
+
+def test_a_campaign_is_what_the_last_step_asks_for(
+    operator: FlaskClient, runtime: Runtime, valkey_url: str
+) -> None:
+    cache = polled_cache(runtime, valkey_url)
+    act(runtime, "the-operator", "lab:run:start", on="lost-race, run 3")
+    assert done(shown(operator, cache.id)) == ["See"]
+    act(runtime, "the-operator", "lab:run:start", on="campaign, run 4")
+    assert done(shown(operator, cache.id)) == ["See", "Run"]
+
+
+def test_nothing_is_live_while_the_cache_is_away(
+    operator: FlaskClient, runtime: Runtime, valkey_url: str, clock: FixedClock
+) -> None:
+    cache = polled_cache(runtime, valkey_url)
+    clock.wall += timedelta(minutes=10)
+    card = shown(operator, cache.id)
+    assert "Numbers here are live" not in card and "answers 90%" not in card
+    assert "Numbers are live again when the cache answers again." in card
 
 
 def done_by_another(runtime: Runtime, action: str) -> None:

@@ -150,6 +150,7 @@ class Scenario:
         about_s: how long it takes, about.
         is_accepting: whether it must pass for the product to be accepted (``make lab``).
         run: does it.
+        shows: what a run shows, for who has not seen one: "Shows …".
         compares_times: its checks are of times, or of what a machine can do: a busy machine fails them.
     """
 
@@ -160,6 +161,7 @@ class Scenario:
     about_s: int
     is_accepting: bool
     run: "Callable[[Bench], Result]"
+    shows: str = ""
     compares_times: bool = False
 
 

@@ -23,7 +23,8 @@ def registered(*names: str) -> Iterator[None]:
 def scenario(name: str, run: Callable[[Bench], Result], *, is_accepting: bool = True) -> Scenario:
     """A scenario with words."""
     title, question = f"One that {name}", f"What does one that {name} look like?"
-    return Scenario(name, title, question, "docs/lab.md#how-runs-work", 3, is_accepting, run)
+    shows = f"Shows what one that {name} looks like."
+    return Scenario(name, title, question, "docs/lab.md#how-runs-work", 3, is_accepting, run, shows)
 
 
 def result(name: str, after: float, limit: float = 0.2) -> Result:

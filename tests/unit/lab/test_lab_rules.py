@@ -20,6 +20,8 @@ Before.
 It is **bold**, `a * b`, *so*,
 and [a link](other.md#there) with `code`.
 
+**Its `drop` too.**
+
 ```sh
 # No heading: code.
 
@@ -57,7 +59,7 @@ def test_a_section_in_pieces(tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text(TEXT)
     found = rules.find("docs/page.md#keys-and-what-not", tmp_path)
     assert found is not None and (found.path, found.title) == ("docs/page.md", "Keys, and *what* not")
-    text, code, items, heading, steps, table = found.pieces
+    text, bold, code, items, heading, steps, table = found.pieces
     assert text.words == (
         Span("It is "),
         Span("bold", "b"),
@@ -71,6 +73,7 @@ def test_a_section_in_pieces(tmp_path: Path) -> None:
         Span("code", "code"),
         Span("."),
     )
+    assert bold.words == (Span("Its ", "b"), Span("drop", "code"), Span(" too.", "b"))
     assert code == Piece("code", code="# No heading: code.\n\ndone")
     assert items == Piece("list", rows=(((Span("One, and more"),),), ((Span("Two", "code"),),)))
     assert heading == Piece("heading", (Span("Steps"),))

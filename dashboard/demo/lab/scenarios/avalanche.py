@@ -163,5 +163,9 @@ SCENARIO: Final = Scenario(
     about_s=220,
     is_accepting=True,
     run=run,
+    shows=(
+        "Shows the peak of expirations and of database queries with one TTL, with jitter, and spread by"
+        " the dashboard."
+    ),
     compares_times=True,
 )

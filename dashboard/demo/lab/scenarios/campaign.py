@@ -24,7 +24,7 @@ MOST_PAGES_PER_S: Final = 400.0
 TIMES: Final = 3
 """A campaign is so many times the usual."""
 LETTER: Final = "11-30"
-"""The products in the letter."""
+"""The products in the newsletter."""
 MODES: Final = (("off", "Cache off"), ("naive", "Naive"), ("cachewarden", "Cachewarden"))
 
 TIME_PER_PAGE: Final = "Database time per page"
@@ -267,10 +267,14 @@ def _sentence(sides: Sequence[Side], uncached: float) -> str:
 SCENARIO: Final = Scenario(
     name="campaign",
     title="Campaign with the cache off, then on",
-    question="A letter brings more visitors than the shop can serve. How much does the database feel?",
+    question="A newsletter brings more visitors than the shop can serve. How much does the database feel?",
     rule="docs/policies.md#tiers-and-policies",
     about_s=300,
     is_accepting=True,
     run=run,
+    shows=(
+        "Shows how hard the database works and how fast pages are with the cache off, with a naive one and"
+        " with Cachewarden."
+    ),
     compares_times=True,
 )

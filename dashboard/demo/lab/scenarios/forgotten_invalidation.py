@@ -313,4 +313,8 @@ SCENARIO: Final = Scenario(
     about_s=45,
     is_accepting=True,
     run=forget,
+    shows=(
+        "Shows how many old prices are seen until the TTL ends, until a purge by row, and with an editor"
+        " that invalidates."
+    ),
 )

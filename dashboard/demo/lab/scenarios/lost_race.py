@@ -215,4 +215,5 @@ SCENARIO: Final = Scenario(
     about_s=45,
     is_accepting=True,
     run=race,
+    shows="Shows how many old prices are served after the invalidation, naive and with Cachewarden.",
 )

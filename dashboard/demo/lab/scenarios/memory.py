@@ -183,4 +183,5 @@ SCENARIO: Final = Scenario(
     about_s=120,
     is_accepting=False,
     run=fill_up,
+    shows="Shows the hit ratio and refused values under each of four eviction policies.",
 )

@@ -169,5 +169,6 @@ SCENARIO: Final = Scenario(
     about_s=145,
     is_accepting=True,
     run=run,
+    shows="Shows the database's peak when all of it goes at once, and when it is spread.",
     compares_times=True,
 )

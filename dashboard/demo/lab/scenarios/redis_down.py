@@ -181,5 +181,9 @@ SCENARIO: Final = Scenario(
     about_s=190,
     is_accepting=True,
     run=run,
+    shows=(
+        "Shows errors, page times and the database's load before, without and after Redis, naive and with"
+        " Cachewarden."
+    ),
     compares_times=True,
 )

@@ -205,5 +205,6 @@ SCENARIO: Final = Scenario(
     about_s=80,
     is_accepting=True,
     run=run,
+    shows="Shows how often the key is loaded and how long readers wait, naive and with three protections.",
     compares_times=True,
 )

@@ -351,4 +351,8 @@ SCENARIO: Final = Scenario(
     about_s=90,
     is_accepting=False,
     run=compare,
+    shows=(
+        "Shows old values against database loads for TTLs shorter and longer than the policy's, for each"
+        " kind of data."
+    ),
 )

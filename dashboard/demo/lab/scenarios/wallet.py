@@ -317,4 +317,5 @@ SCENARIO: Final = Scenario(
     about_s=45,
     is_accepting=True,
     run=pay_and_look,
+    shows="Shows how many wrong balances are read, with cache-aside and with write-through.",
 )
