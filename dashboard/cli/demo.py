@@ -35,12 +35,15 @@ from dashboard.demo.shop.app import create_shop
 from dashboard.demo.shop.links import Links
 from dashboard.demo.shop.pages import Shop
 from dashboard.embedded import postgres, process, valkey
-from dashboard.errors import ConfigError, Conflict, NotFound
+from dashboard.embedded.keeping import Kept
+from dashboard.errors import ConfigError, DashboardError, NotFound
 from dashboard.fleet.url import parse_url
 from dashboard.keyspace import service as keyspace
 from dashboard.policies import service as policies
 from dashboard.work import Runtime, build_runtime, unit_of_work
 from dashboard.worker import start_worker
+
+log = logging.getLogger(__name__)
 
 ADMIN = "admin"
 CACHE = "demo-store"
@@ -48,7 +51,8 @@ POLL_INTERVAL_S = 5
 # Less than the whole shop, so that it fills up within minutes.
 VALKEY_CONFIG = {"maxmemory": "10mb", "maxmemory-policy": "allkeys-lru", "slowlog-log-slower-than": "5000"}
 ACTOR = Actor(None, "demo", Role.ADMIN, "cli")
-SCAN_AFTER_S = 30
+SCAN_AFTER_S, SCAN_EVERY_S = 30, 300
+"""It takes less than a second, and memory by prefix is what somebody asks for once the cache is full."""
 SHOP_THREADS = 6
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -102,15 +106,18 @@ def _run(
     url, shop_url = f"http://127.0.0.1:{chosen}", f"http://127.0.0.1:{shop_port}"
     settings = settings.model_copy(update={"lab": True, "shop_url": shop_url})
     if settings.database_url is None:
-        database = stack.enter_context(postgres.start(folder / "postgres"))
+        database = stack.enter_context(_kept_postgres(folder / "postgres"))
         runtime = build_runtime(settings, database_url=database.url)
     else:
         runtime = build_runtime(settings)
         # That database is somebody's: the shop gets a server of its own.
-        database = stack.enter_context(postgres.start(folder / "shop-postgres"))
+        database = stack.enter_context(_kept_postgres(folder / "shop-postgres"))
     stack.callback(runtime.close)
+    cache_port = _free_port_near(settings.port + 1)
     cache = stack.enter_context(
-        valkey.start(folder / "valkey", port=_free_port_near(settings.port + 1), config=VALKEY_CONFIG)
+        Kept(
+            lambda port: valkey.start(folder / "valkey", port=port or cache_port, config=VALKEY_CONFIG), _tell
+        )
     )
     migrations.upgrade(runtime.database)
     _ensure_shop(database.url)
@@ -132,10 +139,11 @@ def _run(
     worker = start_worker(runtime)
     stack.callback(worker.stop)
     stack.callback(server.close)
-    scan = threading.Timer(SCAN_AFTER_S, _scan, (runtime, cache_id))
-    scan.daemon = True
-    stack.callback(scan.cancel)
-    scan.start()
+    is_over = threading.Event()
+    scans = threading.Thread(target=_scan_regularly, args=(runtime, cache_id, is_over), daemon=True)
+    stack.callback(scans.join, 5)
+    stack.callback(is_over.set)
+    scans.start()
     told = (url, shop_url, signing_in, folder, with_browser)
     threading.Thread(target=_announce, args=told, daemon=True).start()
     server.run()
@@ -174,10 +182,24 @@ def _ensure_shop(database_url: str) -> None:
             schema.create(connection)
 
 
-def _scan(runtime: Runtime, cache_id: int) -> None:
-    """Have every key looked at once the shop is busy, so that pages about keys have something to show."""
-    with contextlib.suppress(Conflict, NotFound), unit_of_work(runtime, ACTOR) as work:
-        keyspace.start_scan(work, cache_id)
+def _kept_postgres(folder: Path) -> Kept:
+    return Kept(lambda port: postgres.start(folder, port=port), _tell)
+
+
+def _tell(news: str) -> None:
+    """News of a server, on the terminal and in the log."""
+    log.info(news)
+    _say(f"  {time.strftime('%H:%M:%S')}  {news}")
+
+
+def _scan_regularly(runtime: Runtime, cache_id: int, is_over: threading.Event) -> None:
+    """Have every key looked at once the shop is busy, and again as it fills up: pages about keys show what is."""
+    wait_s = SCAN_AFTER_S
+    while not is_over.wait(wait_s):
+        wait_s = SCAN_EVERY_S
+        # Somebody's scan is under way, the cache was removed, PostgreSQL is away: the next round may fare better.
+        with contextlib.suppress(DashboardError), unit_of_work(runtime, ACTOR) as work:
+            keyspace.start_scan(work, cache_id)
 
 
 def _settings(port: int | None) -> Settings:

@@ -308,6 +308,9 @@ class Traffic:
                     self._day.warm_up()
                     is_warm = True
                 self._day.tick(began - opened, TICK_S)
+                if is_failing:
+                    # As loud as the pause was: who saw the one waits for the other.
+                    log.warning("The demo's traffic goes on.")
                 is_failing = False
             except Exception as error:
                 # Whatever it is: the next visitor may fare better, and without any every chart stands still.

@@ -200,6 +200,7 @@ def test_goes_on_after_an_error_that_nobody_thought_of(
             cache.flushall()
             wait_until(lambda: "relation" in caplog.text, "a visitor failed")
             database.execute("ALTER TABLE shop.gone RENAME TO review")
+            wait_until(lambda: "The demo's traffic goes on." in caplog.text, "that it goes on was said")
             wait_for_calls(cache, calls(cache) + 200)
         finally:
             running.stop()

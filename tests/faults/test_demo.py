@@ -141,6 +141,21 @@ def test_polls_a_cache_under_traffic_and_says_how_to_sign_in(
     assert (server_folder / "data" / "secret_key").stat().st_mode & 0o077 == 0
 
 
+def test_a_server_that_ends_is_started_again(demo: Callable[..., Demo], server_folder: Path) -> None:
+    running = demo("--no-traffic")
+    assert running.url
+    valkey = next(
+        process.pid
+        for process in psutil.process_iter(["name", "cwd"])
+        if process.info["name"] == "valkey-server" and process.info["cwd"] == f"{server_folder}/data/valkey"
+    )
+    os.kill(valkey, signal.SIGKILL)
+    assert running.said("(Valkey has ended. Starting it again)")
+    assert running.said("(Valkey runs again)")
+    running.process.send_signal(signal.SIGINT)
+    assert running.process.wait(20) == 0 and using(server_folder) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_in_order(
     demo: Callable[..., Demo], server_folder: Path, number: signal.Signals
