@@ -6,14 +6,15 @@ from urllib.parse import quote, urlencode
 
 from dashboard.overview.types import PrefixColumn, PrefixesView, PrefixLine, PrefixRow
 from dashboard.policies.types import FEW_LOOKUPS, CountedPrefix, PrefixTable, PrefixUse
-from dashboard.policies.words import OTHER_KEYS
 from dashboard.web.formats import number, percent
 
 _LEAST_SCALE = 0.04
 """Four points: less would draw noise as mountains."""
 _TARGET_NEAR = 0.12
+OTHER_KEYS: Final = "Other keys"
+"""Those that no prefix matches; the Policies page calls them so."""
 FURTHER: Final = "further prefixes"
-"""Not to be taken for the keys that no prefix matches."""
+"""Prefixes that have no row of their own."""
 
 _Key = Callable[[PrefixRow], float | str | None]
 _COLUMNS: tuple[tuple[str, str, str, str, _Key], ...] = (
