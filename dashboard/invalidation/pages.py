@@ -494,10 +494,13 @@ def _history(
         limit=HISTORY_SIZE + 1,
     )
     shown = found[:HISTORY_SIZE]
+    listed = store.first_inputs(
+        work.session, [each.number for each in shown if each.plan.selection.count], screen.NAMED
+    )
     query = {name: value for name, value in (("q", text), ("state", state)) if value}
     more = {**query, "before": shown[-1].number} if len(found) > HISTORY_SIZE else {}
     return HistoryView(
-        rows=tuple(map(screen.history_row, shown)),
+        rows=tuple(screen.history_row(each, listed.get(each.number, ())) for each in shown),
         text=text,
         state=state,
         states=screen.STATES,

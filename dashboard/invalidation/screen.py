@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from dashboard.audit.types import TrailEntry
-from dashboard.caching.policy import RESERVED, prefix_from_text
+from dashboard.caching.policy import RESERVED, prefix_from_text, prefix_to_text
 from dashboard.caching.tags import MAX_MEMBERS
 from dashboard.errors import InvalidInput
 from dashboard.invalidation.forms import TypedApproval, TypedLimits, TypedPurge, key_line, parse_when
@@ -272,12 +272,21 @@ class ApprovalView:
     warning_kind: str
 
 
+NAMED: Final = 3
+"""So many items of a purge's list are named in its line of the history."""
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """One line of the history."""
+    """One line of the history.
+
+    Attributes:
+        named: of a list, its first items; empty where the target says it all.
+    """
 
     purge: Purge
     target: str
+    named: str
     only: str
     chosen_by: str
     keys_text: str
@@ -872,8 +881,12 @@ _WARNINGS: Final = {
 # --- lists ------------------------------------------------------------------------------------------------------
 
 
-def history_row(purge: Purge) -> HistoryRow:
-    """One line of the history."""
+def history_row(purge: Purge, listed: Sequence[bytes] = ()) -> HistoryRow:
+    """One line of the history.
+
+    Args:
+        listed: the first of the keys or identifiers it was given.
+    """
     progress, preview = purge.progress, purge.preview
     expected = preview.keys if preview else None
     about = "about " if preview and preview.keys_error else ""
@@ -888,6 +901,7 @@ def history_row(purge: Purge) -> HistoryRow:
     return HistoryRow(
         purge=purge,
         target=purge.plan.selection.target,
+        named=_named(listed[:NAMED], purge.plan.selection.count),
         only=", ".join(filters(purge.plan)),
         chosen_by=chosen_by(purge.plan),
         keys_text=keys_text,
@@ -896,6 +910,12 @@ def history_row(purge: Purge) -> HistoryRow:
         icon=icon,
         result=result,
     )
+
+
+def _named(listed: Sequence[bytes], count: int) -> str:
+    words = ", ".join(prefix_to_text(item) for item in listed)
+    more = count - len(listed)
+    return f"{words} and {more:,} more" if words and more > 0 else words
 
 
 def _what_and_when(purge: Purge) -> str:

@@ -277,6 +277,13 @@ def input_chunk(session: Session, number: int, index: int) -> tuple[int, list[by
     return None if row is None else (row.seq, stored.unpack(row.keys))
 
 
+def first_inputs(session: Session, numbers: Sequence[int], most: int) -> dict[int, list[bytes]]:
+    """The first items of the lists of these purges, at most ``most`` of each; those without a list are left out."""
+    query = select(PurgeInputRow.purge_id, PurgeInputRow.keys)
+    found = session.execute(query.where(PurgeInputRow.purge_id.in_(numbers), PurgeInputRow.seq == 0))
+    return {row.purge_id: stored.unpack(row.keys)[:most] for row in found}
+
+
 def copy_input_to_schedule(session: Session, number: int, schedule: int) -> None:
     """Give a schedule the list of a purge."""
     found = select(literal(schedule), PurgeInputRow.seq, PurgeInputRow.count, PurgeInputRow.keys)

@@ -56,6 +56,9 @@ def test_its_identifiers_go_into_every_template(
         assert selection.templates == TEMPLATES
         found = store.input_chunk(work.session, purge.number, 0)
     assert found is not None and list(found[1]) == [b"7", b"10", b"11", b"12"]
+    # Of two purges of rows one must be told from the other.
+    history = operator.get(f"/caches/{cache.id}/invalidate?state=all").get_data(as_text=True)
+    assert ">7, 10, 11 and 1 more</small>" in history
 
 
 @pytest.mark.parametrize("name", ["", "users.id", "products", "<b>"])
