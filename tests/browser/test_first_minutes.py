@@ -139,7 +139,7 @@ def test_from_the_link_to_the_right_price(context: BrowserContext, demo: Demo, a
     expect(page.get_by_role("button", name=re.compile("^Run")).first).to_be_visible(timeout=120_000)
 
     page.goto(overview)
-    expect(tour).to_contain_text("3 of 4 done, about 5 minutes left")
+    expect(tour).to_contain_text("3 of 4 done, about 2 minutes left")
     tour.get_by_role("button", name="Close tour").click()
     expect(page.locator("#overview-tiles")).to_be_visible()
     expect(tour).to_have_count(0)
