@@ -122,5 +122,7 @@ def test_modes_are_switched_below_a_page_and_the_page_stays(customer: Page) -> N
     expect(strip.get_by_role("button", name="Off")).to_have_attribute("aria-pressed", "true")
     expect(strip.get_by_text("Not cached").first).to_be_visible()
     strip.get_by_role("button", name="Cachewarden").click()
+    # The next page is there: one that is still on its way can't be loaded again.
+    expect(strip.get_by_role("button", name="Cachewarden")).to_have_attribute("aria-pressed", "true")
     customer.reload()
     expect(strip.get_by_text("Hit").first).to_be_visible()
