@@ -25,6 +25,7 @@ import redis
 from dashboard.caching.wire import Script
 from dashboard.fleet import tally
 from dashboard.fleet.errors import Cause, FleetError, Problem, as_error, explain, quoted, translated
+from dashboard.fleet.packing import pack
 from dashboard.fleet.permissions import acl_line
 from dashboard.fleet.registry import Node
 from dashboard.fleet.transport import BoundedSocket
@@ -228,17 +229,8 @@ class Probe:
     def _send_script(self, command: str, script: bytes) -> None:
         assert self._sent is not None
         cursors, count, seed = self._sent
-        call = _packed(
-            command.encode(),
-            script,
-            b"0",
-            b"%d" % count,
-            b"%d" % (self._size_every if self.can_size else 0),
-            b"%d" % self._shift,
-            b"%d" % self._idle_every,
-            b"%d" % seed,
-            *(b"%d" % cursor for cursor in cursors),
-        )
+        sizes = self._size_every if self.can_size else 0
+        call = pack([(command, script, 0, count, sizes, self._shift, self._idle_every, seed, *cursors)])
         # What the script will look up is told with it, for a poll may come right after it.
         more = round(self._per_key * len(cursors) * (1 if seed else count))
         self._socket.sendall(call + self._name(more))
@@ -402,7 +394,7 @@ class Probe:
         if not self._says_name:
             return b""
         name = tally.client_name(self.session, self.hits + more, self.misses)
-        return _packed(b"CLIENT", b"SETNAME", name.encode())
+        return pack([("CLIENT", "SETNAME", name)])
 
     def _end_name(self) -> None:
         if self._says_name and self._line().startswith(b"-"):
@@ -442,12 +434,8 @@ _MEASURE: Final = b"*3\r\n$6\r\nMEMORY\r\n$5\r\nUSAGE\r\n$%d\r\n%b\r\n"
 _IDLE: Final = b"*3\r\n$6\r\nOBJECT\r\n$8\r\nIDLETIME\r\n$%d\r\n%b\r\n"
 
 
-def _packed(*words: bytes) -> bytes:
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
-
-
 def _scans(cursors: Sequence[int], count: int) -> bytes:
-    return b"".join(_packed(b"SCAN", b"%d" % cursor, b"COUNT", b"%d" % count) for cursor in cursors)
+    return pack(("SCAN", cursor, "COUNT", count) for cursor in cursors)
 
 
 def _is_elsewhere(answer: bytes) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import redis
 
 from dashboard.fleet.errors import FleetError, translated
+from dashboard.fleet.packing import pack
 from dashboard.fleet.topology import Topology, discover
 from dashboard.fleet.transport import make_client
 from dashboard.fleet.url import Address, CacheUrl, Kind
@@ -74,8 +75,9 @@ class Node:
         pool: Any = self.client.connection_pool
         connection = pool.get_connection()
         try:
+            packed = pack(commands)
             start = time.perf_counter()
-            connection.send_packed_command(connection.pack_commands(commands))
+            connection.send_packed_command((packed,), check_health=False)
             replies: list[Any] = []
             for _ in commands:
                 try:
