@@ -274,7 +274,8 @@ def make_client(
         driver_info=None,
         redis_connect_func=_Greeter(client_name),
     )
-    client = redis.Redis(connection_pool=pool)
+    # The pool is its own, and is closed with it.
+    client = redis.Redis.from_pool(pool)
     # Replies are untrusted bytes; they are read by our own, bounded code.
     client.response_callbacks.clear()
     return client

@@ -1,5 +1,6 @@
 """The connection test against real servers: each failure in words, and what comes after it is not tried."""
 
+import gc
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -67,6 +68,19 @@ def test_test_counts_no_lookups_and_leaves_no_connection(port: int, admin: redis
     odd_servers.wait_until(
         lambda: {client["name"] for client in admin.client_list()} == {""}, "our connections are closed"
     )
+
+
+def test_a_failed_test_closes_its_connections_at_once(port: int, admin: redis.Redis) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        report = check(f"redis+sentinel://:{SECRET}@127.0.0.1:{port}/main?sentinel_password={SECRET}")
+        assert report.problem == f"127.0.0.1:{port} is not a Sentinel."
+        odd_servers.wait_until(
+            lambda: {client["name"] for client in admin.client_list()} == {""}, "closed by itself", 5
+        )
+    finally:
+        gc.enable()
 
 
 def test_refused() -> None:

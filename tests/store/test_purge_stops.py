@@ -102,7 +102,7 @@ def test_a_tag_that_was_stopped_before_its_version_was_new(raw: redis.Redis, cac
 
 def test_a_tag_is_purged_on_a_full_server_that_evicts_nothing(raw: redis.Redis, cache: Connection) -> None:
     old = tagged(raw, 50)
-    policy = str(raw.config_get("maxmemory-policy")["maxmemory-policy"])
+    before = raw.config_get("maxmemory*")
     raw.config_set("maxmemory-policy", "noeviction")
     raw.config_set("maxmemory", 1)
     try:
@@ -110,8 +110,8 @@ def test_a_tag_is_purged_on_a_full_server_that_evicts_nothing(raw: redis.Redis, 
             raw.set("x", "y")
         done = purge(cache, Plan(BY_TAG))
     finally:
-        raw.config_set("maxmemory", 0)
-        raw.config_set("maxmemory-policy", policy)
+        raw.config_set("maxmemory", before["maxmemory"])
+        raw.config_set("maxmemory-policy", before["maxmemory-policy"])
     assert done.touched == 50 and version(raw) != old
 
 
