@@ -155,7 +155,7 @@ def _checks(sides: Sequence[Side]) -> tuple[Check, ...]:
     naive, *cures = sides
     lease = cures[0]
     counts = [
-        at_most(f"{side.name}: {LOADS.lower()}", side.value(LOADS), most, "count")
+        at_most(f"{side.name}: loads per TTL", side.value(LOADS), most, "count")
         for side, most in zip(cures, (MOST_LOADS, MOST_EARLY_LOADS, MOST_LOADS), strict=True)
     ]
     waits = [
