@@ -141,7 +141,7 @@ def _count(runtime: Runtime, control: Control) -> None:
     except StoreUnavailable:
         raise
     except DashboardError as error:
-        found = _words(error)
+        found = error.in_full
     except Exception:
         log.exception("purge %d could not be counted", purge.number)
         found = "It could not be counted. The worker's log has the details."
@@ -175,7 +175,7 @@ def _begin_count(work: UnitOfWork, control: Control) -> _Begun | None:
         return _opened(work, purge)
     except DashboardError as error:
         # The stored URL can't be decrypted, say.
-        _leave_uncounted(work, control, purge, caches.get_cache(work, purge.cache_id), _words(error))
+        _leave_uncounted(work, control, purge, caches.get_cache(work, purge.cache_id), error.in_full)
         return None
 
 
@@ -232,11 +232,11 @@ def _run(runtime: Runtime, control: Control) -> None:
         except PauseAsked:
             settle(Verb.PAUSE)
     except engine.Failed as error:
-        settle(Verb.FAIL, problem=_words(error))
+        settle(Verb.FAIL, problem=error.in_full)
     except engine.Exceeded as error:
-        settle(Verb.HOLD, problem=_words(error), needs_count=True)
+        settle(Verb.HOLD, problem=error.in_full, needs_count=True)
     except DashboardError as error:
-        settle(Verb.HOLD, problem=_words(error))
+        settle(Verb.HOLD, problem=error.in_full)
     except Exception:
         log.exception("purge %d stopped", purge.number)
         settle(Verb.HOLD, problem="It stopped in an unexpected way. The worker's log has the details.")
@@ -262,7 +262,7 @@ def _begin_run(work: UnitOfWork, control: Control) -> _Begun | None:
     try:
         begun = _opened(work, purge)
     except DashboardError as error:
-        _leave(work, control, purge, cache, Verb.FAIL, problem=_words(error))
+        _leave(work, control, purge, cache, Verb.FAIL, problem=error.in_full)
         return None
     if purge.state is State.RUNNING:
         log.info("purge %d is taken over, %d keys touched so far", purge.number, purge.progress.touched)
@@ -359,7 +359,3 @@ def _opened(work: UnitOfWork, purge: Purge) -> _Begun:
 
 def _input(runtime: Runtime, control: Control, purge: Purge) -> StoredInput | None:
     return StoredInput(runtime, control, purge.number) if purge.plan.selection.by.is_exact else None
-
-
-def _words(error: DashboardError) -> str:
-    return f"{error} {error.what_to_do}".strip()

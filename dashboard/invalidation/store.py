@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, literal, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -302,15 +302,6 @@ def copy_input_from_schedule(session: Session, schedule: int, number: int) -> No
 
 
 # --- the journal -------------------------------------------------------------------------------------------------
-
-
-def commit_soon(session: Session) -> None:
-    """Don't wait for the disk at this commit.
-
-    A worker that is killed loses nothing by that. After a crash of PostgreSQL's machine the last moments' segments are
-    done again: their keys are gone then, and count as skipped.
-    """
-    session.execute(text("SELECT set_config('synchronous_commit', 'off', true)"))
 
 
 def save_progress(session: Session, number: int, progress: Progress, next_segment: int) -> None:

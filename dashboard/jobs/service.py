@@ -97,6 +97,14 @@ def let_go_soon(work: UnitOfWork) -> None:
     store.let_go_soon(work.session)
 
 
+def commit_soon(work: UnitOfWork) -> None:
+    """Don't wait for the disk at this commit: for progress, of which the last moment may be lost.
+
+    A worker that is killed loses nothing by that; a crash of PostgreSQL's machine sets a job back by that moment.
+    """
+    store.commit_soon(work.session)
+
+
 def patiently(
     runtime: Runtime, actor: Actor, control: Control, do: Callable[[UnitOfWork], _Answer]
 ) -> _Answer:

@@ -168,3 +168,8 @@ def let_go_soon(session: Session) -> None:
             " set_config('lock_timeout', '3000', true)"
         )
     )
+
+
+def commit_soon(session: Session) -> None:
+    """Have this commit not wait for the disk."""
+    session.execute(text("SELECT set_config('synchronous_commit', 'off', true)"))

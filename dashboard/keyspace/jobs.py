@@ -245,7 +245,7 @@ class _Journal:
 
         def put(work: UnitOfWork) -> None:
             number = self._begun.scan.number
-            store.commit_soon(work.session)
+            jobs.commit_soon(work)
             # The scan's row before the job's, as everybody does.
             store.save_progress(work.session, number, checkpoint.progress)
             jobs.fence(work, self._control.job)
@@ -261,7 +261,7 @@ class _Journal:
         """
         with unit_of_work(self._runtime, ACTOR) as work:
             jobs.let_go_soon(work)
-            store.commit_soon(work.session)
+            jobs.commit_soon(work)
             looks.note_lookups(work, self._begun.cache.id, lookups)
 
     def tell(self, progress: ScanProgress) -> None:
@@ -278,7 +278,7 @@ class _Journal:
         try:
             with unit_of_work(self._runtime, ACTOR) as work:
                 jobs.let_go_soon(work)
-                store.commit_soon(work.session)
+                jobs.commit_soon(work)
                 store.save_progress(work.session, self._begun.scan.number, progress)
                 jobs.fence(work, self._control.job)
         except StoreUnavailable:

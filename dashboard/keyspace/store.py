@@ -301,11 +301,6 @@ def delete_checkpoint(session: Session, number: int) -> None:
     session.execute(delete(KeyspaceCheckpointRow).where(KeyspaceCheckpointRow.scan_id == number))
 
 
-def commit_soon(session: Session) -> None:
-    """Don't wait for the disk at this commit: a killed worker loses nothing by that."""
-    session.execute(text("SELECT set_config('synchronous_commit', 'off', true)"))
-
-
 # --- samples that are taken by themselves ------------------------------------------------------------------------
 
 

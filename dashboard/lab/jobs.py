@@ -108,7 +108,7 @@ class _Teller:
         try:
             with unit_of_work(self._runtime, ACTOR) as work:
                 jobs.let_go_soon(work)
-                store.commit_soon(work.session)
+                jobs.commit_soon(work)
                 store.change_run(work.session, self._run.number, share=share, words=words[:200])
                 jobs.fence(work, self._control.job)
         except StoreUnavailable:

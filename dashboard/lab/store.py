@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -129,11 +129,6 @@ def add_past_run(session: Session, run: Run) -> int:
         "result": None if run.result is None else run.result.to_json(),
     }
     return session.execute(insert(LabRunRow).values(row).returning(LabRunRow.id)).scalar_one()
-
-
-def commit_soon(session: Session) -> None:
-    """Don't wait for the disk at this commit: progress may be lost."""
-    session.execute(text("SELECT set_config('synchronous_commit', 'off', true)"))
 
 
 def _run(row: Mapping[Any, Any]) -> Run:

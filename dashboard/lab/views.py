@@ -131,7 +131,7 @@ def _do(what: Callable[[UnitOfWork], object], name: str, words: str) -> Response
         with open_work() as work:
             what(work)
     except Conflict as error:
-        said = f"{error.message} {error.what_to_do}".strip()
+        said = error.in_full
         with open_work() as work:
             if is_own:
                 return render(_SCENARIO, pages.scenario_page(work, name, refused=said), status=error.status)
