@@ -239,6 +239,7 @@ def test_publishing_goes_over_what_is_no_newer_version(
 def test_a_server_that_may_not_be_written_to_says_why(
     runtime: Runtime, published: Cache, server: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
+    limit = server.config_get("maxmemory")["maxmemory"]
     server.config_set("maxmemory", 1)
     try:
         stage(runtime, published.id, original="news:", base_ttl_s=7200)
@@ -248,7 +249,7 @@ def test_a_server_that_may_not_be_written_to_says_why(
         found = publication(runtime, published)
         assert found.word == "Not reached" and "maxmemory" in found.detail
     finally:
-        server.config_set("maxmemory", 0)
+        server.config_set("maxmemory", limit)
 
 
 def test_a_cache_that_is_away_says_so_and_is_tried_again(runtime: Runtime, published: Cache) -> None:

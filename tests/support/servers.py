@@ -97,8 +97,25 @@ def wait_for_port(port: int, timeout_s: float = 20) -> None:
             time.sleep(0.02)
 
 
+# What tests turn at a server they share.
+_TURNED = (
+    "activerehashing",
+    "maxmemory",
+    "maxmemory-policy",
+    "min-replicas-to-write",
+    "save",
+    "slowlog-log-slower-than",
+)
+_started_with: dict[str, dict[str, str]] = {}
+
+
 def flush(url: str) -> None:
-    """Empty every database of the server at ``url`` and zero its statistics."""
-    with redis.Redis.from_url(url) as client:
+    """Empty every database of the server at ``url``, zero its statistics and undo what a test set there."""
+    with redis.Redis.from_url(url, decode_responses=True) as client:
+        if url in _started_with:
+            for name, value in _started_with[url].items():
+                client.config_set(name, value)
+        else:
+            _started_with[url] = client.config_get(*_TURNED)
         client.flushall()
         client.config_resetstat()
