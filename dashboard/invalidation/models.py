@@ -127,15 +127,10 @@ class PurgeScheduleInputRow(_Chunk, Base):
 
 
 class PurgeSegmentRow(_Chunk, Base):
-    """The journal: keys that were found and are acted on, or were. ``is_done`` ones are the report.
-
-    ``cursor`` is text, because SCAN's go beyond PostgreSQL's largest integer.
-    """
+    """The journal: keys that were found and are acted on, or were. ``is_done`` ones are the report."""
 
     __tablename__ = "purge_segment"
 
     purge_id: Mapped[int] = mapped_column(ForeignKey("purge.id", ondelete="CASCADE"), primary_key=True)
     node: Mapped[str]
-    run_id: Mapped[str]
-    cursor: Mapped[str | None]
     is_done: Mapped[bool]

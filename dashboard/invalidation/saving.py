@@ -182,7 +182,7 @@ class Saver:
                     f"It would touch more keys than were approved: {would:,} or more, of {self._cap:,}.",
                     what_to_do="Count again, and approve what is there now.",
                 )
-            segment = Segment(self._number, at.node, at.run_id, at.cursor, tuple(keys))
+            segment = Segment(self._number, at.node, tuple(keys))
             self._number += 1
             begun = Begun(segment, False, len(keys))
             self._advance(at)

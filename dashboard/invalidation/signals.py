@@ -69,15 +69,11 @@ class Segment:
     Args:
         number: counts up within a purge, over all nodes and workers.
         node: id of the node; exact selectors have one, "list", and tags one, "tag".
-        run_id: of the server when they were found; empty for lists.
-        cursor: where the node's scan goes on behind them (index into the list); None: nowhere, they were the last.
         keys: at most ``saving.SEGMENT_KEYS`` and SEGMENT_BYTES, or those of one burst if that brought more.
     """
 
     number: int
     node: str
-    run_id: str
-    cursor: int | None
     keys: tuple[bytes, ...]
 
 

@@ -325,8 +325,6 @@ def put_segments(session: Session, number: int, segments: Sequence[Segment]) -> 
             "count": len(segment.keys),
             "keys": stored.pack(segment.keys),
             "node": segment.node,
-            "run_id": segment.run_id,
-            "cursor": None if segment.cursor is None else str(segment.cursor),
             "is_done": False,
         }
         for segment in segments
@@ -383,8 +381,6 @@ def open_segments(session: Session, number: int) -> list[Segment]:
         Segment(
             number=row.seq,
             node=row.node,
-            run_id=row.run_id,
-            cursor=None if row.cursor is None else int(row.cursor),
             keys=tuple(stored.unpack(row.keys)),
         )
         for row in session.scalars(query.order_by(PurgeSegmentRow.seq), execution_options=_ANEW)

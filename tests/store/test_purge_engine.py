@@ -187,7 +187,7 @@ def test_a_segment_done_again_counts_what_is_gone_but_not_what_was_fine(
     (node,) = cache.nodes()
     run_id = str(raw.info("server")["run_id"])
     journal = MemoryJournal()
-    journal.segments = {1: engine.Segment(1, node.id, run_id, None, keys)}
+    journal.segments = {1: engine.Segment(1, node.id, keys)}
     journal.progress = Progress(nodes=(NodeProgress(node.id, run_id, None, 800),), expected_scans=800)
     plan = Plan(by_prefix("product:"), action, wants_report=True)
     done = purge(cache, plan, policies=POLICIES, journal=journal)
@@ -244,7 +244,7 @@ def test_a_key_whose_turn_comes_again_keeps_its_policys_life_and_counts_once(
     (node,) = done.nodes
     if is_redone:
         # As if the worker was killed before it could say that its last segment was done.
-        journal.segments = {1: engine.Segment(1, node.node, node.run_id, None, tuple(before))}
+        journal.segments = {1: engine.Segment(1, node.node, tuple(before))}
         journal.finished.clear()
         journal.progress = replace(done, touched=0)
     else:

@@ -426,7 +426,7 @@ def test_beyond_its_approval_it_must_be_counted_and_approved_again(
     with as_cli(runtime) as work:
         # Its server stood still, so that what had been begun could not be finished.
         keys = tuple(b"product:%d" % number for number in range(40))
-        store.put_segments(work.session, purge.number, [Segment(0, "n", "r", 9, keys)])
+        store.put_segments(work.session, purge.number, [Segment(0, "n", keys)])
     with pytest.raises(Conflict, match="more than was approved"):
         ask(runtime, "resume", held)
     again = ask(runtime, "recount", held)
@@ -450,7 +450,7 @@ def test_keys_that_were_under_way_at_its_end_count_as_touched(
     purge = move(runtime, purge.number, Verb.START, started_at=clock.now(), progress=Progress(touched=7))
     keys = tuple(b"product:%d" % number for number in range(1_000))
     with as_cli(runtime) as work:
-        store.put_segments(work.session, purge.number, [Segment(0, "n", "r", 9, keys)])
+        store.put_segments(work.session, purge.number, [Segment(0, "n", keys)])
     if verb == "cancel":
         over = ask(runtime, "cancel", purge)
     else:
@@ -636,7 +636,7 @@ def test_the_report_is_kept_for_those_who_asked_and_for_a_while(
     purge = counted(runtime, cache.id, replace(AT_ONCE, wants_report=True))
     ask(runtime, "approve", purge)
     purge = move(runtime, purge.number, Verb.START, started_at=clock.now())
-    segments = [Segment(number, "n", "r", 2**64 - 1, (b"a%d" % number, b"b\n\xff\\")) for number in range(3)]
+    segments = [Segment(number, "n", (b"a%d" % number, b"b\n\xff\\")) for number in range(3)]
     with as_cli(runtime) as work:
         store.put_segments(work.session, purge.number, segments)
         store.put_segments(work.session, purge.number, segments[1:])  # a commit whose answer got lost

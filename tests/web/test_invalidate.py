@@ -318,7 +318,7 @@ def test_the_report_of_the_keys_touched(viewer: FlaskClient, runtime: Runtime) -
     with as_cli(runtime) as work:
         purge = service.approve(work, purge.number, revision=purge.revision, confirmed_keys=100)
         keys = ((b"product:1", b"product:\xff"), (b"product:\n2",), (b"product:not yet",))
-        segments = [Segment(number, "list", "", None, each) for number, each in enumerate(keys, 1)]
+        segments = [Segment(number, "list", each) for number, each in enumerate(keys, 1)]
         store.put_segments(work.session, purge.number, segments)
         store.end_segments(work.session, purge.number, [1, 2], keep=True)
     page = shown(viewer, f"{base(cache.id)}/{purge.number}")
