@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from dashboard.caching.policy import Policy, PolicyTable
+from dashboard.fleet.probing import Facts
 from dashboard.keyspace.collector import Collector
 from dashboard.keyspace.types import Batch
 
@@ -59,7 +60,9 @@ def batches(shape: Callable[[random.Random], bytes]) -> Iterator[Batch]:
             types=chance.choices((b"string", b"hash", b"zset"), (90, 8, 2), k=BATCH),
             ttls_ms=[chance.randrange(7_200_000) if chance.random() > 0.02 else -1 for _ in range(BATCH)],
             sizes=chance.choices((72, 104, 200, 1_032, 5_000), k=BATCH),
-            idles_s=[chance.randrange(1_000) for _ in range(BATCH)],
+            objects=[
+                None if row % 16 else Facts(b"raw", chance.randrange(1_000), -1) for row in range(BATCH)
+            ],
         )
 
 

@@ -146,7 +146,9 @@ SCANS = (
     Permission("+type", "TYPE", "what kind of values they hold; without it there is no scan"),
     Permission("+evalsha", "EVALSHA", "reading some hundred keys at a time: a script that only reads"),
     Permission("+eval", "EVAL", "the same, where the server does not know the script yet"),
+    Permission("+object|encoding", "OBJECT ENCODING", "how some of them are kept"),
     Permission("+object|idletime", "OBJECT IDLETIME", "when some of them were last used"),
+    Permission("+object|freq", "OBJECT FREQ", "how often, under an LFU policy"),
     Permission("+readonly", "READONLY", "reading a replica of a Cluster; not needed elsewhere"),
     Permission(
         "+cluster|countkeysinslot",

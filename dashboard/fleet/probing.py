@@ -1,4 +1,4 @@
-"""Looking at many keys of a node: name, type, TTL, memory and idle time, in bursts of one round trip each.
+"""Looking at many keys of a node: name, type, TTL, memory and what OBJECT says, in bursts of one round trip each.
 
 A burst is one short script that scans and looks, and answers with columns packed into strings: for the server half the
 work of the same commands sent one by one, and for this process a tenth. Where scripts are refused the commands are sent
@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import redis
 
@@ -36,13 +36,13 @@ LOOK: Final = Script(
     "look",
     """
 local call, pack = redis.call, struct.pack
-local count, size_every, shift, idle_every = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local seed = tonumber(ARGV[5])
+local count, size_every, shift, object_every = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local use, encodes, seed = ARGV[5], ARGV[6] ~= '', tonumber(ARGV[7])
 if seed > 0 then math.randomseed(seed) end
 local letters = {string = 's', hash = 'h', list = 'l', set = 'e', zset = 'z', stream = 'x', none = 'n'}
-local names, rows, others, idles = {}, {}, {}, {}
+local names, rows, others, uses, encodings = {}, {}, {}, {}, {}
 local n, cursor = 0, '0'
-for place = 6, #ARGV do
+for place = 8, #ARGV do
   local found = call('SCAN', ARGV[place], 'COUNT', count)
   cursor = found[1]
   local keys = found[2]
@@ -54,30 +54,36 @@ for place = 6, #ARGV do
   for index = first, last do
     local key = keys[index]
     n = n + 1
-    local type = call('TYPE', key)['ok']
-    local letter = letters[type]
+    local kind = call('TYPE', key)['ok']
+    local letter = letters[kind]
     if not letter then
       letter = '?'
-      others[#others + 1] = type
+      others[#others + 1] = kind
     end
     local size = -1
     if size_every > 0 and (n + shift) % size_every == 0 then size = call('MEMORY', 'USAGE', key) or -1 end
-    if idle_every > 0 and (n + shift) % idle_every == 0 then
-      local idle = redis.pcall('OBJECT', 'IDLETIME', key)
-      if tonumber(idle) == nil then idle = -1 end
-      idles[#idles + 1] = pack('<i8', idle)
+    if object_every > 0 and (n + shift) % object_every == 0 then
+      local used = use ~= '' and redis.pcall('OBJECT', use, key)
+      local encoding = encodes and redis.pcall('OBJECT', 'ENCODING', key)
+      if tonumber(used) == nil then used = -1 end
+      if type(encoding) ~= 'string' then encoding = '-' end
+      uses[#uses + 1] = pack('<i8', used)
+      encodings[#encodings + 1] = encoding
     end
     names[n] = key
     rows[n] = pack('<I4i8i8c1', #key, call('PTTL', key), size, letter)
   end
 end
-return {cursor, table.concat(names), table.concat(rows), table.concat(others, ' '), table.concat(idles)}
+return {cursor, table.concat(names), table.concat(rows), table.concat(others, ' '), table.concat(uses),
+  table.concat(encodings, ' ')}
 """,
 )
-"""ARGV: COUNT of each SCAN; measure the memory of one key of so many (0: none); where to begin with that; the same for
-idle times; a seed to pick one key of each place by (0: all of them); cursors. Answers: the last cursor; all names; per
-key its name's length, TTL, memory and a letter for its type; the types without a letter; idle times. It declares no
-keys, for it reads what SCAN found on this very node."""
+"""ARGV: COUNT of each SCAN; measure the memory of one key of so many (0: none); where to begin with that; ask OBJECT
+about one key of so many; for IDLETIME, FREQ or "" (neither); for ENCODING or ""; a seed to pick one key of each place
+by (0: all of them); cursors.
+Answers: the last cursor; all names; per key its name's length, TTL, memory and a letter for its type; the types without
+a letter; idle times or frequencies; encodings ("-": not said). It declares no keys, for it reads what SCAN found on
+this very node."""
 
 _TYPES: Final = {
     b"s": b"string",
@@ -89,10 +95,27 @@ _TYPES: Final = {
     b"n": b"none",
 }
 _ROW_BYTES: Final = 21
-_PARTS: Final = 5
+_USE_BYTES: Final = 8
+_PARTS: Final = 6
+_UNKNOWN: Final = b"-"
+_LONGEST_ENCODING: Final = 32
 _CHUNK: Final = 1 << 16
 _MOST_FAILED: Final = 3
 _WAITS: Final = frozenset({"LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN"})
+
+
+class Facts(NamedTuple):
+    """What OBJECT says of a key.
+
+    Args:
+        encoding: how the server keeps it; empty: not said.
+        idle_s: since it was last used; -1: not kept, as under an LFU policy.
+        frequency: the logarithmic counter of an LFU policy, 0..255; -1: not kept.
+    """
+
+    encoding: bytes
+    idle_s: int
+    frequency: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +128,7 @@ class Looked:
         types: as TYPE says.
         ttls_ms: remaining; -1: none.
         sizes: as MEMORY USAGE says, bytes; -1: not measured.
-        idles_s: -1: not asked, or the server does not know.
+        objects: None: not asked.
         took_s: from the first byte sent to the last received.
         is_timed: whether somebody waited for the answer, so that ``took_s`` holds nothing else.
     """
@@ -116,9 +139,20 @@ class Looked:
     types: Sequence[bytes]
     ttls_ms: Sequence[int]
     sizes: Sequence[int]
-    idles_s: Sequence[int]
+    objects: Sequence[Facts | None]
     took_s: float
     is_timed: bool
+
+
+class _Found(NamedTuple):
+    """A burst as it was received; columns as of ``Looked``, keys that are gone (TTL -2) among them."""
+
+    cursor: int
+    keys: list[bytes]
+    types: list[bytes]
+    ttls_ms: list[int]
+    sizes: list[int]
+    objects: list[Facts | None]
 
 
 class Probe:
@@ -127,7 +161,7 @@ class Probe:
     Args:
         node: where; its pool is not used.
         size_every: measure the memory of one key of so many; 0: of none.
-        idle_every: the same for idle times, which count as lookups, too.
+        object_every: the same for what OBJECT says, which counts as lookups, too.
         reads_replica: whether the node is a replica of a Cluster.
 
     Attributes:
@@ -141,7 +175,7 @@ class Probe:
     """
 
     def __init__(
-        self, node: Node, *, size_every: int = 1, idle_every: int = 0, reads_replica: bool = False
+        self, node: Node, *, size_every: int = 1, object_every: int = 0, reads_replica: bool = False
     ) -> None:
         self.session = tally.new_session()
         self.hits = 0
@@ -150,7 +184,9 @@ class Probe:
         self.is_plain = False
         self._node = node
         self._size_every = size_every
-        self._idle_every = idle_every
+        self._object_every = object_every
+        self._words = {b"IDLETIME", b"ENCODING"}
+        """What OBJECT is asked for."""
         self._says_name = True
         self._per_key = 2.0
         self._shift = 0
@@ -206,7 +242,7 @@ class Probe:
             self._node.doubt()
             raise
         self._sent = None
-        return self._settle(*found, is_timed)
+        return self._settle(found, is_timed)
 
     @property
     def is_waiting(self) -> bool:
@@ -230,23 +266,25 @@ class Probe:
         assert self._sent is not None
         cursors, count, seed = self._sent
         sizes = self._size_every if self.can_size else 0
-        call = pack([(command, script, 0, count, sizes, self._shift, self._idle_every, seed, *cursors)])
+        encodes = b"ENCODING" if b"ENCODING" in self._words else b""
+        objects = (self._object_every, self._use, encodes)
+        call = pack([(command, script, 0, count, sizes, self._shift, *objects, seed, *cursors)])
         # What the script will look up is told with it, for a poll may come right after it.
         more = round(self._per_key * len(cursors) * (1 if seed else count))
         self._socket.sendall(call + self._name(more))
 
-    def _receive_script(self) -> tuple[int, list[bytes], list[bytes], list[int], list[int], list[int]]:
+    def _receive_script(self) -> _Found:
         head = self._line()
         if head.startswith(b"-"):
             self._end_name()
             return self._without_script(head[1:].decode("utf-8", "replace"))
         if head != b"*%d" % _PARTS:
             raise redis.exceptions.InvalidResponse("look")
-        cursor, names, rows, others, idles = (self._bulk() for _ in range(_PARTS))
+        cursor, names, rows, others, uses, encodings = (self._bulk() for _ in range(_PARTS))
         self._end_name()
         self._failed = 0
         number, torn = divmod(len(rows), _ROW_BYTES)
-        if torn:
+        if torn or len(uses) % _USE_BYTES:
             raise redis.exceptions.InvalidResponse("look")
         values = _row_layout(number).unpack(rows)
         ends = list(accumulate(values[0::4]))
@@ -257,24 +295,27 @@ class Probe:
             types = [_TYPES.get(letter) or next(rest) for letter in letters]
         else:
             types = [_TYPES[letter] for letter in letters]
-        return int(cursor), keys, types, list(values[1::4]), list(values[2::4]), self._spread(number, idles)
+        objects: list[Facts | None] = [None] * number
+        asked = self._asked(number, self._object_every)
+        used = struct.unpack(f"<{len(uses) // _USE_BYTES}q", uses)
+        for index, value, encoding in zip(asked, used, encodings.split(b" "), strict=False):
+            objects[index] = self._facts(value, encoding)
+        return _Found(int(cursor), keys, types, list(values[1::4]), list(values[2::4]), objects)
 
-    def _spread(self, number: int, packed: bytes) -> list[int]:
-        """Idle times at the places of the keys they belong to."""
-        idles = [-1] * number
-        if packed:
-            found = struct.unpack(f"<{len(packed) // 8}q", packed)
-            for index, idle in zip(self._asked(number, self._idle_every), found, strict=False):
-                idles[index] = idle
-        return idles
+    @property
+    def _use(self) -> bytes:
+        """What says how keys are used: IDLETIME, FREQ, or empty where nothing does."""
+        return next(iter(self._words - {b"ENCODING"}), b"")
+
+    def _facts(self, used: int, encoding: bytes) -> Facts:
+        encoding = b"" if encoding == _UNKNOWN else encoding[:_LONGEST_ENCODING]
+        return Facts(encoding, -1, used) if self._use == b"FREQ" else Facts(encoding, used, -1)
 
     def _asked(self, number: int, every: int) -> range:
         """Which of a burst's keys are asked for what is asked of one of ``every``; as the script has it."""
         return range(every - 1 - self._shift % every, number, every) if every else range(0)
 
-    def _without_script(
-        self, answer: str
-    ) -> tuple[int, list[bytes], list[bytes], list[int], list[int], list[int]]:
+    def _without_script(self, answer: str) -> _Found:
         assert self._sent is not None
         if answer.startswith("NOSCRIPT"):
             self._send_script("EVAL", LOOK.source)
@@ -290,7 +331,7 @@ class Probe:
 
     # --- command by command -------------------------------------------------------------------------------------
 
-    def _receive_plain(self) -> tuple[int, list[bytes], list[bytes], list[int], list[int], list[int]]:
+    def _receive_plain(self) -> _Found:
         assert self._sent is not None
         cursors, _, seed = self._sent
         chance = random.Random(seed)
@@ -309,11 +350,14 @@ class Probe:
             keys += [chance.choice(found)] if seed and found else found
         number = len(keys)
         sized = self._asked(number, self._size_every if self.can_size else 0)
-        asked = self._asked(number, self._idle_every)
+        asked = self._asked(number, self._object_every)
         commands = [_LOOK_AT % (len(key), key, len(key), key) for key in keys]
         commands += [_MEASURE % (len(keys[index]), keys[index]) for index in sized]
-        commands += [_IDLE % (len(keys[index]), keys[index]) for index in asked]
-        commands.append(self._name(2 * number + len(asked)))
+        words = sorted(self._words)
+        commands += [
+            _OBJECT % (len(word), word, len(keys[index]), keys[index]) for index in asked for word in words
+        ]
+        commands.append(self._name(2 * number + len(words) * len(asked)))
         self._socket.sendall(b"".join(commands))
         ttls, types = [-2] * number, [b"none"] * number
         for index in range(number):
@@ -322,19 +366,20 @@ class Probe:
                 ttls[index], types[index] = int(ttl[1:]), type[1:]
             else:
                 self._look_away(ttl if ttl.startswith(b"-") else type)
-        sizes, idles = [-1] * number, [-1] * number
+        sizes = [-1] * number
         for index in sized:
             size = self._line()
             if size.startswith(b":"):
                 sizes[index] = int(size[1:])
             elif size.startswith(b"-") and not _is_elsewhere(size):
                 self.can_size = False
+        objects: list[Facts | None] = [None] * number
         for index in asked:
-            idle = self._line()
-            if idle.startswith(b":"):
-                idles[index] = int(idle[1:])
+            said = {word: self._said() for word in words}
+            used, encoding = said.get(self._use, b""), said.get(b"ENCODING", _UNKNOWN)
+            objects[index] = self._facts(int(used) if used.isdigit() else -1, encoding)
         self._end_name()
-        return cursor, keys, types, ttls, sizes, idles
+        return _Found(cursor, keys, types, ttls, sizes, objects)
 
     def _look_away(self, answer: bytes) -> None:
         """A key that is being moved to another node is looked at there; anything else can't be gone round."""
@@ -360,35 +405,44 @@ class Probe:
 
     # --- both ---------------------------------------------------------------------------------------------------
 
-    def _settle(
-        self,
-        cursor: int,
-        keys: list[bytes],
-        types: list[bytes],
-        ttls: list[int],
-        sizes: list[int],
-        idles: list[int],
-        is_timed: bool,
-    ) -> Looked:
+    def _settle(self, found: _Found, is_timed: bool) -> Looked:
         took_s = time.perf_counter() - self._sent_s
+        cursor, keys, types, ttls, sizes, objects = found
         number = len(keys)
-        asked = self._asked(number, self._idle_every)
-        known = [idles[index] for index in asked]
         gone = ttls.count(-2)
-        missed = sum(ttls[index] == -2 for index in asked) if gone else 0
-        self.hits += 2 * (number - gone) + len(asked) - missed
-        self.misses += 2 * gone + missed
-        if number:
-            self._per_key = 2.0 + len(asked) / number
-        if known and max(known) < 0:
-            # It keeps frequencies in their place, or may not be asked.
-            self._idle_every = 0
+        self.hits += 2 * (number - gone)
+        self.misses += 2 * gone
+        self._learn(ttls, objects)
         self._shift += number
         if gone:
             left = [index for index, ttl in enumerate(ttls) if ttl != -2]
             keys, types = [keys[index] for index in left], [types[index] for index in left]
-            ttls, sizes, idles = ([column[index] for index in left] for column in (ttls, sizes, idles))
-        return Looked(cursor, time.time(), keys, types, ttls, sizes, idles, took_s, is_timed)
+            ttls, sizes = [ttls[index] for index in left], [sizes[index] for index in left]
+            objects = [objects[index] for index in left]
+        return Looked(cursor, time.time(), keys, types, ttls, sizes, objects, took_s, is_timed)
+
+    def _learn(self, ttls: list[int], objects: list[Facts | None]) -> None:
+        """Count what OBJECT looked up, and don't ask again for what it does not say."""
+        number = len(ttls)
+        asked = self._asked(number, self._object_every)
+        if not number:
+            return
+        words = len(self._words)
+        self._per_key = 2.0 + words * len(asked) / number
+        there = [facts for index in asked if (facts := objects[index]) and ttls[index] != -2]
+        self.hits += words * len(there)
+        self.misses += words * (len(asked) - len(there))
+        if not there:
+            return
+        if not any(facts.encoding for facts in there):
+            self._words.discard(b"ENCODING")
+        if not any(facts.idle_s >= 0 or facts.frequency >= 0 for facts in there):
+            # It may not be asked, or keeps the other one.
+            self._words &= {b"ENCODING", b"IDLETIME"}
+            if b"IDLETIME" in self._words:
+                self._words ^= {b"IDLETIME", b"FREQ"}
+        if not self._words:
+            self._object_every = 0
 
     def _name(self, more: int) -> bytes:
         if not self._says_name:
@@ -417,8 +471,17 @@ class Probe:
         self._place = end + 2
         return line
 
-    def _bulk(self) -> bytes:
+    def _said(self) -> bytes:
+        """A number or a word; ``_UNKNOWN`` for anything else."""
         head = self._line()
+        if head.startswith(b":"):
+            return head[1:]
+        if head.startswith(b"$") and head != b"$-1":
+            return self._bulk(head)
+        return _UNKNOWN
+
+    def _bulk(self, head: bytes = b"") -> bytes:
+        head = head or self._line()
         if not head.startswith(b"$"):
             raise redis.exceptions.InvalidResponse("bulk")
         length = int(head[1:])
@@ -431,7 +494,7 @@ class Probe:
 
 _LOOK_AT: Final = b"*2\r\n$4\r\nPTTL\r\n$%d\r\n%b\r\n*2\r\n$4\r\nTYPE\r\n$%d\r\n%b\r\n"
 _MEASURE: Final = b"*3\r\n$6\r\nMEMORY\r\n$5\r\nUSAGE\r\n$%d\r\n%b\r\n"
-_IDLE: Final = b"*3\r\n$6\r\nOBJECT\r\n$8\r\nIDLETIME\r\n$%d\r\n%b\r\n"
+_OBJECT: Final = b"*3\r\n$6\r\nOBJECT\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
 
 
 def _scans(cursors: Sequence[int], count: int) -> bytes:

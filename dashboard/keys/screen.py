@@ -231,6 +231,7 @@ class PrefixView:
         facts: (label, value).
         ttls: how long its keys still live.
         types: how many of each.
+        encodings: of those keys that were asked.
         biggest: (name, words, address) of its largest keys.
         growth: in words over how long; empty: not known.
         line: its memory (else keys) over the last days; line_words: what it begins and ends with, and when.
@@ -245,6 +246,7 @@ class PrefixView:
     facts: tuple[tuple[str, str], ...] = ()
     ttls: tuple[Share, ...] = ()
     types: tuple[Share, ...] = ()
+    encodings: tuple[Share, ...] = ()
     biggest: tuple[tuple[str, str, str], ...] = ()
     growth: str = ""
     line: tuple[float | None, ...] = ()

@@ -107,6 +107,7 @@ def prefix_view(
             Share(name, compact(amount), amount / count if count else 0.0)
             for name, amount in sorted(node.types.items(), key=lambda item: -item[1])
         )[:8],
+        encodings=tuple(Share(name, percent(share), share) for name, share in node.encodings.items()),
         biggest=_biggest(node, place, frame, whole),
         growth="" if growth is None else _growth(growth, frame),
         line=drawn,
@@ -170,7 +171,10 @@ def _facts(node: TreeNode, snapshot: Snapshot, *, is_uneven: bool) -> tuple[tupl
         facts.append(("Of all keys", percent(min(1.0, count / total))))
     if node.size is not None and count:
         facts.append(("Each, on average", byte_size(node.size.value / count)))
-    facts.append(("Oldest idle", duration(node.idle_s) if node.idle_s is not None else "not known"))
+    if node.frequency is not None:
+        facts.append(("LFU counter, on average", f"{node.frequency:.0f} of 255"))
+    else:
+        facts.append(("Oldest idle", duration(node.idle_s) if node.idle_s is not None else "not known"))
     if not snapshot.policy_version:
         facts.append(("Policy", "none was published"))
     return tuple(facts)

@@ -19,7 +19,7 @@ from dashboard.keyspace.tallies import LONGEST_NAME, Tally
 from dashboard.keyspace.tree import DEPTH, MOST_EXAMPLES, Bounds, Tree
 from dashboard.keyspace.types import Batch, Kind, Snapshot
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """Of the state; another one can't be gone on with."""
 _FEWEST_PLACES: Final = 1_000
 _FEWEST_STEMS: Final = 32
@@ -47,18 +47,18 @@ class Collector:
 
     def add(self, batch: Batch) -> None:
         """Take keys in; those that were gone when they were asked about are left out."""
-        keys, types, ttls, sizes, idles = (
+        keys, types, ttls, sizes, objects = (
             batch.keys,
             batch.types,
             batch.ttls_ms,
             batch.sizes,
-            batch.idles_s,
+            batch.objects,
         )
         if -2 in ttls or b"none" in types:
             rows = [row for row, kind in enumerate(types) if ttls[row] != -2 and kind != b"none"]
             keys, types = [keys[row] for row in rows], [types[row] for row in rows]
             ttls, sizes = [ttls[row] for row in rows], [sizes[row] for row in rows]
-            idles = [idles[row] for row in rows]
+            objects = [objects[row] for row in rows]
         if not keys:
             return
         tree = self._trees.get(batch.node) or self._plant(batch.node)
@@ -66,7 +66,7 @@ class Collector:
         touched = self._sort_in(tree, keys) if self._cut is None else self._sort_in_cut(tree, keys)
         at_ms = int(batch.at * 1000)
         kind = types[0] if types.count(types[0]) == len(types) else None
-        has_sizes, has_idles = max(sizes) >= 0, max(idles) >= 0
+        has_sizes, has_objects = max(sizes) >= 0, any(objects)
         for tally in touched:
             rows, tally.rows = tally.rows, []
             breaking = tally.add_ttls(at_ms, [ttls[row] for row in rows])
@@ -76,8 +76,8 @@ class Collector:
                 tally.add_types([types[row] for row in rows])
             if has_sizes:
                 _add_sizes(tally, rows, keys, types, ttls, sizes)
-            if has_idles:
-                tally.idle_s = max(tally.idle_s, max([idles[row] for row in rows]))
+            if has_objects:
+                tally.objects.add([facts for row in rows if (facts := objects[row])])
             if (breaking or tally.ttls[-1]) and tally.policy != OWN:
                 examples = tree.examples.setdefault(tally.policy, [])
                 if len(examples) < MOST_EXAMPLES:

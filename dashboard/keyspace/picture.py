@@ -15,7 +15,7 @@ from typing import Final
 from dashboard.caching.policy import prefix_to_text
 from dashboard.keyspace.names import FOLDED, OTHER, WHOLE, Name, name_of, part_text, pattern_of
 from dashboard.keyspace.rules import OWN, Rules
-from dashboard.keyspace.tallies import MOST_BIGGEST, TTL_BUCKETS, Big, Expiry, Tally, largest
+from dashboard.keyspace.tallies import MOST_BIGGEST, TTL_BUCKETS, Big, Expiry, Objects, Tally, largest
 from dashboard.keyspace.tree import KEPT, Bounds, Place, Tree
 from dashboard.keyspace.types import (
     BigKey,
@@ -151,21 +151,21 @@ class _Sum:
     ttls: list[int] = field(default_factory=lambda: [0] * TTL_BUCKETS)
     types: dict[bytes, int] = field(default_factory=dict)
     biggest: list[Big] = field(default_factory=list)
-    idle_s: int = -1
+    objects: Objects = field(default_factory=Objects)
 
     @classmethod
     def of(cls, tallies: Iterable[Tally], scale: _Scale) -> "_Sum":
         made = cls()
         for tally in tallies:
             made._add_sizes(tally, scale)
-            made._add(tally.keys, tally.too_long, tally.ttls, tally.types, tally.biggest, tally.idle_s)
+            made._add(tally.keys, tally.too_long, tally.ttls, tally.types, tally.biggest, tally.objects)
         return made
 
     def add(self, other: "_Sum") -> None:
         self.size += other.size
         self.square += other.square
         self.unmeasured += other.unmeasured
-        self._add(other.keys, other.too_long, other.ttls, other.types, other.biggest, other.idle_s)
+        self._add(other.keys, other.too_long, other.ttls, other.types, other.biggest, other.objects)
 
     def _add(
         self,
@@ -174,7 +174,7 @@ class _Sum:
         ttls: list[int],
         types: dict[bytes, int],
         biggest: list[Big],
-        idle_s: int,
+        objects: Objects,
     ) -> None:
         self.keys += keys
         self.too_long += too_long
@@ -182,7 +182,7 @@ class _Sum:
         for kind, number in types.items():
             self.types[kind] = self.types.get(kind, 0) + number
         self.biggest = largest([*self.biggest, *biggest])
-        self.idle_s = max(self.idle_s, idle_s)
+        self.objects.absorb(objects)
 
     def _add_sizes(self, tally: Tally, scale: _Scale) -> None:
         if scale.mean is None or not tally.keys:
@@ -363,6 +363,8 @@ def _node(view: _View, above: tuple[str, ...], scale: _Scale) -> TreeNode:
     found = view.sum
     children = [_node(each, path, scale) for each in view.below.values()]
     children.sort(key=_weight, reverse=True)
+    objects = found.objects
+    known = sum(objects.encodings.values())
     is_large = len(path) <= 2 or found.keys >= _SHARE_OF_ALL_BIGGEST * scale.looked_at
     return TreeNode(
         path=path,
@@ -374,7 +376,12 @@ def _node(view: _View, above: tuple[str, ...], scale: _Scale) -> TreeNode:
         ttl_counts=tuple(scale.number(count) for count in found.ttls),
         types={_plain(kind): scale.number(count) for kind, count in sorted(found.types.items())},
         biggest=tuple(_big(each) for each in found.biggest[: MOST_BIGGEST if is_large else _FEW_BIGGEST]),
-        idle_s=found.idle_s if found.idle_s >= 0 else None,
+        idle_s=objects.idle_s if objects.idle_s >= 0 else None,
+        frequency=round(objects.counters_sum / objects.counters, 2) if objects.counters else None,
+        encodings={
+            _plain(encoding): round(number / known, 4)
+            for encoding, number in sorted(objects.encodings.items(), key=lambda each: -each[1])
+        },
         children=tuple(children),
         hidden=view.hidden,
         is_folded=view.is_folded,

@@ -27,7 +27,7 @@ PLACES: Final = 100
 """Places of a burst where each place is one key."""
 SHRINKS: Final = 4
 """Bursts whose answer is too large to be read, for long names, are that much smaller the next time."""
-IDLE_EVERY: Final = 4
+OBJECT_EVERY: Final = 4
 WHOLE_SHARE: Final = 1.5
 """A cache of so many times a sample's keys is read whole."""
 MOST_ROUNDS: Final = 20
@@ -194,7 +194,7 @@ class _Taker:
         is_replica = source.read is not source.node
         probe = Probe(
             source.read,
-            idle_every=IDLE_EVERY,
+            object_every=OBJECT_EVERY,
             reads_replica=is_replica and self._connection.url.kind is Kind.CLUSTER,
         )
         self._lookups.begin(probe, source.read, source.run_id, is_polled=not is_replica)
@@ -271,7 +271,7 @@ class _Taker:
             types=[looked.types[row] for row in rows],
             ttls_ms=[looked.ttls_ms[row] for row in rows],
             sizes=[looked.sizes[row] for row in rows],
-            idles_s=[looked.idles_s[row] for row in rows],
+            objects=[looked.objects[row] for row in rows],
         )
         with self._lock:
             self._collector.add(batch)

@@ -27,8 +27,8 @@ from dashboard.keyspace.types import Batch, ScanLimits, ScanProgress
 
 PARALLEL: Final = 8
 """Nodes that are walked at a time."""
-IDLE_EVERY: Final = 16
-"""The idle time of one key of so many is asked for: it costs a lookup, and prefixes nobody reads show all the same."""
+OBJECT_EVERY: Final = 16
+"""OBJECT is asked about one key of so many: it costs lookups, and prefixes nobody reads show all the same."""
 TIMED_EVERY: Final = 8
 """One burst of so many is waited for with nothing else to do, so that the pace knows what the server's part is."""
 CHECKPOINT_S: Final = 5.0
@@ -429,7 +429,7 @@ class _Run:
         probe = Probe(
             source,
             size_every=self._limits.size_every,
-            idle_every=IDLE_EVERY,
+            object_every=OBJECT_EVERY,
             reads_replica=source is not node and self._connection.url.kind is Kind.CLUSTER,
         )
         self._lookups.begin(probe, source, state.run_id, is_polled=source is node)
@@ -502,7 +502,7 @@ class _Run:
 
     def _digest(self, node: Node, looked: Looked) -> None:
         batch = Batch(
-            node.id, looked.at, looked.keys, looked.types, looked.ttls_ms, looked.sizes, looked.idles_s
+            node.id, looked.at, looked.keys, looked.types, looked.ttls_ms, looked.sizes, looked.objects
         )
         with self._lock:
             place = self._places[node.id]

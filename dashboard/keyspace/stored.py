@@ -110,6 +110,8 @@ def _nodes(root: TreeNode) -> Iterator[list[Any]]:
             int(node.is_folded),
             int(node.is_leaf),
             node.may_miss,
+            node.frequency,
+            dict(node.encodings),
         ]
         pending += reversed(node.children)
 
@@ -142,7 +144,10 @@ def _node(row: list[Any]) -> TreeNode:
         is_folded,
         is_leaf,
         may_miss,
+        *later,
     ) = row
+    # Snapshots of an earlier version end here.
+    frequency, encodings = later or (None, {})
     return TreeNode(
         path=tuple(path),
         name=name,
@@ -154,6 +159,8 @@ def _node(row: list[Any]) -> TreeNode:
         types=types,
         biggest=tuple(BigKey(_bytes(key), type, size, ttl_s) for key, type, size, ttl_s in biggest),
         idle_s=idle_s,
+        frequency=frequency,
+        encodings=encodings,
         hidden=hidden,
         is_folded=bool(is_folded),
         is_leaf=bool(is_leaf),

@@ -10,10 +10,13 @@ from collections.abc import Iterable, Sequence
 from heapq import heappushpop, nlargest
 from typing import Any, Final
 
+from dashboard.fleet.probing import Facts
 from dashboard.keyspace.types import EXPIRY_FAR_S, EXPIRY_FINE_S, EXPIRY_STEP_S, TTL_BOUNDS_S
 
 MOST_BIGGEST: Final = 10
 """Largest keys that are kept."""
+MOST_ENCODINGS: Final = 24
+OTHER_ENCODING: Final = b"(other)"
 LONGEST_NAME: Final = 1_024
 """Bytes of a key that is kept by name: as one of the largest, or as an example."""
 TTL_BOUNDS_MS: Final = tuple(bound * 1000 for bound in TTL_BOUNDS_S)
@@ -166,6 +169,54 @@ class Expiry:
             self.hours[hour] = self.hours.get(hour, 0) + number
 
 
+class Objects:
+    """What OBJECT said of some keys."""
+
+    __slots__ = ("counters", "counters_sum", "encodings", "idle_s")
+
+    def __init__(self) -> None:
+        self.idle_s = -1
+        """The longest."""
+        self.counters = 0
+        """Keys whose use counter is known."""
+        self.counters_sum = 0
+        self.encodings: dict[bytes, int] = {}
+
+    def add(self, objects: Iterable[Facts]) -> None:
+        """Count some."""
+        for encoding, idle_s, frequency in objects:
+            if encoding:
+                self._count(encoding, 1)
+            if idle_s > self.idle_s:
+                self.idle_s = idle_s
+            if frequency >= 0:
+                self.counters += 1
+                self.counters_sum += frequency
+
+    def absorb(self, other: "Objects") -> None:
+        """Add what another one has."""
+        self.idle_s = max(self.idle_s, other.idle_s)
+        self.counters += other.counters
+        self.counters_sum += other.counters_sum
+        for encoding, number in other.encodings.items():
+            self._count(encoding, number)
+
+    def _count(self, encoding: bytes, number: int) -> None:
+        # Servers know a dozen; what they say is not to be trusted.
+        if len(self.encodings) >= MOST_ENCODINGS and encoding not in self.encodings:
+            encoding = OTHER_ENCODING
+        self.encodings[encoding] = self.encodings.get(encoding, 0) + number
+
+    def state(self) -> list[Any]:
+        """For JSON."""
+        return [self.idle_s, self.counters, self.counters_sum, _named(self.encodings)]
+
+    def fill(self, state: list[Any]) -> None:
+        """Make an empty one what ``state`` told of."""
+        self.idle_s, self.counters, self.counters_sum, encodings = state
+        self.encodings = _unnamed(encodings)
+
+
 class Tally:
     """Keys of one place in the tree and of one policy.
 
@@ -178,10 +229,10 @@ class Tally:
     __slots__ = (
         "biggest",
         "expiry",
-        "idle_s",
         "keys",
         "least",
         "limit_ms",
+        "objects",
         "policy",
         "rows",
         "size_square",
@@ -210,7 +261,7 @@ class Tally:
         """A heap, smallest first."""
         self.least = -1
         """What is no larger does not come among the biggest."""
-        self.idle_s = -1
+        self.objects = Objects()
 
     @property
     def never(self) -> int:
@@ -286,7 +337,7 @@ class Tally:
         self.ttls = [mine + theirs for mine, theirs in zip(self.ttls, other.ttls, strict=True)]
         for kind, number in other.types.items():
             self.types[kind] = self.types.get(kind, 0) + number
-        self.idle_s = max(self.idle_s, other.idle_s)
+        self.objects.absorb(other.objects)
         for big in other.biggest:
             if big[0] > self.least:
                 self.add_big(big)
@@ -301,19 +352,20 @@ class Tally:
             self.size_square,
             self.too_long,
             self.ttls,
-            {kind.decode("latin-1"): number for kind, number in self.types.items()},
+            _named(self.types),
             [
                 [size, key.decode("latin-1"), kind.decode("latin-1"), ttl_ms]
                 for size, key, kind, ttl_ms in self.biggest
             ],
-            self.idle_s,
+            self.objects.state(),
         ]
 
     def fill(self, state: list[Any]) -> None:
         """Make an empty one what ``state`` told of."""
         _, self.keys, self.sized, self.size_sum, self.size_square, self.too_long, self.ttls = state[:7]
-        types, biggest, self.idle_s = state[7:]
-        self.types = {kind.encode("latin-1"): number for kind, number in types.items()}
+        types, biggest, objects = state[7:]
+        self.types = _unnamed(types)
+        self.objects.fill(objects)
         self.biggest = [
             (size, key.encode("latin-1"), kind.encode("latin-1"), ttl_ms)
             for size, key, kind, ttl_ms in biggest
@@ -328,6 +380,14 @@ def largest(found: Iterable[Big], number: int = MOST_BIGGEST) -> list[Big]:
     for big in nlargest(2 * number, found):
         made.setdefault(big[1], big)
     return list(made.values())[:number]
+
+
+def _named(counts: dict[bytes, int]) -> dict[str, int]:
+    return {name.decode("latin-1"): number for name, number in counts.items()}
+
+
+def _unnamed(counts: dict[str, int]) -> dict[bytes, int]:
+    return {name.encode("latin-1"): number for name, number in counts.items()}
 
 
 def _flat(counts: dict[int, int]) -> list[int]:

@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from dashboard.fleet.probing import Facts
+
 SAMPLE_KEYS: Final = 20_000
 """A quick look takes so many keys."""
 TTL_BOUNDS_S: Final = (60, 300, 900, 3_600, 14_400, 43_200, 86_400, 172_800, 604_800, 2_592_000)
@@ -56,7 +58,7 @@ class Batch:
         types: as TYPE says; b"none": it is gone.
         ttls_ms: remaining; -1: none, -2: gone.
         sizes: as MEMORY USAGE says, bytes; -1: not measured.
-        idles_s: seconds since it was last used; -1: not known (LFU, not asked).
+        objects: what OBJECT says; None: not asked.
     """
 
     node: str
@@ -65,7 +67,7 @@ class Batch:
     types: Sequence[bytes]
     ttls_ms: Sequence[int]
     sizes: Sequence[int]
-    idles_s: Sequence[int]
+    objects: Sequence[Facts | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ class TreeNode:
         types: keys per type.
         biggest: the largest, at most ten, largest first.
         idle_s: the longest idle time seen; None: not known.
+        frequency: mean of the use counters of an LFU policy, 0..255; None: not known.
+        encodings: shares, 0..1, of those keys that were asked how they are kept; empty: none was.
         children: largest memory first (or most keys where no memory is known); "(other)" last.
         hidden: how many different names went into "(other)", at least.
         is_folded: its last part stands for identifiers.
@@ -119,6 +123,8 @@ class TreeNode:
     types: Mapping[str, float] = field(default_factory=dict)
     biggest: tuple[BigKey, ...] = ()
     idle_s: int | None = None
+    frequency: float | None = None
+    encodings: Mapping[str, float] = field(default_factory=dict)
     children: tuple["TreeNode", ...] = ()
     hidden: int = 0
     is_folded: bool = False

@@ -77,7 +77,9 @@ def test_every_key_once(request: pytest.FixtureRequest, fleet: Fleet, server: st
             type, ttl, size = seen.facts[key]
             assert (type, size) == (client.type(key), client.memory_usage(key))
             assert abs(ttl - client.pttl(key)) < 60_000
-        assert len(seen.idles) == NUMBER // scanning.IDLE_EVERY
+        assert len(seen.objects) == NUMBER // scanning.OBJECT_EVERY
+        for key, said in seen.objects.items():
+            assert said.encoding == client.object("encoding", key) and said.idle_s >= 0 > said.frequency
         (each,) = told.values()
         assert each.is_over and (each.hits, each.misses) == (after[0] - before[0], after[1] - before[1])
         assert all("probe" not in one["name"] for one in client.client_list())

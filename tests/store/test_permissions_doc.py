@@ -394,5 +394,5 @@ def test_the_line_for_scans_is_enough(admin_url: str) -> None:
         seen = walking.Seen()
         done = walking.walk(connection, seen)
         fleet.close()
-        assert done.looked_at == 200 and done.notes == () and len(seen.idles) == 200 // 16
+        assert done.looked_at == 200 and done.notes == () and len(seen.objects) == 200 // 16
         assert "errorstat_NOPERM" not in admin.info("errorstats")

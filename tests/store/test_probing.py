@@ -8,7 +8,7 @@ import redis
 from dashboard.caching.wire import Script
 from dashboard.fleet import probing, tally
 from dashboard.fleet.errors import Cause, FleetDenied
-from dashboard.fleet.probing import LOOK, Looked, Probe
+from dashboard.fleet.probing import LOOK, Facts, Looked, Probe
 from dashboard.fleet.registry import Fleet, Node
 from dashboard.fleet.url import parse_url
 from tests.support.servers import redis_server
@@ -63,16 +63,20 @@ def read(probe: Probe, count: int = 50) -> list[Looked]:
             return found
 
 
-def flat(found: list[Looked]) -> dict[bytes, tuple[bytes, int, int, int]]:
+def flat(found: list[Looked]) -> dict[bytes, tuple[bytes, int, int, Facts | None]]:
     rows = [
-        (key, (type, ttl, size, idle))
+        (key, (type, ttl, size, said))
         for each in found
-        for key, type, ttl, size, idle in zip(
-            each.keys, each.types, each.ttls_ms, each.sizes, each.idles_s, strict=True
+        for key, type, ttl, size, said in zip(
+            each.keys, each.types, each.ttls_ms, each.sizes, each.objects, strict=True
         )
     ]
     assert len(dict(rows)) == len(rows)
     return dict(rows)
+
+
+def idles(found: list[Looked]) -> dict[bytes, int]:
+    return {key: -1 if said is None else said.idle_s for key, (*_, said) in flat(found).items()}
 
 
 def names(node: Node) -> Mapping[str, tuple[int, int]]:
@@ -97,41 +101,47 @@ def test_all_of_every_key(client: redis.Redis, node: Node, is_plain: bool) -> No
     assert probe.is_plain is is_plain
     assert (after[0] - before[0], after[1] - before[1]) == (probe.hits, probe.misses) == (2 * len(found), 0)
     assert found.keys() == set(client.scan_iter(count=1000))
-    for key, (type, ttl, size, idle) in found.items():
+    for key, (type, ttl, size, said) in found.items():
         assert type == client.type(key)
         assert size == client.memory_usage(key)
         now = client.pttl(key)
         assert ttl == now == -1 or 0 <= ttl - now < 60_000
-        assert idle == -1
+        assert said is None
     probe.close()
 
 
 @pytest.mark.parametrize("is_plain", [False, True])
-def test_some_are_measured_and_some_asked_when_they_were_used(
+def test_some_are_measured_and_of_some_the_object_is_looked_at(
     client: redis.Redis, node: Node, is_plain: bool
 ) -> None:
     fill(client)
     before = lookups(client)[0]
-    probe = Probe(node, size_every=10, idle_every=4)
+    probe = Probe(node, size_every=10, object_every=4)
     if is_plain:
         plainly(probe)
     found = flat(read(probe, count=7))
     assert lookups(client)[0] - before == probe.hits
     sizes = [size for _, _, size, _ in found.values()]
-    idles = [idle for _, _, _, idle in found.values()]
     number = len(found)
     assert number - sizes.count(-1) == number // 10
-    assert number - idles.count(-1) == number // 4
     assert {sizes[row] for row in range(9, number, 10)} != {-1}
     assert all((size >= 0) == (row % 10 == 9) for row, size in enumerate(sizes))
-    assert all((idle >= 0) == (row % 4 == 3) for row, idle in enumerate(idles))
+    encodings = set()
+    for row, (key, (*_, said)) in enumerate(found.items()):
+        if row % 4 != 3:
+            assert said is None
+        else:
+            assert said is not None and said.idle_s >= 0 > said.frequency
+            assert said.encoding == client.object("encoding", key)
+            encodings.add(said.encoding)
+    assert len(encodings) > 4
     probe.close()
 
 
 @pytest.mark.parametrize("is_plain", [False, True])
 def test_its_name_says_what_it_looked_up(client: redis.Redis, node: Node, is_plain: bool) -> None:
     fill(client)
-    probe = Probe(node, idle_every=16)
+    probe = Probe(node, object_every=16)
     if is_plain:
         plainly(probe)
     client.config_resetstat()
@@ -153,30 +163,38 @@ def test_no_key_looks_used(client: redis.Redis, node: Node) -> None:
     client.set("old", "v")
     # As old as if it had not been used for an hour.
     client.restore("older", 0, client.dump("old") or b"", idletime=3_600)
-    probe = Probe(node, idle_every=1)
+    probe = Probe(node, object_every=1)
     for _ in range(2):
-        found = flat(read(probe))
-        assert found[b"older"][3] >= 3_600 > found[b"old"][3]
+        found = idles(read(probe))
+        assert found[b"older"] >= 3_600 > found[b"old"]
     for _ in range(2):
         plainly(probe)
-        assert flat(read(probe))[b"older"][3] >= 3_600
+        assert idles(read(probe))[b"older"] >= 3_600
     probe.close()
 
 
 @pytest.mark.parametrize("is_plain", [False, True])
-def test_servers_that_keep_frequencies_are_asked_once(
+def test_servers_that_keep_frequencies_are_asked_for_them(
     client: redis.Redis, node: Node, is_plain: bool
 ) -> None:
     client.mset({f"key:{number}": "v" for number in range(500)})
     client.config_set("maxmemory-policy", "allkeys-lfu")
     try:
-        probe = Probe(node, idle_every=2)
+        for number in range(500):
+            client.set(f"key:{number}", "v")
+        probe = Probe(node, object_every=2)
         if is_plain:
             plainly(probe)
         before = lookups(client)[0]
-        found = flat(read(probe, count=100))
-        assert len(found) == 500 and {idle for _, _, _, idle in found.values()} == {-1}
-        assert lookups(client)[0] - before == probe.hits < 1_100
+        first, *others = read(probe, count=100)
+        assert {said and said.frequency for said in first.objects} == {None, -1}
+        found = flat(others)
+        said = [said for *_, said in found.values() if said is not None]
+        assert len(said) >= len(found) // 2
+        assert {(each.encoding, each.idle_s) for each in said} == {(b"embstr", -1)}
+        # A key that is set anew begins with 5.
+        assert {each.frequency for each in said} <= {4, 5}
+        assert lookups(client)[0] - before == probe.hits
         probe.close()
     finally:
         client.config_set("maxmemory-policy", "allkeys-lru")
@@ -186,7 +204,7 @@ def test_keys_that_vanish_under_its_eyes_are_left_out(client: redis.Redis, node:
     """Their lookups are misses, which the cache's hit ratio must not have either."""
     client.mset({f"{kind}:{number}": "v" for number in range(50) for kind in ("stays", "goes")})
     client.config_resetstat()
-    probe = plainly(Probe(node, idle_every=5))
+    probe = plainly(Probe(node, object_every=5))
     probe.send((0,), 1_000)
     # Two round trips later the server has done what was sent before.
     client.ping()
@@ -260,18 +278,32 @@ def test_what_is_forbidden_and_needed_is_named(guarded: tuple[redis.Redis, Node]
 def test_what_is_forbidden_and_can_be_missed_is_missed(guarded: tuple[redis.Redis, Node]) -> None:
     client, node = guarded
     grant(client, "+pttl", "+type")
-    probe = Probe(node, idle_every=1)
+    probe = Probe(node, object_every=1)
     found = flat(read(probe, count=10))
     assert len(found) == 100 and probe.is_plain and not probe.can_size
     assert {size for _, _, size, _ in found.values()} == {-1}
     grant(client, "+memory|usage", "-client|setname")
-    probe = Probe(node, idle_every=1)
+    probe = Probe(node, object_every=1)
     found = flat(read(probe, count=10))
     assert probe.is_plain and probe.can_size and all(size > 0 for _, _, size, _ in found.values())
     grant(client, "+eval", "+evalsha", "+object|idletime")
-    probe = Probe(node, idle_every=1)
+    probe = Probe(node, object_every=1)
     found = flat(read(probe, count=10))
-    assert not probe.is_plain and all(size > 0 and idle >= 0 for _, _, size, idle in found.values())
+    assert not probe.is_plain and all(
+        size > 0 and said is not None and said.idle_s >= 0 and not said.encoding
+        for _, _, size, said in found.values()
+    )
+    grant(client, "-object|idletime", "+object|encoding")
+    for is_plain in (False, True):
+        probe = Probe(node, object_every=1)
+        if is_plain:
+            plainly(probe)
+        found = flat(read(probe, count=10))
+        assert {said and (said.encoding, said.idle_s) for *_, said in found.values()} == {(b"embstr", -1)}
+    grant(client, "-object|encoding")
+    probe = Probe(node, object_every=1)
+    first, *others = read(probe, count=10)
+    assert {said for each in others[2:] for said in each.objects} == {None}
 
 
 def test_a_script_that_fails_again_and_again_is_given_up(client: redis.Redis, node: Node) -> None:

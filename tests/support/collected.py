@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dashboard.caching.policy import Policy, PolicyTable, Protection
+from dashboard.fleet.probing import Facts
 from dashboard.keyspace.collector import Collector
 from dashboard.keyspace.types import Batch, Kind, Snapshot, TreeNode
 
@@ -22,7 +23,14 @@ DEFAULT = Policy(b"", "t", 60, 15)
 TABLE = PolicyTable([(policy.prefix, policy) for policy in POLICIES], DEFAULT)
 
 Row = tuple[bytes, bytes, int, int, int]
-"""Key, type, TTL in ms, size, idle time."""
+"""Key, type, TTL in ms, size, idle time; ``facts`` makes what OBJECT says of the last."""
+
+
+def facts(idle_s: int) -> Facts | None:
+    """Of a key whose idle time is asked for (0 or more): some encoding, and perhaps a use counter."""
+    if idle_s < 0:
+        return None
+    return Facts((b"raw", b"listpack", b"")[idle_s % 3], idle_s, idle_s % 256 if idle_s % 2 else -1)
 
 
 def collected(rows: Sequence[Row], *, at: float = NOW, step: int = 50, **given: Any) -> Collector:
@@ -36,7 +44,7 @@ def add(
 ) -> None:
     for start in range(0, len(rows), step):
         keys, types, ttls, sizes, idles = zip(*rows[start : start + step], strict=True)
-        collector.add(Batch(node, at, keys, types, ttls, sizes, idles))
+        collector.add(Batch(node, at, keys, types, ttls, sizes, [facts(idle) for idle in idles]))
 
 
 def shot(collector: Collector, *, kind: Kind = Kind.FULL, factor: float = 1.0, keyspace: int = 0) -> Snapshot:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import redis
 
 from dashboard.clock import Clock
+from dashboard.fleet import probing
 from dashboard.fleet.registry import Connection
 from dashboard.keyspace import scanning
 from dashboard.keyspace.scanning import Checkpoint, Scanned
@@ -31,7 +32,7 @@ class Seen:
     def __init__(self, on_add: Callable[[Batch], None] = lambda batch: None) -> None:
         self.nodes: dict[str, Counter[bytes]] = {}
         self.facts: dict[bytes, Facts] = {}
-        self.idles: dict[bytes, int] = {}
+        self.objects: dict[bytes, probing.Facts] = {}
         self.forgotten: list[str] = []
         self._on_add = on_add
         self._busy = threading.Lock()
@@ -40,13 +41,13 @@ class Seen:
         assert self._busy.acquire(blocking=False), "two batches at once"
         try:
             self._on_add(batch)
-            columns = (batch.types, batch.ttls_ms, batch.sizes, batch.idles_s)
+            columns = (batch.types, batch.ttls_ms, batch.sizes, batch.objects)
             assert {len(column) for column in columns} == {len(batch.keys)}
             self.nodes.setdefault(batch.node, Counter()).update(batch.keys)
-            for key, type, ttl, size, idle in zip(batch.keys, *columns, strict=True):
+            for key, type, ttl, size, said in zip(batch.keys, *columns, strict=True):
                 self.facts[key] = type, ttl, size
-                if idle >= 0:
-                    self.idles[key] = idle
+                if said is not None:
+                    self.objects[key] = said
         finally:
             self._busy.release()
 

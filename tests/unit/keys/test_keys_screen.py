@@ -201,6 +201,7 @@ def test_what_a_scan_knows_of_a_prefix() -> None:
     chosen = node(
         "a:", keys=100, size=5_000, ttl_counts=(0, 0, 60, 0, 20, 0, 0, 0, 0, 0, 0, 20),
         types={"string": 90.0, "hash": 10.0}, biggest=(BigKey(b"a:\xff", "hash", 2048, None),), idle_s=90,
+        encodings={"embstr": 0.875, "listpack": 0.125},
     )  # fmt: skip
     whole = snapshot(
         node(children=(chosen,), keys=200, size=9_000),
@@ -212,6 +213,10 @@ def test_what_a_scan_knows_of_a_prefix() -> None:
     shown = tree.prefix_view(whole, chosen, Place(under=("a:",)), FRAME, growth=growth, line=line)
     assert dict(shown.facts)["Without TTL"] == "50%" and dict(shown.facts)["Of all keys"] == "50%"
     assert dict(shown.facts)["Oldest idle"] == "1 m 30 s" and "±" in dict(shown.facts)["Memory"]
+    assert [(share.label, share.words, share.share) for share in shown.encodings] == [
+        ("embstr", "88%", 0.875),
+        ("listpack", "12%", 0.125),
+    ]
     assert [share.label for share in shown.ttls] == ["Up to 15 m", "Up to 1 h", "Up to 4 h", "No TTL"]
     assert shown.growth.startswith("−30 keys, +1 KB since ") and len(shown.line) == 3
     assert shown.line_words.endswith(": 100 B (full scans)") and ": 0 B, " in shown.line_words

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dashboard.caching.policy import Policy, PolicyTable
+from dashboard.fleet.probing import Facts
 from dashboard.keyspace import stored
 from dashboard.keyspace.collector import Collector
 from dashboard.keyspace.names import OTHER
+from dashboard.keyspace.tallies import Objects
 from dashboard.keyspace.tree import Bounds
 from dashboard.keyspace.types import (
     EXPIRY_FAR_S,
@@ -23,7 +25,20 @@ from dashboard.keyspace.types import (
     Batch,
     TreeNode,
 )
-from tests.support.collected import DEFAULT, NOW, TABLE, Row, add, collected, counts, find, plain, shot, walk
+from tests.support.collected import (
+    DEFAULT,
+    NOW,
+    TABLE,
+    Row,
+    add,
+    collected,
+    counts,
+    facts,
+    find,
+    plain,
+    shot,
+    walk,
+)
 from tests.support.glob import matches
 from tests.support.shared import shared_data
 
@@ -89,7 +104,13 @@ def test_sums_are_exact(rows: list[Row], bounds: Bounds | None, delimiters: str,
     assert (root.size.value if root.size else 0) == sum(row[3] for row in rows)
     assert root.types == Counter(row[1].decode() for row in rows)
     assert [big.size_bytes for big in root.biggest[:1]] == ([max(row[3] for row in rows)] if rows else [])
-    assert root.idle_s == max((row[4] for row in rows if row[4] >= 0), default=None)
+    asked = [found for row in rows if (found := facts(row[4])) is not None]
+    assert root.idle_s == max((found.idle_s for found in asked), default=None)
+    encodings = Counter(found.encoding.decode() for found in asked if found.encoding)
+    total = encodings.total()
+    assert root.encodings == {name: round(number / total, 4) for name, number in encodings.items()}
+    counters = [found.frequency for found in asked if found.frequency >= 0]
+    assert root.frequency == (round(sum(counters) / len(counters), 2) if counters else None)
     bounds_ms = [1000 * bound for bound in TTL_BOUNDS_S]
     expected = [0] * (len(bounds_ms) + 2)
     for row in rows:
@@ -468,15 +489,16 @@ def test_what_is_gone_is_left_out() -> None:
             [b"none", b"string", b"string"],
             [-2, -1, -2],
             [-1, 50, -1],
-            [-1] * 3,
+            [facts(0), None, facts(1)],
         )
     )
-    collector.add(Batch("n", NOW, [b"d"], [b"none"], [-2], [-1], [-1]))
+    collector.add(Batch("n", NOW, [b"d"], [b"none"], [-2], [-1], [None]))
     collector.add(Batch("n", NOW, [], [], [], [], []))
     snapshot = shot(collector)
     assert snapshot.looked_at == snapshot.root.keys.value == 1
     assert snapshot.root.size is not None
     assert snapshot.root.size.value == 50
+    assert snapshot.root.idle_s is None and not snapshot.root.encodings
 
 
 def test_nothing_at_all() -> None:
@@ -548,3 +570,14 @@ def test_naughty_names() -> None:
     assert snapshot.root.keys.value == len(keys)
     assert all(node.name.isprintable() for node in walk(snapshot.root))
     assert stored.unpack(stored.pack(snapshot)).root == snapshot.root
+
+
+def test_a_server_that_makes_encodings_up_fills_no_memory() -> None:
+    found = Objects()
+    found.add(Facts(b"made-up-%d" % number, 1, -1) for number in range(1_000))
+    again = Objects()
+    again.add([Facts(b"raw", 1, -1)])
+    again.absorb(found)
+    for each in (found, again):
+        assert len(each.encodings) <= 25 and sum(each.encodings.values()) >= 1_000
+    assert again.encodings[b"raw"] == 1

@@ -32,6 +32,8 @@ NODES = st.recursive(
             max_size=2,
         ).map(tuple),
         idle_s=st.none() | st.integers(0),
+        frequency=st.none() | NUMBERS,
+        encodings=st.dictionaries(st.text(max_size=5), NUMBERS, max_size=2),
         hidden=st.integers(0),
         is_folded=st.booleans(),
         is_leaf=st.booleans(),
