@@ -214,8 +214,8 @@ def test_what_a_scan_knows_of_a_prefix() -> None:
     assert dict(shown.facts)["Without TTL"] == "50%" and dict(shown.facts)["Of all keys"] == "50%"
     assert dict(shown.facts)["Oldest idle"] == "1 m 30 s" and "±" in dict(shown.facts)["Memory"]
     assert [(share.label, share.words, share.share) for share in shown.encodings] == [
-        ("embstr", "88%", 0.875),
-        ("listpack", "12%", 0.125),
+        ("embstr", "87.5%", 0.875),
+        ("listpack", "12.5%", 0.125),
     ]
     assert [share.label for share in shown.ttls] == ["Up to 15 m", "Up to 1 h", "Up to 4 h", "No TTL"]
     assert shown.growth.startswith("−30 keys, +1 KB since ") and len(shown.line) == 3
