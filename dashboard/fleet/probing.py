@@ -119,18 +119,33 @@ class Facts(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Burst:
+    """A burst that came, before anybody looked into it.
+
+    Args:
+        cursor: where to go on; scan.START: there is no more.
+        number: keys in it, with those that were gone in the same moment.
+        took_s: from the first byte sent to the last received.
+        is_timed: whether somebody waited for the answer, so that ``took_s`` holds nothing else.
+    """
+
+    cursor: int
+    number: int
+    took_s: float
+    is_timed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Looked:
     """What a burst found; columns of equal length, without keys that were gone in the same moment.
 
     Args:
-        cursor: where to go on; scan.START: there is no more.
-        at: epoch seconds when it was read.
+        cursor: as in ``Burst``.
+        at: epoch seconds when it came.
         types: as TYPE says.
         ttls_ms: remaining; -1: none.
         sizes: as MEMORY USAGE says, bytes; -1: not measured.
         objects: None: not asked.
-        took_s: from the first byte sent to the last received.
-        is_timed: whether somebody waited for the answer, so that ``took_s`` holds nothing else.
     """
 
     cursor: int
@@ -140,14 +155,37 @@ class Looked:
     ttls_ms: Sequence[int]
     sizes: Sequence[int]
     objects: Sequence[Facts | None]
-    took_s: float
-    is_timed: bool
+
+
+class _Asked(NamedTuple):
+    """What a burst was asked for; the script's words are explained there."""
+
+    cursors: tuple[int, ...]
+    most: int
+    seed: int
+    shift: int
+    size_every: int
+    object_every: int
+    words: frozenset[bytes]
+    """What OBJECT is asked for."""
+
+    @property
+    def use(self) -> bytes:
+        """What says how keys are used: IDLETIME, FREQ, or empty where nothing does."""
+        return next(iter(self.words - {b"ENCODING"}), b"")
+
+    def places(self, number: int, every: int) -> range:
+        """Which of a burst's keys are asked for what is asked of one of ``every``; as the script has it."""
+        return range(every - 1 - self.shift % every, number, every) if every else range(0)
+
+    def facts(self, used: int, encoding: bytes) -> Facts:
+        encoding = b"" if encoding == _UNKNOWN else encoding[:_LONGEST_ENCODING]
+        return Facts(encoding, -1, used) if self.use == b"FREQ" else Facts(encoding, used, -1)
 
 
 class _Found(NamedTuple):
-    """A burst as it was received; columns as of ``Looked``, keys that are gone (TTL -2) among them."""
+    """Columns as of ``Looked``, keys that are gone (TTL -2) among them."""
 
-    cursor: int
     keys: list[bytes]
     types: list[bytes]
     ttls_ms: list[int]
@@ -155,8 +193,19 @@ class _Found(NamedTuple):
     objects: list[Facts | None]
 
 
+class _Packed(NamedTuple):
+    """Columns as the script packs them."""
+
+    names: bytes
+    rows: bytes
+    others: bytes
+    uses: bytes
+    encodings: bytes
+
+
 class Probe:
-    """A connection of its own to a node. ``send`` a burst, do something else, ``receive`` it.
+    """A connection of its own to a node. ``send`` a burst, do something else, ``receive`` it, ``send`` the next, and
+    ``read`` what came while the server works on that.
 
     Args:
         node: where; its pool is not used.
@@ -185,14 +234,14 @@ class Probe:
         self._node = node
         self._size_every = size_every
         self._object_every = object_every
-        self._words = {b"IDLETIME", b"ENCODING"}
-        """What OBJECT is asked for."""
+        self._words = frozenset({b"IDLETIME", b"ENCODING"})
         self._says_name = True
         self._per_key = 2.0
         self._shift = 0
         self._failed = 0
-        self._sent: tuple[tuple[int, ...], int, int] | None = None
+        self._sent: _Asked | None = None
         self._sent_s = 0.0
+        self._unread: tuple[Burst, _Asked, _Packed | _Found, float] | None = None
         pool: Any = node.client.connection_pool
         self._connection: Any = pool.connection_class(**pool.connection_kwargs)
         with translated(node.id, node.url):
@@ -219,7 +268,8 @@ class Probe:
         Raises:
             FleetError: the node can't be used.
         """
-        self._sent = tuple(cursors), count, seed
+        sizes = self._size_every if self.can_size else 0
+        self._sent = _Asked(tuple(cursors), count, seed, self._shift, sizes, self._object_every, self._words)
         self._sent_s = time.perf_counter()
         with translated(self._node.id, self._node.url):
             if self.is_plain:
@@ -227,30 +277,57 @@ class Probe:
             else:
                 self._send_script("EVALSHA", LOOK.digest)
 
-    def receive(self) -> Looked:
-        """The burst that was sent.
+    def receive(self) -> Burst:
+        """The burst that was sent; ``read`` looks into it.
 
         Raises:
             FleetError: the node can't be used at present, or refuses what is needed (Cause.NOPERM, with the ACL line).
         """
+        assert self._sent is not None and self._unread is None
         try:
             with translated(self._node.id, self._node.url):
                 self._socket.resume()
                 is_timed = not self._is_ready()
-                found = self._receive_plain() if self.is_plain else self._receive_script()
+                cursor, found = self._receive_plain() if self.is_plain else self._receive_script()
         except FleetError:
             self._node.doubt()
             raise
+        number = len(found.rows) // _ROW_BYTES if isinstance(found, _Packed) else len(found.keys)
+        burst = Burst(cursor, number, time.perf_counter() - self._sent_s, is_timed)
+        self._unread = burst, self._sent, found, time.time()
         self._sent = None
-        return self._settle(found, is_timed)
+        self._shift += number
+        return burst
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether something was sent and not yet received."""
-        return self._sent is not None
+    def read(self) -> Looked:
+        """What is in the burst that was received last.
+
+        Raises:
+            FleetError: it is not what was asked for.
+        """
+        assert self._unread is not None
+        burst, asked, found, at = self._unread
+        self._unread = None
+        if isinstance(found, _Packed):
+            with translated(self._node.id, self._node.url):
+                found = _unpack(found, asked)
+        return self._settle(burst, asked, found, at)
+
+    def finish(self) -> None:
+        """Count what is still on its way or unread, and say exactly what was looked up: it will be nothing more.
+
+        Raises:
+            FleetError: the node can't be used.
+        """
+        if self._unread is not None:
+            self.read()
+        if self._sent is not None:
+            self.receive()
+            self.read()
+        self.pause()
 
     def pause(self) -> None:
-        """Say exactly what was looked up, because nothing more will be for a while; nothing may be on its way.
+        """Say exactly what was looked up, because nothing more will be for a while; all that was sent must be read.
 
         Raises:
             FleetError: the node can't be used.
@@ -264,58 +341,30 @@ class Probe:
 
     def _send_script(self, command: str, script: bytes) -> None:
         assert self._sent is not None
-        cursors, count, seed = self._sent
-        sizes = self._size_every if self.can_size else 0
-        encodes = b"ENCODING" if b"ENCODING" in self._words else b""
-        objects = (self._object_every, self._use, encodes)
-        call = pack([(command, script, 0, count, sizes, self._shift, *objects, seed, *cursors)])
+        cursors, most, seed, shift, sizes, objects, words = self._sent
+        encodes = b"ENCODING" if b"ENCODING" in words else b""
+        values = (most, sizes, shift, objects, self._sent.use, encodes, seed)
         # What the script will look up is told with it, for a poll may come right after it.
-        more = round(self._per_key * len(cursors) * (1 if seed else count))
-        self._socket.sendall(call + self._name(more))
+        more = len(cursors) * (1 if seed else most)
+        if self._unread is not None:
+            more += self._unread[0].number
+        self._socket.sendall(
+            pack([(command, script, 0, *values, *cursors)]) + self._name(round(self._per_key * more))
+        )
 
-    def _receive_script(self) -> _Found:
+    def _receive_script(self) -> tuple[int, _Packed | _Found]:
         head = self._line()
         if head.startswith(b"-"):
             self._end_name()
             return self._without_script(head[1:].decode("utf-8", "replace"))
         if head != b"*%d" % _PARTS:
             raise redis.exceptions.InvalidResponse("look")
-        cursor, names, rows, others, uses, encodings = (self._bulk() for _ in range(_PARTS))
+        cursor, *columns = (self._bulk() for _ in range(_PARTS))
         self._end_name()
         self._failed = 0
-        number, torn = divmod(len(rows), _ROW_BYTES)
-        if torn or len(uses) % _USE_BYTES:
-            raise redis.exceptions.InvalidResponse("look")
-        values = _row_layout(number).unpack(rows)
-        ends = list(accumulate(values[0::4]))
-        keys = [names[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
-        letters = values[3::4]
-        if others:
-            rest = iter(others.split(b" "))
-            types = [_TYPES.get(letter) or next(rest) for letter in letters]
-        else:
-            types = [_TYPES[letter] for letter in letters]
-        objects: list[Facts | None] = [None] * number
-        asked = self._asked(number, self._object_every)
-        used = struct.unpack(f"<{len(uses) // _USE_BYTES}q", uses)
-        for index, value, encoding in zip(asked, used, encodings.split(b" "), strict=False):
-            objects[index] = self._facts(value, encoding)
-        return _Found(int(cursor), keys, types, list(values[1::4]), list(values[2::4]), objects)
+        return int(cursor), _Packed(*columns)
 
-    @property
-    def _use(self) -> bytes:
-        """What says how keys are used: IDLETIME, FREQ, or empty where nothing does."""
-        return next(iter(self._words - {b"ENCODING"}), b"")
-
-    def _facts(self, used: int, encoding: bytes) -> Facts:
-        encoding = b"" if encoding == _UNKNOWN else encoding[:_LONGEST_ENCODING]
-        return Facts(encoding, -1, used) if self._use == b"FREQ" else Facts(encoding, used, -1)
-
-    def _asked(self, number: int, every: int) -> range:
-        """Which of a burst's keys are asked for what is asked of one of ``every``; as the script has it."""
-        return range(every - 1 - self._shift % every, number, every) if every else range(0)
-
-    def _without_script(self, answer: str) -> _Found:
+    def _without_script(self, answer: str) -> tuple[int, _Packed | _Found]:
         assert self._sent is not None
         if answer.startswith("NOSCRIPT"):
             self._send_script("EVAL", LOOK.source)
@@ -331,12 +380,12 @@ class Probe:
 
     # --- command by command -------------------------------------------------------------------------------------
 
-    def _receive_plain(self) -> _Found:
+    def _receive_plain(self) -> tuple[int, _Found]:
         assert self._sent is not None
-        cursors, _, seed = self._sent
-        chance = random.Random(seed)
+        asked = self._sent
+        chance = random.Random(asked.seed)
         cursor, keys = 0, []
-        for _ in cursors:
+        for _ in asked.cursors:
             head = self._line()
             if head.startswith(b"-"):
                 self._refuse(head[1:].decode("utf-8", "replace"))
@@ -347,17 +396,19 @@ class Probe:
             if not head.startswith(b"*"):
                 raise redis.exceptions.InvalidResponse("scan")
             found = [self._bulk() for _ in range(int(head[1:]))]
-            keys += [chance.choice(found)] if seed and found else found
+            keys += [chance.choice(found)] if asked.seed and found else found
         number = len(keys)
-        sized = self._asked(number, self._size_every if self.can_size else 0)
-        asked = self._asked(number, self._object_every)
+        sized = asked.places(number, asked.size_every)
+        described = asked.places(number, asked.object_every)
         commands = [_LOOK_AT % (len(key), key, len(key), key) for key in keys]
         commands += [_MEASURE % (len(keys[index]), keys[index]) for index in sized]
-        words = sorted(self._words)
+        words = sorted(asked.words)
         commands += [
-            _OBJECT % (len(word), word, len(keys[index]), keys[index]) for index in asked for word in words
+            _OBJECT % (len(word), word, len(keys[index]), keys[index])
+            for index in described
+            for word in words
         ]
-        commands.append(self._name(2 * number + len(words) * len(asked)))
+        commands.append(self._name(2 * number + len(words) * len(described)))
         self._socket.sendall(b"".join(commands))
         ttls, types = [-2] * number, [b"none"] * number
         for index in range(number):
@@ -374,12 +425,12 @@ class Probe:
             elif size.startswith(b"-") and not _is_elsewhere(size):
                 self.can_size = False
         objects: list[Facts | None] = [None] * number
-        for index in asked:
+        for index in described:
             said = {word: self._said() for word in words}
-            used, encoding = said.get(self._use, b""), said.get(b"ENCODING", _UNKNOWN)
-            objects[index] = self._facts(int(used) if used.isdigit() else -1, encoding)
+            used, encoding = said.get(asked.use, b""), said.get(b"ENCODING", _UNKNOWN)
+            objects[index] = asked.facts(int(used) if used.isdigit() else -1, encoding)
         self._end_name()
-        return _Found(cursor, keys, types, ttls, sizes, objects)
+        return cursor, _Found(keys, types, ttls, sizes, objects)
 
     def _look_away(self, answer: bytes) -> None:
         """A key that is being moved to another node is looked at there; anything else can't be gone round."""
@@ -405,37 +456,33 @@ class Probe:
 
     # --- both ---------------------------------------------------------------------------------------------------
 
-    def _settle(self, found: _Found, is_timed: bool) -> Looked:
-        took_s = time.perf_counter() - self._sent_s
-        cursor, keys, types, ttls, sizes, objects = found
-        number = len(keys)
+    def _settle(self, burst: Burst, asked: _Asked, found: _Found, at: float) -> Looked:
+        keys, types, ttls, sizes, objects = found
         gone = ttls.count(-2)
-        self.hits += 2 * (number - gone)
+        self.hits += 2 * (len(keys) - gone)
         self.misses += 2 * gone
-        self._learn(ttls, objects)
-        self._shift += number
+        self._learn(asked, ttls, objects)
         if gone:
             left = [index for index, ttl in enumerate(ttls) if ttl != -2]
             keys, types = [keys[index] for index in left], [types[index] for index in left]
             ttls, sizes = [ttls[index] for index in left], [sizes[index] for index in left]
             objects = [objects[index] for index in left]
-        return Looked(cursor, time.time(), keys, types, ttls, sizes, objects, took_s, is_timed)
+        return Looked(burst.cursor, at, keys, types, ttls, sizes, objects)
 
-    def _learn(self, ttls: list[int], objects: list[Facts | None]) -> None:
+    def _learn(self, asked: _Asked, ttls: list[int], objects: list[Facts | None]) -> None:
         """Count what OBJECT looked up, and don't ask again for what it does not say."""
-        number = len(ttls)
-        asked = self._asked(number, self._object_every)
-        if not number:
-            return
-        words = len(self._words)
-        self._per_key = 2.0 + words * len(asked) / number
-        there = [facts for index in asked if (facts := objects[index]) and ttls[index] != -2]
+        number, words = len(ttls), len(asked.words)
+        described = asked.places(number, asked.object_every)
+        if number:
+            self._per_key = 2.0 + words * len(described) / number
+        there = [facts for index in described if (facts := objects[index]) and ttls[index] != -2]
         self.hits += words * len(there)
-        self.misses += words * (len(asked) - len(there))
-        if not there:
+        self.misses += words * (len(described) - len(there))
+        if not there or asked.words != self._words:
+            # The burst before has said it already.
             return
         if not any(facts.encoding for facts in there):
-            self._words.discard(b"ENCODING")
+            self._words -= {b"ENCODING"}
         if not any(facts.idle_s >= 0 or facts.frequency >= 0 for facts in there):
             # It may not be asked, or keeps the other one.
             self._words &= {b"ENCODING", b"IDLETIME"}
@@ -503,6 +550,28 @@ def _scans(cursors: Sequence[int], count: int) -> bytes:
 
 def _is_elsewhere(answer: bytes) -> bool:
     return answer.startswith((b"-ASK", b"-MOVED", b"-TRYAGAIN", b"-CROSSSLOT"))
+
+
+def _unpack(packed: _Packed, asked: _Asked) -> _Found:
+    names, rows, others, uses, encodings = packed
+    number, torn = divmod(len(rows), _ROW_BYTES)
+    if torn or len(uses) % _USE_BYTES:
+        raise redis.exceptions.InvalidResponse("look")
+    values = _row_layout(number).unpack(rows)
+    ends = list(accumulate(values[0::4]))
+    keys = [names[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+    letters = values[3::4]
+    if others:
+        rest = iter(others.split(b" "))
+        types = [_TYPES.get(letter) or next(rest) for letter in letters]
+    else:
+        types = [_TYPES[letter] for letter in letters]
+    objects: list[Facts | None] = [None] * number
+    used = struct.unpack(f"<{len(uses) // _USE_BYTES}q", uses)
+    described = asked.places(number, asked.object_every)
+    for index, value, encoding in zip(described, used, encodings.split(b" "), strict=False):
+        objects[index] = asked.facts(value, encoding)
+    return _Found(keys, types, list(values[1::4]), list(values[2::4]), objects)
 
 
 @functools.lru_cache(maxsize=512)

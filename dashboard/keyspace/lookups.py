@@ -49,10 +49,8 @@ class Lookups:
     def end(self, probe: Probe) -> None:
         """It will look up nothing more."""
         with suppress(FleetError):
-            if probe.is_waiting:
-                # It was asked, so it is counted.
-                probe.receive()
-            probe.pause()
+            # What was asked is counted.
+            probe.finish()
         with self._lock:
             self._over[probe.session] = self._open.pop(probe.session)
 

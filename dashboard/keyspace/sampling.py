@@ -212,22 +212,22 @@ class _Taker:
     def _read_all(self, source: _Source, probe: Probe, seen: set[bytes], at_once: int) -> None:
         probe.send((fleet_scan.START,), at_once)
         while True:
-            looked = probe.receive()
-            if looked.cursor != fleet_scan.START:
-                probe.send((looked.cursor,), at_once)
-            self._digest(source, looked, seen)
-            if looked.cursor == fleet_scan.START:
+            burst = probe.receive()
+            if burst.cursor != fleet_scan.START:
+                probe.send((burst.cursor,), at_once)
+            self._digest(source, probe.read(), seen)
+            if burst.cursor == fleet_scan.START:
                 return
 
     def _read_some(self, source: _Source, probe: Probe, share: int, seen: set[bytes], at_once: int) -> None:
         bursts = self._bursts(source, share, at_once)
         probe.send(*next(bursts))
         while True:
-            looked = probe.receive()
-            following = next(bursts, None) if len(seen) + len(looked.keys) < share else None
+            burst = probe.receive()
+            following = next(bursts, None) if len(seen) + burst.number < share else None
             if following is not None:
                 probe.send(*following)
-            self._digest(source, looked, seen)
+            self._digest(source, probe.read(), seen)
             if following is None:
                 return
 

@@ -445,20 +445,18 @@ class _Run:
         number = 0
         self._send(probe, pace, self._places[node.id].cursor)
         while True:
-            looked = probe.receive()
+            burst = probe.receive()
             self._waits.pop(node.id, None)
             received_s = self._clock.monotonic()
-            units = max(1, len(looked.keys))
-            if looked.is_timed:
-                pace.worked(units, looked.took_s)
-                cost_s = looked.took_s / units
+            units = max(1, burst.number)
+            if burst.is_timed:
+                pace.worked(units, burst.took_s)
+                cost_s = burst.took_s / units
             with self._lock:
-                self._allowance.took(len(looked.keys), received_s)
-            go_at_s = received_s + pace.rest_s(
-                min(looked.took_s, cost_s * units) if cost_s else looked.took_s
-            )
+                self._allowance.took(burst.number, received_s)
+            go_at_s = received_s + pace.rest_s(min(burst.took_s, cost_s * units) if cost_s else burst.took_s)
             number += 1
-            is_last = looked.cursor == fleet_scan.START
+            is_last = burst.cursor == fleet_scan.START
             is_ahead = (
                 not is_last
                 and number % TIMED_EVERY != 0
@@ -466,13 +464,13 @@ class _Run:
                 and not self._stop.is_set()
             )
             if is_ahead:
-                self._send(probe, pace, looked.cursor)
-            self._digest(node, looked)
+                self._send(probe, pace, burst.cursor)
+            self._digest(node, probe.read())
             if is_last:
                 return
             if not is_ahead:
                 self._rest(node, probe, pace, go_at_s)
-                self._send(probe, pace, looked.cursor)
+                self._send(probe, pace, burst.cursor)
 
     def _send(self, probe: Probe, pace: Pace, cursor: int) -> None:
         self._check()

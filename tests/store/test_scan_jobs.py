@@ -13,7 +13,7 @@ from dashboard.caches import service as caches
 from dashboard.caches.types import Cache
 from dashboard.errors import CacheUnavailable, Conflict
 from dashboard.fleet.errors import Cause, Problem, as_error
-from dashboard.fleet.probing import Looked, Probe
+from dashboard.fleet.probing import Burst, Probe
 from dashboard.jobs.runner import Runner
 from dashboard.keyspace import jobs, scanning, service, store
 from dashboard.keyspace.scanning import Checkpoint
@@ -353,7 +353,7 @@ def test_what_a_sample_looked_up_is_noted_before_anything_else(
         seen.append((noted(), any("cachewarden-probe" in each["name"] for each in raw.client_list())))
         close(probe)
 
-    def failing(probe: Probe) -> Looked:
+    def failing(probe: Probe) -> Burst:
         if probe.hits:
             raise as_error(Problem(Cause.TIMEOUT, "it did not answer", "wait"))
         return receive(probe)
