@@ -68,7 +68,7 @@ class Folder:
         if size > LONGEST_PART:
             return WHOLE
         as_hex = part.translate(_HEX)
-        if as_hex == _UUID_SHAPE:
+        if as_hex == _UUID_SHAPE or _is_hash(part, as_hex):
             return WHOLE
         shape = part.translate(_ONE_DIGIT)
         spans = self._seen.get(shape)
@@ -87,6 +87,12 @@ class Folder:
             end = stop
         pieces.append(part[end:])
         return tuple(pieces)
+
+
+def _is_hash(part: bytes, as_hex: bytes) -> bool:
+    """As ``_IDENTIFIERS`` has it. Quicker, and needed: of hashes no two have the same shape."""
+    size = len(part)
+    return size >= 8 and as_hex.count(b"0") == size and (size >= 16 or not part.isalpha())
 
 
 def find_spans(shape: bytes) -> Spans:

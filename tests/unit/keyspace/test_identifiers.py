@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.keyspace.identifiers import LONGEST_PART, Folder
+from dashboard.keyspace.identifiers import LONGEST_PART, Folder, find_spans
 from dashboard.keyspace.names import WHOLE, part_text
 
 WORDS = st.from_regex(r"[a-z]{1,7}([-_.][a-z]{1,7}){0,3}", fullmatch=True)
@@ -130,3 +130,9 @@ def test_more_shapes_than_are_remembered() -> None:
     for number in range(20_000):
         token = base64.b32hexencode(number.to_bytes(5, "big"))
         assert folder.fold(b"x-" + token) == Folder().fold(b"x-" + token)
+
+
+@given(st.text("0123456789abcdefABCDEF", max_size=40).map(str.encode))
+def test_the_short_way_for_hashes_leads_where_the_long_one_does(part: bytes) -> None:
+    spans = find_spans(part.translate(bytes.maketrans(b"123456789", b"0" * 9)))
+    assert (Folder().fold(part) == WHOLE) == (spans == ((0, len(part)),))
