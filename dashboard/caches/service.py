@@ -40,6 +40,15 @@ def find_cache(work: UnitOfWork, cache_id: int) -> Cache | None:
     return None if row is None else _cache(work, row)
 
 
+def hold_cache(work: UnitOfWork, cache_id: int) -> bool:
+    """Whether the cache is there; if so, nobody removes it before this transaction has ended.
+
+    For a worker that is about to store something of a cache, before it locks anything else: rows of a removed cache
+    can't be stored, and removing it waits for the rows of it that others hold.
+    """
+    return store.hold_cache(work.session, cache_id)
+
+
 def connect(work: UnitOfWork, cache: Cache) -> Connection:
     """The cache's connection; nothing is sent yet.
 

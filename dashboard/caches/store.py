@@ -31,6 +31,12 @@ def find_cache(session: Session, cache_id: int, *, lock: bool = False) -> CacheR
     return session.scalars(query, execution_options=_ANEW).one_or_none()
 
 
+def hold_cache(session: Session, cache_id: int) -> bool:
+    """Whether the cache is there; if so, nobody removes it until the transaction ends."""
+    query = select(CacheRow.id).where(CacheRow.id == cache_id).with_for_update(read=True, key_share=True)
+    return session.execute(query).one_or_none() is not None
+
+
 def insert_cache(session: Session, values: dict[str, Any], now: datetime) -> int | None:
     """Add a cache; None when the name is taken, also by somebody who adds it at the same moment."""
     row = {**values, "revision": 1, "created_at": now, "updated_at": now}

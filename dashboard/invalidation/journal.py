@@ -184,7 +184,7 @@ class CountNews:
         try:
             self._told_s = now_s
             with unit_of_work(self._runtime, ACTOR) as work:
-                jobs.let_go_soon(work)
+                jobs.enter(work, self._job.job)
                 jobs.commit_soon(work)
                 store.change_purge(work.session, self._number, counted=counted, to_count=to_count)
                 jobs.fence(work, self._job.job)

@@ -92,6 +92,15 @@ def finish(work: UnitOfWork, job: Job) -> None:
         raise LeaseLost
 
 
+def enter(work: UnitOfWork, job: Job) -> None:
+    """Begin a transaction that writes for a job.
+
+    Removing the job's cache removes all its rows, in an order of its own; who has the cache first has them all.
+    """
+    store.let_go_soon(work.session)
+    store.hold_cache(work.session, job.id)
+
+
 def let_go_soon(work: UnitOfWork) -> None:
     """Let a worker's transaction neither hold rows for long when the worker hangs, nor wait long for others."""
     store.let_go_soon(work.session)
@@ -118,7 +127,7 @@ def patiently(
     while True:
         try:
             with unit_of_work(runtime, actor) as work:
-                store.let_go_soon(work.session)
+                enter(work, control.job)
                 answer = do(work)
             return answer
         except StoreUnavailable:

@@ -170,6 +170,16 @@ def let_go_soon(session: Session) -> None:
     )
 
 
+def hold_cache(session: Session, job_id: int) -> None:
+    """Have the job's cache, where it has one, stay until this transaction ends."""
+    session.execute(
+        text(
+            "SELECT FROM cache JOIN job ON job.cache_id = cache.id WHERE job.id = :id FOR KEY SHARE OF cache"
+        ),
+        {"id": job_id},
+    )
+
+
 def commit_soon(session: Session) -> None:
     """Have this commit not wait for the disk."""
     session.execute(text("SELECT set_config('synchronous_commit', 'off', true)"))

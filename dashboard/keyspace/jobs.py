@@ -95,8 +95,8 @@ class Automatic:
         if not is_leading():
             return
         with unit_of_work(self._runtime, ACTOR) as work:
-            if caches.find_cache(work, cache.id) is None:
-                return
+            if not caches.hold_cache(work, cache.id):
+                return  # it was removed
             store.note_look(work.session, cache.id, work.now, problem)
             if found is not None:
                 snapshots.keep(work, found)
@@ -277,7 +277,7 @@ class _Journal:
         self._told_s = now_s
         try:
             with unit_of_work(self._runtime, ACTOR) as work:
-                jobs.let_go_soon(work)
+                jobs.enter(work, self._control.job)
                 jobs.commit_soon(work)
                 store.save_progress(work.session, self._begun.scan.number, progress)
                 jobs.fence(work, self._control.job)

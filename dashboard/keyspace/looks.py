@@ -92,7 +92,7 @@ def look_apart(runtime: Runtime, actor: Actor, cache_id: int) -> Snapshot:
 
 def note_lookups(work: UnitOfWork, cache_id: int, lookups: Sequence[ProbeLookups]) -> None:
     """Take lookups of ours off a cache's hit ratio; it may have been removed meanwhile, with its hit ratio."""
-    if caches.find_cache(work, cache_id) is not None:
+    if caches.hold_cache(work, cache_id):
         monitoring.record_probe_lookups(work, cache_id, lookups)
 
 

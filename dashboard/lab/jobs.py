@@ -107,7 +107,7 @@ class _Teller:
         self._said, self._told_s = words, now_s
         try:
             with unit_of_work(self._runtime, ACTOR) as work:
-                jobs.let_go_soon(work)
+                jobs.enter(work, self._control.job)
                 jobs.commit_soon(work)
                 store.change_run(work.session, self._run.number, share=share, words=words[:200])
                 jobs.fence(work, self._control.job)

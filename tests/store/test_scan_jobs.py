@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -15,11 +16,12 @@ from dashboard.errors import CacheUnavailable, Conflict
 from dashboard.fleet.errors import Cause, Problem, as_error
 from dashboard.fleet.probing import Burst, Probe
 from dashboard.jobs.runner import Runner
-from dashboard.keyspace import jobs, scanning, service, store
+from dashboard.keyspace import jobs, looks, scanning, service, snapshots, store
 from dashboard.keyspace.scanning import Checkpoint
-from dashboard.keyspace.types import Kind, Scan, ScanLimits, State
+from dashboard.keyspace.types import Kind, Scan, ScanLimits, Snapshot, State
+from dashboard.monitoring.types import ProbeLookups
 from dashboard.policies import service as policies
-from dashboard.work import Runtime
+from dashboard.work import Runtime, UnitOfWork
 from tests.support.people import CLI, as_cli
 from tests.support.polling import rows, value, wait_until
 from tests.support.some_caches import add_cache
@@ -185,6 +187,57 @@ def test_a_removed_cache_takes_its_scan_along(
     assert [record.message for record in caplog.records if record.exc_info] == []
     for table in ("keyspace_scan", "keyspace_limits", "keyspace_snapshot", "keyspace_checkpoint", "job"):
         assert value(live_runtime.database, f"SELECT count(*) FROM {table}") == 0
+
+
+def somebody_waits(runtime: Runtime) -> None:
+    """Return when a transaction waits for another one's rows."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    wait_until(lambda: value(runtime.database, waiting) > 0, "it waits")
+
+
+def test_lookups_of_a_cache_that_is_being_removed_are_not_noted(live_runtime: Runtime, cache: Cache) -> None:
+    """They come while the cache is still there, and wait for the transaction that removes it."""
+
+    def note() -> None:
+        with as_cli(live_runtime) as work:
+            looks.note_lookups(work, cache.id, [ProbeLookups("a scan", "n1", "r1", hits=1, misses=0)])
+
+    with ThreadPoolExecutor(1) as pool:
+        with as_cli(live_runtime) as work:
+            caches.delete_cache(work, cache.id)
+            noted = pool.submit(note)
+            somebody_waits(live_runtime)
+        noted.result(10)
+    assert value(live_runtime.database, "SELECT count(*) FROM probe_lookups") == 0
+
+
+def test_a_cache_can_be_removed_in_the_moment_in_which_its_scan_ends(
+    live_runtime: Runtime,
+    cache: Cache,
+    raw: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each has rows that the other waits for, unless both take the cache first."""
+    ends = threading.Event()
+    keep = snapshots.keep
+
+    def keep_late(work: UnitOfWork, found: Snapshot) -> Snapshot:
+        ends.set()
+        somebody_waits(live_runtime)
+        return keep(work, found)
+
+    monkeypatch.setattr(snapshots, "keep", keep_late)
+    start(live_runtime, cache)
+    runner = Runner(live_runtime, jobs.handlers(live_runtime))
+    runner.start()
+    assert ends.wait(10)
+    with as_cli(live_runtime) as work:
+        caches.delete_cache(work, cache.id)
+    wait_until(lambda: runner.running == 0, "it has ended")
+    runner.stop()
+    assert [record.message for record in caplog.records if record.exc_info] == []
+    assert value(live_runtime.database, "SELECT count(*) FROM keyspace_scan") == 0
 
 
 def test_a_checkpoint_that_can_not_be_read_begins_the_scan_again(
