@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 from argon2 import PasswordHasher
@@ -30,6 +31,13 @@ from dashboard.embedded import postgres, valkey
 from dashboard.fleet.registry import Fleet
 from dashboard.work import Runtime, UnitOfWork
 from tests.support import servers
+
+# A busy machine stalls any example now and then; that is no finding. pytest-timeout ends what really hangs.
+# Here, before any module of tests is imported: a test takes the profile of that moment.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 SECRET_KEY = "a secret key that only the tests know, 32+"
 PASSWORD = "correct horse battery staple"

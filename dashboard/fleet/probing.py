@@ -12,6 +12,7 @@ bounded, where measuring every element of a hash of ten millions would hold the 
 
 import functools
 import random
+import re
 import select
 import struct
 import time
@@ -65,8 +66,9 @@ for place = 8, #ARGV do
     if object_every > 0 and (n + shift) % object_every == 0 then
       local used = use ~= '' and redis.pcall('OBJECT', use, key)
       local encoding = encodes and redis.pcall('OBJECT', 'ENCODING', key)
-      if tonumber(used) == nil then used = -1 end
-      if type(encoding) ~= 'string' then encoding = '-' end
+      if type(used) == 'table' then used = string.find(used.err, 'LFU') and -2 or -3 end
+      if type(encoding) == 'table' then encoding = '!' end
+      used, encoding = used or -1, encoding or '-'
       uses[#uses + 1] = pack('<i8', used)
       encodings[#encodings + 1] = encoding
     end
@@ -82,8 +84,8 @@ return {cursor, table.concat(names), table.concat(rows), table.concat(others, ' 
 about one key of so many; for IDLETIME, FREQ or "" (neither); for ENCODING or ""; a seed to pick one key of each place
 by (0: all of them); cursors.
 Answers: the last cursor; all names; per key its name's length, TTL, memory and a letter for its type; the types without
-a letter; idle times or frequencies; encodings ("-": not said). It declares no keys, for it reads what SCAN found on
-this very node."""
+a letter; idle times or frequencies (-1: of no key, -2: the server keeps the other, -3: refused); encodings ("-": of no
+key, "!": refused). It declares no keys, for it reads what SCAN found on this very node."""
 
 _TYPES: Final = {
     b"s": b"string",
@@ -97,7 +99,11 @@ _TYPES: Final = {
 _ROW_BYTES: Final = 21
 _USE_BYTES: Final = 8
 _PARTS: Final = 6
-_UNKNOWN: Final = b"-"
+_NO_KEY: Final = -1
+_OTHER: Final = -2
+_REFUSED: Final = -3
+_CODES: Final = {b"-": _NO_KEY, b"~": _OTHER, b"!": _REFUSED}
+"""What OBJECT said in place of an answer, in a word and in a number."""
 _LONGEST_ENCODING: Final = 32
 _CHUNK: Final = 1 << 16
 _MOST_FAILED: Final = 3
@@ -179,18 +185,20 @@ class _Asked(NamedTuple):
         return range(every - 1 - self.shift % every, number, every) if every else range(0)
 
     def facts(self, used: int, encoding: bytes) -> Facts:
-        encoding = b"" if encoding == _UNKNOWN else encoding[:_LONGEST_ENCODING]
+        encoding = b"" if encoding in _CODES else encoding[:_LONGEST_ENCODING]
+        used = max(used, -1)
         return Facts(encoding, -1, used) if self.use == b"FREQ" else Facts(encoding, used, -1)
 
 
 class _Found(NamedTuple):
-    """Columns as of ``Looked``, keys that are gone (TTL -2) among them."""
+    """Columns as of ``Looked``, keys that are gone (TTL -2) among them; what OBJECT said, of those asked about."""
 
     keys: list[bytes]
     types: list[bytes]
     ttls_ms: list[int]
     sizes: list[int]
-    objects: list[Facts | None]
+    uses: Sequence[int]
+    encodings: Sequence[bytes]
 
 
 class _Packed(NamedTuple):
@@ -215,7 +223,7 @@ class Probe:
 
     Attributes:
         session: names this connection in ``tally``.
-        hits, misses: what the server counted for it so far.
+        hits, misses: what the server counted for all that was read.
         can_size: whether MEMORY USAGE is allowed.
         is_plain: whether commands are sent one by one.
 
@@ -234,7 +242,7 @@ class Probe:
         self._node = node
         self._size_every = size_every
         self._object_every = object_every
-        self._words = frozenset({b"IDLETIME", b"ENCODING"})
+        self._refused: set[bytes] = set()
         self._says_name = True
         self._per_key = 2.0
         self._shift = 0
@@ -249,6 +257,8 @@ class Probe:
             if reads_replica:
                 self._connection.send_command("READONLY", check_health=False)
                 self._connection.read_response()
+            use = b"FREQ" if object_every and self._keeps_frequencies() else b"IDLETIME"
+        self._words = frozenset({use, b"ENCODING"})
         self._socket: BoundedSocket = self._connection.socket
         self._ready = select.poll()
         self._ready.register(self._socket.fileno(), select.POLLIN)
@@ -290,6 +300,8 @@ class Probe:
                 is_timed = not self._is_ready()
                 cursor, found = self._receive_plain() if self.is_plain else self._receive_script()
         except FleetError:
+            # Its answer came, and was a refusal, or never will.
+            self._sent = None
             self._node.doubt()
             raise
         number = len(found.rows) // _ROW_BYTES if isinstance(found, _Packed) else len(found.keys)
@@ -424,13 +436,14 @@ class Probe:
                 sizes[index] = int(size[1:])
             elif size.startswith(b"-") and not _is_elsewhere(size):
                 self.can_size = False
-        objects: list[Facts | None] = [None] * number
-        for index in described:
+        uses, encodings = [], []
+        for _ in described:
             said = {word: self._said() for word in words}
-            used, encoding = said.get(asked.use, b""), said.get(b"ENCODING", _UNKNOWN)
-            objects[index] = asked.facts(int(used) if used.isdigit() else -1, encoding)
+            used = said.get(asked.use, b"-")
+            uses.append(_CODES[used] if used in _CODES else int(used))
+            encodings.append(said.get(b"ENCODING", b"-"))
         self._end_name()
-        return cursor, _Found(keys, types, ttls, sizes, objects)
+        return cursor, _Found(keys, types, ttls, sizes, uses, encodings)
 
     def _look_away(self, answer: bytes) -> None:
         """A key that is being moved to another node is looked at there; anything else can't be gone round."""
@@ -457,11 +470,18 @@ class Probe:
     # --- both ---------------------------------------------------------------------------------------------------
 
     def _settle(self, burst: Burst, asked: _Asked, found: _Found, at: float) -> Looked:
-        keys, types, ttls, sizes, objects = found
+        keys, types, ttls, sizes, uses, encodings = found
+        objects: list[Facts | None] = [None] * len(keys)
+        described = asked.places(len(keys), asked.object_every)
+        for index, used, encoding in zip(described, uses, encodings, strict=False):
+            objects[index] = asked.facts(used, encoding)
         gone = ttls.count(-2)
         self.hits += 2 * (len(keys) - gone)
         self.misses += 2 * gone
-        self._learn(asked, ttls, objects)
+        if described:
+            self._learn(asked, uses, encodings)
+        if keys:
+            self._per_key = 2.0 + len(asked.words) * len(described) / len(keys)
         if gone:
             left = [index for index, ttl in enumerate(ttls) if ttl != -2]
             keys, types = [keys[index] for index in left], [types[index] for index in left]
@@ -469,27 +489,37 @@ class Probe:
             objects = [objects[index] for index in left]
         return Looked(burst.cursor, at, keys, types, ttls, sizes, objects)
 
-    def _learn(self, asked: _Asked, ttls: list[int], objects: list[Facts | None]) -> None:
-        """Count what OBJECT looked up, and don't ask again for what it does not say."""
-        number, words = len(ttls), len(asked.words)
-        described = asked.places(number, asked.object_every)
-        if number:
-            self._per_key = 2.0 + words * len(described) / number
-        there = [facts for index in described if (facts := objects[index]) and ttls[index] != -2]
-        self.hits += words * len(there)
-        self.misses += words * (len(described) - len(there))
-        if not there or asked.words != self._words:
+    def _learn(self, asked: _Asked, uses: Sequence[int], encodings: Sequence[bytes]) -> None:
+        """Count what OBJECT looked up, and don't ask again for what the server refuses or does not keep."""
+        said = [*uses] if asked.use else []
+        if b"ENCODING" in asked.words:
+            said += [_CODES.get(encoding, 0) for encoding in encodings]
+        # What is refused is not looked up; what the server does not keep it says after it has.
+        gone = said.count(_NO_KEY)
+        self.misses += gone
+        self.hits += len(said) - gone - said.count(_REFUSED)
+        if asked.words != self._words:
             # The burst before has said it already.
             return
-        if not any(facts.encoding for facts in there):
-            self._words -= {b"ENCODING"}
-        if not any(facts.idle_s >= 0 or facts.frequency >= 0 for facts in there):
-            # It may not be asked, or keeps the other one.
-            self._words &= {b"ENCODING", b"IDLETIME"}
-            if b"IDLETIME" in self._words:
-                self._words ^= {b"IDLETIME", b"FREQ"}
-        if not self._words:
+        words = set(asked.words)
+        if b"!" in encodings:
+            words.discard(b"ENCODING")
+        if _REFUSED in uses:
+            self._refused.add(asked.use)
+        if _REFUSED in uses or _OTHER in uses:
+            words.discard(asked.use)
+            words |= {b"IDLETIME", b"FREQ"} - {asked.use} - self._refused
+        self._words = frozenset(words)
+        if not words:
             self._object_every = 0
+
+    def _keeps_frequencies(self) -> bool:
+        """Whether the server evicts by frequency; where it does not say, the first burst finds out."""
+        self._connection.send_command("INFO", "memory", check_health=False)
+        try:
+            return re.search(rb"maxmemory_policy:\S+-lfu", self._connection.read_response()) is not None
+        except redis.ResponseError:
+            return False
 
     def _name(self, more: int) -> bytes:
         if not self._says_name:
@@ -519,13 +549,15 @@ class Probe:
         return line
 
     def _said(self) -> bytes:
-        """A number or a word; ``_UNKNOWN`` for anything else."""
+        """A number or a word, or why there is none, as in ``_CODES``."""
         head = self._line()
         if head.startswith(b":"):
             return head[1:]
         if head.startswith(b"$") and head != b"$-1":
             return self._bulk(head)
-        return _UNKNOWN
+        if not head.startswith(b"-") or _is_elsewhere(head):
+            return b"-"
+        return b"~" if b"LFU" in head else b"!"
 
     def _bulk(self, head: bytes = b"") -> bytes:
         head = head or self._line()
@@ -566,12 +598,9 @@ def _unpack(packed: _Packed, asked: _Asked) -> _Found:
         types = [_TYPES.get(letter) or next(rest) for letter in letters]
     else:
         types = [_TYPES[letter] for letter in letters]
-    objects: list[Facts | None] = [None] * number
     used = struct.unpack(f"<{len(uses) // _USE_BYTES}q", uses)
-    described = asked.places(number, asked.object_every)
-    for index, value, encoding in zip(described, used, encodings.split(b" "), strict=False):
-        objects[index] = asked.facts(value, encoding)
-    return _Found(keys, types, list(values[1::4]), list(values[2::4]), objects)
+    said = encodings.split(b" ") if encodings else []
+    return _Found(keys, types, list(values[1::4]), list(values[2::4]), used, said)
 
 
 @functools.lru_cache(maxsize=512)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -474,9 +474,17 @@ def list_schedules(session: Session, cache_id: int) -> list[Schedule]:
 
 
 def claim_due(session: Session, now: datetime) -> int | None:
-    """Lock a schedule that is due and that nobody else fires at this moment; its number."""
-    query = select(PurgeScheduleRow.id).where(PurgeScheduleRow.next_at <= now)
-    return session.scalar(query.order_by(PurgeScheduleRow.next_at).limit(1).with_for_update(skip_locked=True))
+    """Lock a schedule that is due and that nobody else fires at this moment, with its cache; its number.
+
+    One whose cache somebody changes or removes is passed over: removing it would wait for the schedule.
+    """
+    query = text(
+        "SELECT purge_schedule.id FROM purge_schedule JOIN cache ON cache.id = purge_schedule.cache_id"
+        " WHERE next_at <= :now ORDER BY next_at LIMIT 1"
+        " FOR UPDATE OF purge_schedule SKIP LOCKED FOR KEY SHARE OF cache SKIP LOCKED"
+    )
+    number: int | None = session.scalar(query, {"now": now})
+    return number
 
 
 def has_due(session: Session, now: datetime) -> bool:

@@ -93,7 +93,7 @@ def finish(work: UnitOfWork, job: Job) -> None:
 
 
 def enter(work: UnitOfWork, job: Job) -> None:
-    """Begin a transaction that writes for a job.
+    """Begin a transaction for a job.
 
     Removing the job's cache removes all its rows, in an order of its own; who has the cache first has them all.
     """

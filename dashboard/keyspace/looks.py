@@ -11,7 +11,7 @@ from dashboard.caches import service as caches
 from dashboard.caching.policy import PolicyDocument, PolicyTable
 from dashboard.clock import Clock
 from dashboard.db.lock import AdvisoryLock
-from dashboard.errors import Conflict
+from dashboard.errors import Conflict, NotFound
 from dashboard.fleet.registry import Connection
 from dashboard.keyspace import sampling, snapshots, store
 from dashboard.keyspace.collector import Collector
@@ -61,7 +61,8 @@ def take_sample(runtime: Runtime, actor: Actor, cache_id: int) -> Snapshot:
             )
         found = look_apart(runtime, actor, cache_id)
         with unit_of_work(runtime, actor) as work:
-            caches.get_cache(work, cache_id)
+            if not caches.hold_cache(work, cache_id):
+                raise NotFound(f"{cache.name} was removed meanwhile.")
             store.note_look(work.session, cache_id, work.now, "")
             return snapshots.keep(work, found)
     finally:

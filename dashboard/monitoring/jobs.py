@@ -334,6 +334,7 @@ class Poller:
                 return
             with self._work() as work:
                 session = work.session
+                caches.hold_cache(work, cache.id)
                 before = self._states.get(cache.id) or store.load_state(
                     session, cache.id, now=clock.now(), clock_s=clock.monotonic()
                 )

@@ -240,7 +240,7 @@ def _insert(table: str, level: str, seconds: int, more: Mapping[str, str] = Mapp
         f" SELECT {', '.join(f'made.{name}' for name in columns)}"
         # Nothing is made for a cache that was removed.
         f" FROM ({aggregate(level, bucket, more)}) AS made JOIN poll_state USING (cache_id)"
-        # In the order of the primary key, whatever the plan: the pages of its index come out full.
+        # In the order of the primary key, whatever the plan: of buckets made together the index has full pages.
         " ORDER BY cache_id, bucket"
         " ON CONFLICT (cache_id, bucket) DO UPDATE SET "
         + ", ".join(f"{name} = excluded.{name}" for name in columns[2:])

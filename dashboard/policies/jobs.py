@@ -242,6 +242,7 @@ class Propagation:
     def _store(self, cache: Cache, memory: _Memory, done: _Round) -> None:
         with self._work() as work:
             session = work.session
+            caches.hold_cache(work, cache.id)
             values: dict[str, Any] = {
                 "state": done.state.value,
                 "error": str(done.error) if done.error is not None else done.detail,

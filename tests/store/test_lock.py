@@ -66,7 +66,8 @@ def test_a_silent_holder_stops_before_the_server_gives_the_lock_away(engine) -> 
     try:
         assert one.acquire()
         while one.is_held:
-            assert not two.acquire(), "never two at a time"
+            # Asked afterwards: it may be given away rightly between the two.
+            assert not (two.acquire() and one.is_held), "never two at a time"
             time.sleep(0.02)
         comes_to(two)
         assert not one.confirm(), "the old holder finds out"

@@ -212,6 +212,20 @@ def test_of_many_workers_one_fires(live_runtime: Runtime) -> None:
     assert sorted(purge.schedule_id or 0 for purge in found) == [each.number for each in made]
 
 
+def test_one_whose_cache_somebody_removes_is_passed_over(live_runtime: Runtime) -> None:
+    """Who waited for that cache would keep the schedule that goes with it."""
+    going, staying = add_cache(live_runtime, "going"), add_cache(live_runtime, "staying")
+    for each in (going, staying):
+        schedule(live_runtime, counted(live_runtime, each.id))
+    with live_runtime.database.transaction() as session:
+        session.execute(text("UPDATE purge_schedule SET next_at = clock_timestamp() - interval '1 s'"))
+    with as_cli(live_runtime) as work:
+        work.session.execute(text("SELECT FROM cache WHERE id = :id FOR UPDATE"), {"id": going.id})
+        jobs.fire_schedules(live_runtime)
+        caches.delete_cache(work, going.id)
+    assert [purge.schedule_id is None for purge in purges_of(live_runtime, staying)] == [False]
+
+
 def test_one_that_was_missed_is_made_up_for_once(runtime: Runtime, cache: Cache) -> None:
     every = schedule(runtime, counted(runtime, cache.id), "*/10 * * * *")
     # Nothing ran at six firings.

@@ -191,7 +191,7 @@ def test_a_removed_cache_takes_its_scan_along(
 
 def somebody_waits(runtime: Runtime) -> None:
     """Return when a transaction waits for another one's rows."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     wait_until(lambda: value(runtime.database, waiting) > 0, "it waits")
 
 
